@@ -1,0 +1,8 @@
+"""``python -m smoothl1`` is the command ``smoothl1``."""
+
+import sys
+
+from smoothl1._cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

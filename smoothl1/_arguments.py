@@ -1,0 +1,302 @@
+"""Checks and conversions of arguments; no arithmetic.
+
+Every function either returns what the compiled core can work on or raises an error that
+names the argument, its value, and what would be right.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from smoothl1._threads import check_n_threads
+from smoothl1._typing import AnyArray, Axis
+
+try:
+    from numpy.lib.array_utils import normalize_axis_tuple
+except ImportError:  # NumPy 1.x
+    from numpy.core.numeric import normalize_axis_tuple  # type: ignore[no-redef]
+
+REDUCTIONS = ("none", "mean", "sum", "weighted_mean")
+
+_REMEDIES = {
+    "c": "take the loss of the real and the imaginary part, or of np.abs(...)",
+    "O": "convert it to float64 with np.asarray(..., dtype=np.float64)",
+    "g": "convert it with .astype(np.float64)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Operands:
+    """The arrays of one call: of one shape, in the dtypes they came in."""
+
+    input: AnyArray
+    target: AnyArray
+    threshold: float | AnyArray
+    huber: bool
+    weight: AnyArray | None
+    where: AnyArray | None
+    factor: AnyArray | None
+    dtype: np.dtype[Any]  # of the result
+
+    @property
+    def arrays(self) -> dict[str, AnyArray]:
+        """The operands that are arrays, by name."""
+        found = {
+            "input": self.input,
+            "target": self.target,
+            "threshold": self.threshold,
+            "weight": self.weight,
+            "where": self.where,
+            "factor": self.factor,
+        }
+        return {name: a for name, a in found.items() if isinstance(a, np.ndarray)}
+
+
+def as_array(name: str, value: Any) -> AnyArray:
+    """Return ``value`` as an ndarray of real numbers, without a copy where it allows one.
+
+    Raises
+    ------
+    TypeError
+        If it holds anything but float16/32/64, integers or bools, or if turning it into
+        an array would lose information (masks) or load what is not in memory.
+    """
+    if type(value) is not np.ndarray:
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError(
+                f"{name} is a masked array, whose mask would be lost; pass {name}.data, "
+                f"and where=~{name}.mask"
+            )
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        if hasattr(value, "toarray") and hasattr(value, "nnz"):
+            raise TypeError(f"{name} is sparse ({kind}); pass {name}.toarray()")
+        graph = getattr(value, "__dask_graph__", None)
+        if callable(graph) and graph() is not None:
+            raise TypeError(f"{name} is a lazy collection ({kind}); pass {name}.compute()")
+        try:
+            if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+                value = np.from_dlpack(value)
+            else:
+                value = np.asarray(value)
+        except Exception as error:
+            raise TypeError(f"{name} ({kind}) cannot be read as an array: {error}") from error
+        if value.dtype.kind == "O":
+            raise TypeError(
+                f"{name} ({kind}) has dtype object; "
+                f"{_REMEDIES['O'] if value.ndim else 'pass an array of real numbers'}"
+            )
+    dtype = value.dtype
+    if dtype.kind not in "fiub" or dtype.itemsize > 8:
+        remedy = _REMEDIES.get(dtype.char if dtype.kind == "f" else dtype.kind)
+        raise TypeError(
+            f"{name} has dtype {dtype}; "
+            f"{remedy or 'use float16, float32, float64, an integer dtype or bool'}"
+        )
+    return value  # type: ignore[no-any-return]
+
+
+def _is_weak(value: Any) -> bool:
+    """Whether a Python number, which takes the dtype of the other operand."""
+    return type(value) in (float, int, bool)
+
+
+def _result_dtype(*operands: AnyArray) -> np.dtype[Any]:
+    floats = [a.dtype if a.dtype.kind == "f" else np.dtype(np.float64) for a in operands]
+    return np.result_type(*floats).newbyteorder("=")
+
+
+def as_pair(input: ArrayLike, target: ArrayLike) -> tuple[AnyArray, AnyArray, np.dtype[Any]]:
+    """Return input and target as arrays of one shape, and the dtype of the result.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ and neither is 0-d.
+    """
+    x = as_array("input", input)
+    y = as_array("target", target)
+    if _is_weak(input) != _is_weak(target):
+        dtype = _result_dtype(y if _is_weak(input) else x)
+    else:
+        dtype = _result_dtype(x, y)
+    if x.shape != y.shape:
+        if y.ndim == 0:
+            y = np.broadcast_to(y, x.shape)
+        elif x.ndim == 0:
+            x = np.broadcast_to(x, y.shape)
+        else:
+            raise ValueError(
+                f"input and target must have the same shape, got {x.shape} and {y.shape}; "
+                f"where broadcasting is meant, pass np.broadcast_to(..., shape)"
+            )
+    return x, y, dtype
+
+
+def broadcast(name: str, value: AnyArray, shape: tuple[int, ...]) -> AnyArray:
+    """Return a view of ``value`` with the shape of the loss; ``ValueError`` if it has none."""
+    if value.shape == shape:
+        return value
+    try:
+        return np.broadcast_to(value, shape)
+    except ValueError:
+        raise ValueError(
+            f"{name} must broadcast to the shape of input, {shape}, got shape {value.shape}"
+        ) from None
+
+
+def check_threshold(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> float | AnyArray:
+    """Return beta (>= 0) or delta (> 0), a float or an array.
+
+    Parameters
+    ----------
+    name : {"beta", "delta"}
+    value : array_like
+    dtype : dtype, optional
+        Of the result; delta must stay positive in the working dtype that goes with it.
+
+    Raises
+    ------
+    ValueError
+        If a value is negative or NaN, or a delta is 0.
+    """
+    array = as_array(name, value)
+    lowest = float(array.min()) if array.size else math.inf
+    positive = name == "delta"
+    if not (lowest > 0 if positive else lowest >= 0):
+        flat = array.ravel()
+        bad = flat[~(flat > 0 if positive else flat >= 0)][0]
+        where = "" if array.ndim == 0 else " everywhere"
+        raise ValueError(
+            f"{name} must be {'> 0' if positive else '>= 0'}{where}, got {bad!s}"
+        )
+    if positive and dtype is not None and dtype != np.float64:
+        with np.errstate(under="ignore", over="ignore"):
+            if np.float32(lowest) == 0:
+                raise ValueError(f"delta must be > 0 in float32, got {lowest}, which rounds to 0")
+    return float(array) if array.ndim == 0 else array
+
+
+def check_reduction(reduction: str, allowed: tuple[str, ...] = REDUCTIONS) -> str:
+    """Return ``reduction`` if it is one of those allowed, else raise ``ValueError``."""
+    if not isinstance(reduction, str) or reduction not in allowed:
+        hint = ""
+        if isinstance(reduction, (int, float)):
+            hint = " (beta is the fourth argument, or a keyword)"
+        raise ValueError(
+            f"reduction must be one of {', '.join(map(repr, allowed))}, got {reduction!r}{hint}"
+        )
+    return reduction
+
+
+def check_weighted(reduction: str, weight: object) -> None:
+    """Raise ``ValueError`` for a weighted mean without weights."""
+    if reduction == "weighted_mean" and weight is None:
+        raise ValueError("reduction='weighted_mean' needs weight=..., got None")
+
+
+def prepare(
+    input: ArrayLike,
+    target: ArrayLike,
+    name: str,
+    threshold: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    factor: ArrayLike | None = None,
+) -> Operands:
+    """Check and broadcast the operands of a call.
+
+    ``name`` is the threshold's, "beta" or "delta", and selects the loss.
+    """
+    x, y, dtype = as_pair(input, target)
+    limit = check_threshold(name, threshold, dtype)
+    if not isinstance(limit, float):
+        limit = broadcast(name, limit, x.shape)
+    w = None if weight is None else broadcast("weight", as_array("weight", weight), x.shape)
+    mask = None
+    if where is not None:
+        mask = as_array("where", where)
+        if mask.dtype != np.bool_:
+            raise TypeError(f"where must be of dtype bool, got {mask.dtype}")
+        mask = broadcast("where", mask, x.shape)
+    f = None
+    if factor is not None:
+        f = broadcast("grad_output", as_array("grad_output", factor), x.shape)
+    return Operands(x, y, limit, name == "delta", w, mask, f, dtype)
+
+
+def normalize_axis(axis: Axis, ndim: int) -> tuple[int, ...]:
+    """Return the axes as non-negative numbers; NumPy's own errors for bad ones."""
+    return tuple(normalize_axis_tuple(axis, ndim, "axis"))
+
+
+def check_out(out: Any, shape: tuple[int, ...], name: str = "out") -> AnyArray:
+    """Return ``out`` if results of this shape can be written to it.
+
+    Raises
+    ------
+    TypeError
+        If it is no ndarray, or not of a floating-point dtype.
+    ValueError
+        If its shape differs, or it is read-only.
+    """
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a numpy.ndarray, got {type(out).__qualname__}")
+    if out.dtype.kind != "f" or out.dtype.itemsize > 8:
+        raise TypeError(f"{name} must be of dtype float16, float32 or float64, got {out.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError(f"{name} is read-only")
+    return out
+
+
+def result_array(out: Any, operands: Operands, name: str = "out") -> AnyArray:
+    """Return ``out``, checked, or a fresh array in the memory order of the input."""
+    if out is not None:
+        return check_out(out, operands.input.shape, name)
+    like = operands.input if operands.input.ndim else operands.target
+    return np.empty_like(like, dtype=operands.dtype, subok=False)
+
+
+def separate(out: AnyArray, operands: Operands) -> tuple[Operands, bool]:
+    """Copy the operands that share memory with ``out`` and would be overwritten unread.
+
+    Returns
+    -------
+    operands : Operands
+    overlaps : bool
+        Whether ``out`` is input or target itself, element for element: those are read
+        before they are written, if a leaf's result goes through a buffer.
+    """
+    overlaps = False
+    copies: dict[str, AnyArray] = {}
+    for name, a in operands.arrays.items():
+        if not np.may_share_memory(out, a):
+            continue
+        same = (
+            a.__array_interface__["data"][0] == out.__array_interface__["data"][0]
+            and a.strides == out.strides
+            and a.dtype == out.dtype
+        )
+        if same and name in ("input", "target"):
+            overlaps = True
+        else:
+            copies[name] = a.copy()
+    return (replace(operands, **copies) if copies else operands), overlaps  # type: ignore[arg-type]
+
+
+def memory_order(a: AnyArray) -> tuple[int, ...]:
+    """Return the axes of ``a`` from the largest stride to the smallest."""
+    return tuple(sorted(range(a.ndim), key=lambda axis: -abs(a.strides[axis])))
+
+
+def thread_argument(n_threads: SupportsIndex | None) -> int:
+    """Return the number of threads, 0 for the default."""
+    return 0 if n_threads is None else check_n_threads(n_threads)
+

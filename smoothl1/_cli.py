@@ -1,0 +1,398 @@
+"""The command line: ``smoothl1 evaluate`` and ``smoothl1 info``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from smoothl1 import _arguments as arguments
+from smoothl1._config import show_config
+from smoothl1._simd import core
+from smoothl1._threads import num_threads
+from smoothl1._typing import AnyArray
+from smoothl1._version import __version__
+
+_DATA = Path(__file__).parent / "data"
+
+# Residuals kept for the histogram of --plot.
+_SAMPLE_SIZE = 1_000_000
+
+
+class InputError(Exception):
+    """Bad input: one line for the user, exit code 2."""
+
+
+@dataclass(frozen=True)
+class NpyFile:
+    """The header of an ``.npy`` file, and the way to its elements."""
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+    offset: int
+
+    @classmethod
+    def open(cls, path: Path) -> NpyFile:
+        """Read and check the header; the elements stay on disk."""
+        try:
+            with path.open("rb") as file:
+                version = npy.read_magic(file)
+                read = npy.read_array_header_1_0 if version == (1, 0) else _read_header_2
+                shape, fortran, dtype = read(file)
+                offset = file.tell()
+                size = file.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}") from None
+        except Exception as error:
+            raise InputError(f"{path}: not a .npy file ({_line(error)})") from None
+        if dtype.hasobject:
+            raise InputError(f"{path}: holds pickled objects, which are never loaded")
+        try:
+            arguments.as_array(str(path), np.empty(0, dtype))
+        except TypeError as error:
+            raise InputError(_line(error)) from None
+        needed = offset + math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or size < needed:
+            raise InputError(
+                f"{path}: truncated, shape {shape} of {dtype} needs {needed} bytes, got {size}"
+            )
+        return cls(path, shape, dtype, fortran, offset)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def elements(self, start: int, stop: int) -> AnyArray:
+        """Map elements ``start`` to ``stop``, in the order of the file."""
+        offset = self.offset + start * self.dtype.itemsize
+        return np.memmap(self.path, self.dtype, "r", offset, (stop - start,))
+
+    def array(self) -> AnyArray:
+        """Map the whole array."""
+        order = "F" if self.fortran else "C"
+        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)
+
+
+def _read_header_2(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    return npy.read_array_header_2_0(file)  # also reads version 3.0, which differs in encoding
+
+
+def _line(error: BaseException) -> str:
+    """Return the message on one line."""
+    return " ".join(str(error).split())
+
+
+def _pieces(files: Sequence[NpyFile]) -> Iterator[list[AnyArray]]:
+    """Yield matching pieces of all files, mapped one after the other.
+
+    In the order of the files where all have the same, which is one sequential pass in
+    bounded memory; else in C order, slice by slice along the first axis.
+    """
+    first = files[0]
+    if len(first.shape) < 2 or len({file.fortran for file in files}) == 1:
+        for start in range(0, first.size, core.PIECE):
+            stop = min(start + core.PIECE, first.size)
+            yield [file.elements(start, stop) for file in files]
+        return
+    rows = max(1, core.PIECE // max(1, math.prod(first.shape[1:])))
+    for start in range(0, first.shape[0], rows):
+        yield [file.array()[start : start + rows] for file in files]
+
+
+class Evaluation:
+    """Sums over one pass, and what is reported of them."""
+
+    def __init__(self, betas: list[float], reduction: str, weighted: bool, single: bool) -> None:
+        self.betas = betas
+        self.reduction = reduction
+        self.weighted = weighted
+        self.single = single
+        self._losses = core.Totals()  # weighted, one for each beta
+        self._absolute = core.Totals()
+        self._squared = core.Totals()
+
+    def add(self, prediction: AnyArray, target: AnyArray, weight: AnyArray | None) -> None:
+        """Take in a piece."""
+
+        def work(betas: list[float], huber: bool, weight: AnyArray | None = None) -> core.Work:
+            return core.Work(
+                prediction, target, betas=betas, huber=huber, single=self.single, weight=weight
+            )
+
+        self._losses.add(work(self.betas, False, weight))
+        self._absolute.add(work([0.0], False))
+        self._squared.add(work([math.inf], True))
+
+    def report(self, size: int) -> dict[str, Any]:
+        """Return the figures."""
+        losses, divisor = self._losses.sum(self.reduction)
+        if self.reduction == "weighted_mean" and divisor == 0:
+            raise InputError("the weights sum to 0")
+        below = self._losses.below()
+        dtype = np.float32 if self.single else np.float64
+        return {
+            "mae": float(dtype(self._absolute.sum("mean")[0][0])),
+            "rmse": float(dtype(math.sqrt(2.0 * self._squared.sum("mean")[0][0]))),
+            "reduction": self.reduction,
+            "losses": [
+                {"beta": beta, "loss": float(dtype(loss)), "quadratic_share": count / size}
+                for beta, loss, count in zip(self.betas, losses, below, strict=True)
+            ],
+        }
+
+
+def evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    """Evaluate the files and return the figures."""
+    try:
+        betas = [arguments.check_threshold("--beta", beta) for beta in options.beta or [1.0]]
+    except ValueError as error:
+        raise InputError(_line(error)) from None
+    if options.sample:
+        if options.predictions or options.targets:
+            raise InputError("--sample takes no files")
+        paths = [_DATA / "diabetes_predictions.npy", _DATA / "diabetes_targets.npy"]
+    elif options.predictions and options.targets:
+        paths = [Path(options.predictions), Path(options.targets)]
+    else:
+        raise InputError("two files are needed, PREDICTIONS and TARGETS, or --sample")
+    if options.weight:
+        paths.append(Path(options.weight))
+    elif options.reduction == "weighted_mean":
+        raise InputError("--reduction weighted_mean needs --weight FILE")
+    if options.plot:
+        _check_plot(options.plot)
+
+    files = [NpyFile.open(path) for path in paths]
+    first = files[0]
+    for file in files[1:]:
+        if file.shape != first.shape:
+            raise InputError(
+                f"shapes do not match: {first.path} has {first.shape}, {file.path} {file.shape}"
+            )
+    if first.size == 0:
+        raise InputError(f"{first.path}: shape {first.shape} holds no element")
+    dtype = arguments.as_pair(*(np.empty(0, file.dtype) for file in files[:2]))[2]
+
+    evaluation = Evaluation(
+        [float(beta) for beta in betas], options.reduction, len(files) == 3, dtype != np.float64
+    )
+    total_bytes = sum(file.size * file.dtype.itemsize for file in files)
+    sample: list[AnyArray] = []
+    step = -(-first.size // _SAMPLE_SIZE)
+    with (
+        _progress(total_bytes) as bar,
+        num_threads(options.threads) if options.threads else nullcontext(),
+    ):
+        start = time.perf_counter()
+        for prediction, target, *rest in _pieces(files):
+            weight = rest[0] if rest else None
+            evaluation.add(prediction, target, weight)
+            if options.plot:
+                residual = np.subtract(
+                    prediction.ravel()[::step], target.ravel()[::step], dtype=np.float64
+                )
+                sample.append(residual)
+            if bar is not None:
+                bar.update(sum(piece.nbytes for piece in (prediction, target, *rest)))
+        seconds = time.perf_counter() - start
+
+    figures = {
+        "predictions": str(first.path),
+        "targets": str(files[1].path),
+        "shape": list(first.shape),
+        "dtype": [str(file.dtype) for file in files[:2]],
+        **evaluation.report(first.size),
+        "seconds": seconds,
+        "bytes_per_second": total_bytes / seconds,
+        "elements_per_second": first.size / seconds,
+    }
+    if options.plot:
+        _plot(options.plot, np.concatenate(sample), evaluation.betas)
+    return figures
+
+
+def _progress(total: int) -> Any:
+    """Return a progress bar, shown after a second if standard error is a terminal."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return nullcontext()
+    return tqdm(total=total, unit="B", unit_scale=True, delay=1, disable=None, leave=False)
+
+
+def _check_plot(path: str) -> None:
+    """Fail before the evaluation rather than after it."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("--plot needs matplotlib: pip install 'smoothl1[plot]'") from None
+    suffix = Path(path).suffix.lstrip(".")
+    if suffix not in Figure().canvas.get_supported_filetypes():
+        raise InputError(f"--plot {path}: unknown picture format {suffix!r}; use .png or .svg")
+    if not Path(path).resolve().parent.is_dir():
+        raise InputError(f"--plot {path}: no such directory")
+
+
+def _plot(path: str, residuals: AnyArray, betas: list[float]) -> None:
+    """Draw the histogram of the residuals over the loss curves."""
+    from matplotlib.figure import Figure
+
+    from smoothl1.functional import smooth_l1_loss
+
+    residuals = residuals[np.isfinite(residuals)]
+    reach = float(np.quantile(np.abs(residuals), 0.995)) if residuals.size else 1.0
+    reach = 1.05 * reach or 1.0
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.hist(residuals, bins=80, range=(-reach, reach), color="0.8", label="residuals")
+    axes.set_xlim(-reach, reach)
+    axes.set_xlabel("prediction - target")
+    axes.set_ylabel("residuals in the bin")
+    curves = axes.twinx()
+    grid = np.linspace(-reach, reach, 801)
+    for beta in betas:
+        curves.plot(grid, smooth_l1_loss(grid, 0.0, "none", beta), label=f"beta = {beta:g}")
+    curves.set_ylabel("loss")
+    curves.set_ylim(bottom=0)
+    curves.legend(loc="upper center")
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise InputError(f"--plot {path}: {error.strerror or error}") from None
+
+
+def _finite(value: Any) -> Any:
+    """Replace nan and inf, which JSON lacks, by None."""
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _print(figures: dict[str, Any]) -> None:
+    prediction_dtype, target_dtype = figures["dtype"]
+    shape = tuple(figures["shape"])
+    rows = [
+        ("predictions", f"{figures['predictions']}  {prediction_dtype}"),
+        ("targets", f"{figures['targets']}  {target_dtype}"),
+        ("shape", f"{shape}"),
+        ("MAE", f"{figures['mae']:.9g}"),
+        ("RMSE", f"{figures['rmse']:.9g}"),
+    ]
+    for entry in figures["losses"]:
+        share = 100 * entry["quadratic_share"]
+        rows.append(
+            (
+                "loss",
+                f"{entry['loss']:.9g}  ({figures['reduction']}, beta {entry['beta']:g}; "
+                f"{share:.3g} % of residuals in the quadratic piece)",
+            )
+        )
+    rows.append(
+        (
+            "throughput",
+            f"{figures['elements_per_second']:.3g} elements/s, "
+            f"{figures['bytes_per_second'] / 1e9:.3g} GB/s",
+        )
+    )
+    for name, text in rows:
+        print(f"{name:<12} {text}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="smoothl1", description="Smooth L1 loss of stored predictions."
+    )
+    parser.add_argument("--version", action="version", version=f"smoothl1 {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "evaluate",
+        help="evaluate predictions against targets",
+        description="Evaluate predictions against targets, both .npy files of one shape. They "
+        "are memory-mapped and read once, in bounded memory.",
+    )
+    run.add_argument("predictions", nargs="?", metavar="PREDICTIONS", help=".npy file")
+    run.add_argument("targets", nargs="?", metavar="TARGETS", help=".npy file of the same shape")
+    run.add_argument(
+        "--sample",
+        action="store_true",
+        help="evaluate the data that come with the package: out-of-fold predictions of the "
+        "disease progression of 442 diabetes patients (Efron et al., 2004)",
+    )
+    run.add_argument(
+        "--beta",
+        type=float,
+        action="append",
+        metavar="B",
+        help="threshold, >= 0, default 1; repeat it for several in one pass",
+    )
+    run.add_argument("--weight", metavar="FILE", help=".npy file of weights, of the same shape")
+    run.add_argument(
+        "--reduction", choices=arguments.REDUCTIONS[1:], default="mean", help="default: mean"
+    )
+    run.add_argument("--json", action="store_true", help="print the figures as JSON")
+    run.add_argument("--threads", type=_threads_option, metavar="N", help="at most N threads")
+    run.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="draw a histogram of the residuals over the loss curves (needs matplotlib)",
+    )
+
+    info = commands.add_parser(
+        "info", help="show versions, instruction sets and threads", description=show_config.__doc__
+    )
+    info.description = "Show versions, instruction sets, OpenMP and threads; for bug reports."
+    info.add_argument("--json", action="store_true", help="print as JSON")
+    return parser
+
+
+def _threads_option(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
+    return number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        if options.command == "info":
+            if options.json:
+                print(json.dumps(show_config("dicts"), indent=2))
+            else:
+                show_config()
+            return 0
+        figures = evaluate(options)
+        if options.json:
+            print(json.dumps(_finite(figures), indent=2))
+        else:
+            _print(figures)
+    except InputError as error:
+        print(f"smoothl1: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader (head, say) has enough; point stdout elsewhere for the exit's flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return 130
+    return 0

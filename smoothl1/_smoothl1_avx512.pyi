@@ -1,0 +1,1 @@
+from smoothl1._smoothl1_baseline import *

@@ -1,0 +1,68 @@
+from typing import Any
+
+from numpy import float64
+from numpy.typing import NDArray
+
+from smoothl1._typing import AnyArray
+
+PIECE: int
+
+def thread_limit() -> int: ...
+def team_state() -> tuple[bool, bool]: ...
+def openmp_version() -> int: ...
+def fast_loss(
+    input: object,
+    target: object,
+    reduction: object,
+    beta: object,
+    huber: bool,
+    out: object,
+    n_threads: object,
+) -> Any: ...
+def fast_value_and_grad(
+    input: object,
+    target: object,
+    reduction: object,
+    beta: object,
+    huber: bool,
+    out: object,
+    loss_too: bool,
+    n_threads: object,
+) -> Any: ...
+
+class Work:
+    def __init__(
+        self,
+        input: AnyArray | None,
+        target: AnyArray | None,
+        *,
+        betas: list[float],
+        huber: bool,
+        single: bool,
+        beta: AnyArray | None = None,
+        weight: AnyArray | None = None,
+        factor: AnyArray | None = None,
+        where: AnyArray | None = None,
+        n_kept: int = 0,
+        n_threads: int = 0,
+    ) -> None: ...
+    def sum(self, reduction: str) -> tuple[NDArray[float64], float]: ...
+    def sum_weights(self) -> float: ...
+    def write_values(self, out: AnyArray, overlaps: bool) -> None: ...
+    def write_slopes(
+        self,
+        out: AnyArray,
+        overlaps: bool,
+        scale: float,
+        *,
+        reduction: str | None = None,
+        values: AnyArray | None = None,
+    ) -> tuple[NDArray[float64], float] | None: ...
+    def write_curvatures(
+        self, out: AnyArray, out2: AnyArray, overlaps: bool, majorize: bool
+    ) -> None: ...
+
+class Totals:
+    def add(self, work: Work) -> None: ...
+    def sum(self, reduction: str) -> tuple[NDArray[float64], float]: ...
+    def below(self) -> list[int]: ...

@@ -1,0 +1,1715 @@
+"""Kernels, reductions and drivers of smoothl1, compiled once per instruction set.
+
+Design
+======
+
+The data flows through four layers, in the order of this file.
+
+1. *Point functions*: the mathematics, one formula each, inlined everywhere.
+2. *Leaf kernels*: plain typed loops over at most ``LEAF`` contiguous elements.
+   GCC vectorises every one of them without ``-ffast-math``.
+3. *Operands*: a leaf of any NumPy array (strided, broadcast, byte-swapped,
+   unaligned, of another dtype) is packed into a small contiguous buffer; an
+   array that is already contiguous and of the working dtype is read in place.
+4. *Driver*: hands out leaves to threads and sums their results by a tree whose
+   shape depends on the number of elements alone.
+
+Two properties hold by construction and are what the tests check first.
+
+*Same bits.* Element i of a leaf always goes to lane ``i % LANES``; the lanes are
+folded in halves; leaves are summed by a perfect binary tree over the leaf index.
+Nothing in that order depends on threads, vector width, strides or alignment. The
+compiler may not contract ``a * b + c`` (``-ffp-contract=off``), because it would
+do so on some instruction sets only.
+
+*Accurate sums.* Terms are computed in the working dtype and summed in float64.
+For float64 terms that alone would leave an error of one or two ulps, so the lanes and
+the tree carry double-double sums up to the final, single rounding.
+
+Operands are walked by code of this file rather than by ``NpyIter``: the order of a
+reduction is C order whatever the memory layout, and for a Fortran-ordered
+(n, 4) array that order has inner loops of four elements. ``transfer`` below
+exchanges the two loops inside a leaf; ``NpyIter`` cannot, and is 5 to 10 times
+slower there (``asv_bench/benchmarks/layouts.py``).
+
+References
+----------
+Girshick, "Fast R-CNN", ICCV 2015, equation 3 (the loss at beta = 1).
+Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964.
+Higham, "The Accuracy of Floating Point Summation", SIAM J. Sci. Comput. 14, 1993.
+Knuth, TAOCP vol. 2, section 4.2.2 (two-sum); Dekker, Numer. Math. 18, 1971.
+"""
+
+from cpython.exc cimport PyErr_CheckSignals
+from cython.parallel cimport prange, threadid
+from libc.math cimport INFINITY, fma, frexp, isfinite, isinf, ldexp
+from libc.stdint cimport (
+    int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
+)
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+cimport numpy as cnp
+
+from smoothl1 import _threads
+
+cnp.import_array()
+
+
+# ---------------------------------------------------------------------------
+# OpenMP and fork
+# ---------------------------------------------------------------------------
+# Every call into the OpenMP runtime is here, with stand-ins for a build without.
+# libgomp deadlocks in a child forked after its parent ran a team of two or more
+# threads, so such a child is told apart by a fork handler and stays serial.
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+      #include <omp.h>
+      #define SMOOTHL1_OPENMP _OPENMP
+    #else
+      #define SMOOTHL1_OPENMP 0
+      static int omp_get_max_threads(void) { return 1; }
+      static int omp_get_num_procs(void) { return 1; }
+      static int omp_in_parallel(void) { return 0; }
+    #endif
+
+    static volatile int smoothl1_team_started = 0;  /* this process ran a team */
+    static volatile int smoothl1_team_lost = 0;     /* ... but its parent did, not it */
+    static void smoothl1_after_fork(void) {
+        if (smoothl1_team_started) { smoothl1_team_lost = 1; }
+    }
+    #if defined(_OPENMP) && !defined(_WIN32)
+      #include <pthread.h>
+      static void smoothl1_watch_forks(void) {
+          pthread_atfork(NULL, NULL, smoothl1_after_fork);
+      }
+    #else
+      static void smoothl1_watch_forks(void) { (void)smoothl1_after_fork; }
+    #endif
+    """
+    const int SMOOTHL1_OPENMP
+    int omp_get_max_threads() nogil
+    int omp_get_num_procs() nogil
+    int omp_in_parallel() nogil
+    int smoothl1_team_started
+    int smoothl1_team_lost
+    void smoothl1_watch_forks()
+
+cdef extern from "numpy/halffloat.h":
+    float npy_half_to_float(uint16_t h) nogil
+    uint16_t npy_float_to_half(float f) nogil
+    uint16_t npy_double_to_half(double d) nogil
+
+cdef extern from "numpy/arrayobject.h":
+    bint PyArray_ISCARRAY(cnp.ndarray a)
+    bint PyArray_ISCARRAY_RO(cnp.ndarray a)
+    object PyArray_Scalar(void* data, cnp.dtype descr, object base)
+
+smoothl1_watch_forks()
+
+
+cdef enum:
+    # Elements of a leaf. Large enough that handing it out costs nothing beside the
+    # work (1 to 5 microseconds); small enough that two float32 operands and a
+    # result (48 KiB) stay in a first-level cache while a second kernel reads them.
+    LEAF = 4096
+    # Lanes of a leaf's sum: two AVX-512 registers, four of AVX2, eight of SSE2,
+    # enough to hide the latency of an addition and few enough to stay in registers.
+    LANES = 16
+    # Leaves between two barriers, at which signals are checked and the tree is
+    # advanced: 8 million elements, milliseconds. A power of two.
+    GROUP = 2048
+    # Outputs of an ``axis`` reduction worked on side by side, so that neighbouring
+    # columns find their cache lines still warm.
+    TILE = 64
+    # Elements worth a further thread: several microseconds of work, about ten times
+    # what forking and joining a waiting team costs.
+    GRAIN = 32768
+    MAX_DIMS = 64  # NPY_MAXDIMS of NumPy 2
+
+cdef enum Operation:
+    SUM        # reduce the loss
+    VALUE      # write the loss of each element
+    SLOPE      # write the gradient of each element ...
+    BOTH       # ... and the loss of each element
+    CURVATURE  # ... or the second derivative
+    WEIGHTS    # reduce the weights alone
+
+cdef enum Reduction:
+    MEAN
+    TOTAL
+    WEIGHTED_MEAN
+
+cdef enum Hessian:
+    EXACT_HESSIAN
+    MAJORIZER
+
+# How a leaf's loss is summed; see ``make_params``.
+cdef enum Form:
+    PRODUCT
+    PAIR
+    ARRAY
+
+ctypedef fused floating:
+    float
+    double
+
+ctypedef fused source:
+    float
+    double
+    int8_t
+    int16_t
+    int32_t
+    int64_t
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
+
+
+# ---------------------------------------------------------------------------
+# Double-double: an unevaluated sum hi + lo with |lo| far below |hi|
+# ---------------------------------------------------------------------------
+
+cdef struct Pair:
+    double hi
+    double lo
+
+
+cdef inline Pair two_sum(double a, double b) noexcept nogil:
+    """hi + lo == a + b exactly."""
+    cdef Pair r
+    cdef double v
+    r.hi = a + b
+    v = r.hi - a
+    r.lo = (a - (r.hi - v)) + (b - v)
+    return r
+
+
+cdef inline Pair two_product(double a, double b) noexcept nogil:
+    """hi + lo == a * b exactly (fma rounds once, in hardware or in libm)."""
+    cdef Pair r
+    r.hi = a * b
+    r.lo = fma(a, b, -r.hi)
+    return r
+
+
+cdef inline Pair pair_add(Pair a, Pair b) noexcept nogil:
+    cdef Pair r = two_sum(a.hi, b.hi)
+    r.lo += a.lo + b.lo
+    return r
+
+
+cdef inline Pair pair_times(Pair a, Pair b) noexcept nogil:
+    cdef Pair r = two_product(a.hi, b.hi)
+    r.lo += a.hi * b.lo + a.lo * b.hi
+    return r
+
+
+cdef inline Pair pair_over(Pair a, Pair b) noexcept nogil:
+    cdef Pair r, p
+    r.hi = a.hi / b.hi
+    p = two_product(r.hi, b.hi)
+    r.lo = ((a.hi - p.hi) - p.lo + a.lo - r.hi * b.lo) / b.hi
+    return r
+
+
+cdef inline Pair pair_of(double a) noexcept nogil:
+    cdef Pair r
+    r.hi = a
+    r.lo = 0.0
+    return r
+
+
+# ---------------------------------------------------------------------------
+# Point functions
+# ---------------------------------------------------------------------------
+# d = input - target, z = |d|. One set of formulas serves both losses:
+#
+#     smooth_l1(z; beta) :  ratio = z / beta,  gain = 1      (quadratic: z**2 / (2 beta))
+#     huber(z; delta)    :  ratio = z,         gain = delta  (quadratic: z**2 / 2)
+#
+# The caller passes ``ratio`` because it alone knows whether the division can be a
+# multiplication: by 1/beta where that is exact (same bits), by 1 for Huber. Every
+# selection is written so that NaN takes a branch that returns NaN.
+
+cdef struct Params:
+    double beta      # threshold, rounded to the working dtype
+    double half      # beta / 2, the offset of the linear piece (0 for beta = inf)
+    double gain      # slope of the linear piece
+    double inverse   # ratio = z * inverse, if inverse is exact ...
+    bint divide      # ... else ratio = z / beta
+    bint huber
+    Form form        # of the leaf's sum
+    double s         # PRODUCT, PAIR: see there
+    double c         # PAIR
+
+
+cdef inline floating value(
+    floating z, floating ratio, floating beta, floating half, floating gain
+) noexcept nogil:
+    """The loss. (z / 2) * (z / beta) neither overflows nor underflows where z**2 would."""
+    return <floating>0.5 * z * ratio if z < beta else gain * (z - half)
+
+
+cdef inline floating slope(
+    floating d, floating ratio, floating beta, floating scale, floating edge
+) noexcept nogil:
+    """The gradient times scale; edge = gain * scale is its bound. sign(0) = 0."""
+    return ratio * scale if abs(d) < beta else (edge if d > 0 else (-edge if d < 0 else d))
+
+
+cdef inline floating curvature(
+    floating z, floating beta, floating inside
+) noexcept nogil:
+    """The second derivative: ``inside`` where z < beta, else 0."""
+    return inside if z < beta else (<floating>0 if z >= beta else z)
+
+
+cdef inline floating majorizer(floating z, floating beta, floating gain) noexcept nogil:
+    """Curvature of the parabola that touches the loss at +-z and lies above it."""
+    return gain / (beta if z < beta else z)
+
+
+cdef inline floating half_of(floating beta) noexcept nogil:
+    """beta / 2; 0 for beta = inf, so that a residual of inf stays inf, not inf - inf."""
+    return <floating>0.5 * beta if beta < <floating>INFINITY else <floating>0
+
+
+# Two ways to write a term of a sum, both without a division.
+#
+# PRODUCT: with m = min(z, beta) the loss is m (z - m/2) / beta. For beta a power of
+# two, z - m/2 is exact in the linear piece and (m s), s = 1 / beta, always is, so a
+# term is rounded once. Huber at a power of two: s = 1.
+#
+# PAIR: for any other beta, z - beta/2 rounds with the same sign for all z of a
+# binade, a bias that no summation removes (up to 0.5 ulp of the result). So the
+# offset is left out of the terms and counted instead: with s a power of two and
+# c = 2 beta s in [0.5, 1),
+#     c loss = z u - c beta/2 [z >= beta],   u = z s if z < beta else c,
+# and the leaf sums z u and [z >= beta]. Every rounding left is that of a product.
+# z u <= c loss + c beta/2, so nothing overflows that the loss itself would not.
+# Huber: s = 1/4, c = delta/2, and the sum of z u is half the loss plus offset.
+# ``z s < c / 2`` and ``z < beta`` are the same (s is a power of two); the compiler
+# does not know it, and thus makes two selections rather than one branch.
+
+cdef inline floating product_term(floating z, floating beta, floating s) noexcept nogil:
+    cdef floating m = z if z < beta else beta
+    return (m * s) * (z - <floating>0.5 * m)
+
+
+cdef inline floating pair_term(
+    floating z, floating s, floating c, floating half_c
+) noexcept nogil:
+    cdef floating u = z * s
+    return z * (u if u < half_c else c)
+
+
+cdef inline floating is_linear(floating z, floating beta) noexcept nogil:
+    return <floating>0 if z < beta else <floating>1
+
+
+cdef void make_params(
+    Params* p, double beta, bint huber, bint single, bint is_array
+) noexcept nogil:
+    """Everything that follows from the threshold and the working dtype.
+
+    IN: beta >= 0, unrounded; huber; single: the working dtype is float32;
+    is_array: thresholds come per element, ``beta`` is not looked at.
+    OUT: p.
+    """
+    cdef int exponent
+    cdef double mantissa
+    if single:
+        beta = <float>beta
+    p.beta = beta
+    p.huber = huber
+    p.half = half_of[double](beta)
+    if single:
+        p.half = <float>p.half
+    p.gain = beta if huber else 1.0
+    mantissa = frexp(beta, &exponent)
+    # 1/beta is exact for a power of two (or inf) unless it overflows.
+    p.inverse = 1.0 if huber else (1.0 / beta if beta > 0.0 else 0.0)
+    if single:
+        p.inverse = <float>p.inverse
+    p.divide = not (
+        huber or beta == 0.0 or (isinf(beta) or mantissa == 0.5) and isfinite(p.inverse)
+    )
+    if is_array:
+        p.form = ARRAY
+    elif mantissa == 0.5 and isfinite(p.inverse) and p.inverse > 0.0:
+        p.form = PRODUCT
+        p.s = p.inverse
+    elif huber:
+        p.form = PAIR
+        p.s = 0.25
+        p.c = 0.5 * beta
+    elif beta == 0.0 or isinf(beta):
+        # u = z * 0 is below half_c only for finite z and a positive half_c.
+        p.form = PAIR
+        p.s = 0.0
+        p.c = 1.0 if beta == 0.0 else 0.5
+    else:
+        p.form = PAIR
+        p.s = ldexp(0.5, -exponent)  # 2 beta s = mantissa
+        p.c = mantissa
+        if p.s > (1.7014118346046923e38 if single else 8.98846567431158e307):
+            p.form = ARRAY  # a subnormal beta, whose s is no finite power of two
+
+
+# ---------------------------------------------------------------------------
+# Leaf kernels
+# ---------------------------------------------------------------------------
+
+cdef struct Node:
+    # Partial sums of one output; what a leaf returns and the tree adds up.
+    Pair loss      # of the terms
+    Pair linear    # of what PAIR and ARRAY count in the linear piece
+    Pair weight    # of the weights
+    double count   # of the selected elements
+    double below   # of the elements in the quadratic piece, if asked for
+
+
+cdef struct Lanes:
+    # Element i of a leaf goes to lane i % LANES. float64 terms are summed in
+    # double-double: hi takes the rounded sum, lo what the rounding dropped.
+    double hi[LANES]
+    double lo[LANES]
+
+
+cdef inline void clear(Lanes* sums) noexcept nogil:
+    cdef int l
+    for l in range(LANES):
+        sums.hi[l] = 0.0
+        sums.lo[l] = 0.0
+
+
+cdef inline void lane_add(Lanes* sums, int l, double term, floating tag) noexcept nogil:
+    cdef Pair r
+    if floating is double:
+        r = two_sum(sums.hi[l], term)
+        sums.hi[l] = r.hi
+        sums.lo[l] += r.lo
+    else:
+        # float64 has 29 bits to spare for a float32 term.
+        sums.hi[l] += term
+
+
+cdef inline Pair fold(Lanes* sums) noexcept nogil:
+    """Add the upper half of the lanes to the lower half until one is left."""
+    cdef int l, width = LANES // 2
+    cdef Pair r
+    while width > 0:
+        for l in range(width):
+            r = two_sum(sums.hi[l], sums.hi[l + width])
+            sums.hi[l] = r.hi
+            sums.lo[l] = (sums.lo[l] + sums.lo[l + width]) + r.lo
+        width = width // 2
+    r.hi = sums.hi[0]
+    r.lo = sums.lo[0]
+    return r
+
+
+# The three sums share one shape. Two terms of a lane are added before they enter it:
+# that halves the cost of the double-double and adds one rounding, of the smallest of
+# all partial sums.
+
+cdef Pair sum_product(
+    const floating* x, const floating* y, Py_ssize_t n, const Params* p
+) noexcept nogil:
+    cdef floating beta = <floating>p.beta, s = <floating>p.s
+    cdef double first, second
+    cdef Lanes sums
+    cdef Py_ssize_t i = 0
+    cdef int l
+    clear(&sums)
+    while i <= n - 2 * LANES:
+        for l in range(LANES):
+            first = product_term(abs(x[i + l] - y[i + l]), beta, s)
+            second = product_term(abs(x[i + l + LANES] - y[i + l + LANES]), beta, s)
+            lane_add(&sums, l, first + second, beta)
+        i += 2 * LANES
+    while i < n:
+        lane_add(&sums, i % LANES, product_term(abs(x[i] - y[i]), beta, s), beta)
+        i += 1
+    return fold(&sums)
+
+
+cdef void sum_pair(
+    const floating* x, const floating* y, Py_ssize_t n, const Params* p, Node* node
+) noexcept nogil:
+    cdef floating beta = <floating>p.beta, s = <floating>p.s, c = <floating>p.c
+    cdef floating half_c = <floating>0.5 * c if beta > 0 else <floating>0
+    cdef floating z, z2
+    cdef double first, second, linear = 0.0
+    # Counts are exact in float32 too: a lane sees LEAF / LANES elements at most.
+    cdef floating count[LANES]
+    cdef Lanes sums
+    cdef Py_ssize_t i = 0
+    cdef int l
+    clear(&sums)
+    for l in range(LANES):
+        count[l] = 0
+    while i <= n - 2 * LANES:
+        for l in range(LANES):
+            z = abs(x[i + l] - y[i + l])
+            z2 = abs(x[i + l + LANES] - y[i + l + LANES])
+            first = pair_term(z, s, c, half_c)
+            second = pair_term(z2, s, c, half_c)
+            lane_add(&sums, l, first + second, beta)
+            count[l] += is_linear(z, beta) + is_linear(z2, beta)
+        i += 2 * LANES
+    while i < n:
+        z = abs(x[i] - y[i])
+        lane_add(&sums, i % LANES, pair_term(z, s, c, half_c), beta)
+        count[0] += is_linear(z, beta)
+        i += 1
+    node.loss = fold(&sums)
+    for l in range(LANES):
+        linear += count[l]
+    node.linear = pair_of(linear)
+
+
+cdef Pair sum_buffer(const floating* a, Py_ssize_t n) noexcept nogil:
+    cdef Lanes sums
+    cdef Py_ssize_t i = 0
+    cdef int l
+    clear(&sums)
+    while i <= n - 2 * LANES:
+        for l in range(LANES):
+            lane_add(&sums, l, <double>a[i + l] + <double>a[i + l + LANES], a[0])
+        i += 2 * LANES
+    while i < n:
+        lane_add(&sums, i % LANES, a[i], a[0])
+        i += 1
+    return fold(&sums)
+
+
+cdef void write_terms(
+    const floating* x, const floating* y, const floating* b, Py_ssize_t n,
+    const Params* p, floating* terms, floating* linear,
+) noexcept nogil:
+    """The terms that the sum kernels add up, for weights and per-element thresholds.
+
+    OUT: terms; linear (not for PRODUCT): the offset to be subtracted, as PAIR counts
+    it, or, for ARRAY, twice the offset itself.
+    """
+    cdef floating beta = <floating>p.beta, s = <floating>p.s, c = <floating>p.c
+    cdef floating half_c = <floating>0.5 * c if beta > 0 else <floating>0
+    cdef floating z, t, gain, divisor
+    cdef bint huber = p.huber
+    cdef Py_ssize_t i
+    if p.form == PRODUCT:
+        for i in range(n):
+            terms[i] = product_term(abs(x[i] - y[i]), beta, s)
+    elif p.form == PAIR:
+        for i in range(n):
+            z = abs(x[i] - y[i])
+            terms[i] = pair_term(z, s, c, half_c)
+            linear[i] = is_linear(z, beta)
+    else:
+        for i in range(n):
+            t = b[i]
+            z = abs(x[i] - y[i])
+            gain = t if huber else <floating>1
+            divisor = <floating>1 if huber else t
+            terms[i] = value(z, z / divisor, t, <floating>0, gain)
+            linear[i] = <floating>0 if z < t else t * gain
+
+
+cdef void write_values(
+    const floating* x, const floating* y, const floating* b, Py_ssize_t n,
+    const Params* p, floating* out,
+) noexcept nogil:
+    cdef floating beta = <floating>p.beta, half = <floating>p.half
+    cdef floating gain = <floating>p.gain, inverse = <floating>p.inverse
+    cdef floating z, t, g, divisor
+    cdef bint huber = p.huber
+    cdef Py_ssize_t i
+    if b is not NULL:
+        for i in range(n):
+            t = b[i]
+            z = abs(x[i] - y[i])
+            g = t if huber else <floating>1
+            divisor = <floating>1 if huber else t
+            out[i] = value(z, z / divisor, t, half_of(t), g)
+    elif p.divide:
+        for i in range(n):
+            z = abs(x[i] - y[i])
+            out[i] = value(z, z / beta, beta, half, gain)
+    else:
+        for i in range(n):
+            z = abs(x[i] - y[i])
+            out[i] = value(z, z * inverse, beta, half, gain)
+
+
+cdef void write_slopes(
+    const floating* x, const floating* y, const floating* b, Py_ssize_t n,
+    const Params* p, double scale_, floating* out,
+) noexcept nogil:
+    cdef floating beta = <floating>p.beta, inverse = <floating>p.inverse
+    cdef floating scale = <floating>scale_, edge = <floating>(p.gain * scale_)
+    cdef floating d, t, divisor
+    cdef bint huber = p.huber
+    cdef Py_ssize_t i
+    if b is not NULL:
+        for i in range(n):
+            t = b[i]
+            d = x[i] - y[i]
+            divisor = <floating>1 if huber else t
+            out[i] = slope(d, d / divisor, t, scale, t * scale if huber else scale)
+    elif p.divide:
+        for i in range(n):
+            d = x[i] - y[i]
+            out[i] = slope(d, d / beta, beta, scale, edge)
+    else:
+        for i in range(n):
+            d = x[i] - y[i]
+            out[i] = slope(d, d * inverse, beta, scale, edge)
+
+
+cdef void write_curvatures(
+    const floating* x, const floating* y, const floating* b, Py_ssize_t n,
+    const Params* p, Hessian hessian, floating* out,
+) noexcept nogil:
+    cdef floating beta = <floating>p.beta, gain = <floating>p.gain
+    cdef floating t, g
+    cdef floating inside = <floating>1 if p.huber else <floating>1 / beta
+    cdef bint huber = p.huber
+    cdef Py_ssize_t i
+    if b is not NULL:
+        for i in range(n):
+            t = b[i]
+            g = t if huber else <floating>1
+            if hessian == MAJORIZER:
+                out[i] = majorizer(abs(x[i] - y[i]), t, g)
+            else:
+                out[i] = curvature(abs(x[i] - y[i]), t, g / t)
+    elif hessian == MAJORIZER:
+        for i in range(n):
+            out[i] = majorizer(abs(x[i] - y[i]), beta, gain)
+    else:
+        for i in range(n):
+            out[i] = curvature(abs(x[i] - y[i]), beta, inside)
+
+
+cdef double count_below(
+    const floating* x, const floating* y, Py_ssize_t n, const Params* p
+) noexcept nogil:
+    cdef floating beta = <floating>p.beta
+    cdef int32_t count = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        count += abs(x[i] - y[i]) < beta
+    return count
+
+
+cdef void multiply(floating* a, const floating* b, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        a[i] = a[i] * b[i]
+
+
+cdef const floating* select(
+    const floating* a, const uint8_t* mask, Py_ssize_t n, floating* out
+) noexcept nogil:
+    """``a`` with 0 where the mask is 0; ``out`` may be ``a``."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = a[i] if mask[i] else <floating>0
+    return out
+
+
+cdef Py_ssize_t count_selected(const uint8_t* mask, Py_ssize_t n) noexcept nogil:
+    cdef int32_t count = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        count += mask[i]
+    return count
+
+
+# ---------------------------------------------------------------------------
+# Operands: any NumPy layout and dtype, one leaf at a time
+# ---------------------------------------------------------------------------
+
+cdef struct Operand:
+    char* data
+    char kind             # 'f', 'i', 'u' ('b' is read as 'u')
+    int itemsize
+    bint swap             # of the other byte order
+    bint direct           # contiguous, aligned, native, of the working dtype
+    # Axes of the outputs (of an ``axis`` reduction; none otherwise) ...
+    int n_kept
+    Py_ssize_t kept_shape[MAX_DIMS]
+    Py_ssize_t kept_stride[MAX_DIMS]
+    # ... and the axes walked inside of one output, merged where strides allow.
+    int ndim
+    Py_ssize_t shape[MAX_DIMS]
+    Py_ssize_t stride[MAX_DIMS]
+
+
+cdef inline void set_flat(
+    Operand* op, cnp.ndarray a, Py_ssize_t n, int itemsize
+) noexcept:
+    """A C-contiguous, aligned, native array of the working dtype."""
+    op.data = <char*>cnp.PyArray_DATA(a)
+    op.kind = c'f'
+    op.itemsize = itemsize
+    op.swap = False
+    op.direct = True
+    op.n_kept = 0
+    op.ndim = 1
+    op.shape[0] = n
+    op.stride[0] = itemsize
+
+
+cdef int set_operand(Operand* op, cnp.ndarray a, int n_kept, char working) except -1:
+    """Describe ``a``, whose first ``n_kept`` axes are those of the outputs."""
+    cdef int axis, ndim = cnp.PyArray_NDIM(a), last
+    cdef Py_ssize_t extent, stride
+    cdef cnp.dtype dtype = a.descr
+    cdef Py_ssize_t* strides = <Py_ssize_t*>cnp.PyArray_STRIDES(a)
+    if ndim > MAX_DIMS:
+        raise ValueError(f"at most {MAX_DIMS} dimensions are supported, got {ndim}")
+    op.data = <char*>cnp.PyArray_DATA(a)
+    op.kind = c'u' if dtype.kind == c'b' else dtype.kind
+    op.itemsize = <int>cnp.PyArray_ITEMSIZE(a)
+    op.swap = not cnp.PyArray_ISNOTSWAPPED(a)
+    op.n_kept = n_kept
+    for axis in range(n_kept):
+        op.kept_shape[axis] = cnp.PyArray_DIM(a, axis)
+        op.kept_stride[axis] = strides[axis]
+    op.ndim = 0
+    for axis in range(n_kept, ndim):
+        extent = cnp.PyArray_DIM(a, axis)
+        stride = strides[axis]
+        if extent == 1:
+            continue
+        last = op.ndim - 1
+        if last >= 0 and op.stride[last] == stride * extent:
+            op.shape[last] *= extent
+            op.stride[last] = stride
+        else:
+            op.shape[op.ndim] = extent
+            op.stride[op.ndim] = stride
+            op.ndim += 1
+    if op.ndim == 0:
+        op.ndim = 1
+        op.shape[0] = 1
+        op.stride[0] = op.itemsize
+    op.direct = (
+        op.ndim == 1 and op.stride[0] == op.itemsize and not op.swap
+        and op.kind == c'f' and op.itemsize == (4 if working == c'f' else 8)
+        and cnp.PyArray_ISALIGNED(a)
+    )
+    return 0
+
+
+cdef inline void copy_strided(
+    char* to, Py_ssize_t to_stride, const char* src, Py_ssize_t stride,
+    Py_ssize_t n, int itemsize,
+) noexcept nogil:
+    # memcpy of a constant size is a plain move, and right at any alignment.
+    cdef Py_ssize_t i
+    if to_stride == itemsize and stride == itemsize:
+        memcpy(to, src, n * itemsize)
+    elif itemsize == 4:
+        for i in range(n):
+            memcpy(to + i * to_stride, src + i * stride, 4)
+    elif itemsize == 8:
+        for i in range(n):
+            memcpy(to + i * to_stride, src + i * stride, 8)
+    elif itemsize == 2:
+        for i in range(n):
+            memcpy(to + i * to_stride, src + i * stride, 2)
+    else:
+        for i in range(n):
+            to[i * to_stride] = src[i * stride]
+
+
+cdef inline void move(
+    char* data, Py_ssize_t stride, char* buffer, Py_ssize_t buffer_stride,
+    Py_ssize_t n, int itemsize, bint gather,
+) noexcept nogil:
+    if gather:
+        copy_strided(buffer, buffer_stride, data, stride, n, itemsize)
+    else:
+        copy_strided(data, stride, buffer, buffer_stride, n, itemsize)
+
+
+cdef void transfer(
+    const Operand* op, char* data, Py_ssize_t start, Py_ssize_t n, char* buffer, bint gather
+) noexcept nogil:
+    """Copy elements start .. start + n (C order) of an operand to a buffer, or back."""
+    cdef Py_ssize_t index[MAX_DIMS]
+    cdef int axis, last = op.ndim - 1
+    cdef Py_ssize_t left, columns = op.shape[last], rows, column, run
+    cdef int size = op.itemsize
+    if last == 0:
+        move(data + start * op.stride[0], op.stride[0], buffer, size, n, size, gather)
+        return
+    for axis in range(last, -1, -1):
+        index[axis] = start % op.shape[axis]
+        start = start // op.shape[axis]
+        data += index[axis] * op.stride[axis]
+    left = n
+    while left > 0:
+        rows = 0
+        if index[last] == 0:
+            rows = left // columns
+            if rows > op.shape[last - 1] - index[last - 1]:
+                rows = op.shape[last - 1] - index[last - 1]
+        if rows > columns:
+            # More rows than columns: the inner loop runs down the rows.
+            for column in range(columns):
+                move(
+                    data + column * op.stride[last], op.stride[last - 1],
+                    buffer + column * size, columns * size, rows, size, gather,
+                )
+            run = rows * columns
+            data += rows * op.stride[last - 1]
+            index[last - 1] += rows
+        else:
+            run = columns - index[last]
+            if run > left:
+                run = left
+            move(data, op.stride[last], buffer, size, run, size, gather)
+            data += run * op.stride[last]
+            index[last] += run
+        buffer += run * size
+        left -= run
+        # Carry into the axes further out.
+        for axis in range(last, 0, -1):
+            if index[axis] < op.shape[axis]:
+                break
+            data += op.stride[axis - 1] - op.shape[axis] * op.stride[axis]
+            index[axis] = 0
+            index[axis - 1] += 1
+
+
+cdef void swap_bytes(char* buffer, Py_ssize_t n, int itemsize) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int j
+    cdef char c
+    for i in range(n):
+        for j in range(itemsize // 2):
+            c = buffer[i * itemsize + j]
+            buffer[i * itemsize + j] = buffer[i * itemsize + itemsize - 1 - j]
+            buffer[i * itemsize + itemsize - 1 - j] = c
+
+
+cdef void convert(const source* a, Py_ssize_t n, floating* out) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = <floating>a[i]
+
+
+cdef void convert_half(const uint16_t* a, Py_ssize_t n, floating* out) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = npy_half_to_float(a[i])
+
+
+cdef Py_ssize_t kept_offset(const Operand* op, Py_ssize_t output) noexcept nogil:
+    cdef int axis
+    cdef Py_ssize_t offset = 0
+    for axis in range(op.n_kept - 1, -1, -1):
+        offset += (output % op.kept_shape[axis]) * op.kept_stride[axis]
+        output = output // op.kept_shape[axis]
+    return offset
+
+
+cdef const floating* load(
+    const Operand* op, Py_ssize_t output, Py_ssize_t start, Py_ssize_t n,
+    char* raw, floating* buffer,
+) noexcept nogil:
+    """A leaf of an operand in the working dtype: in place if possible, else packed."""
+    cdef char* data = op.data + kept_offset(op, output)
+    cdef bint same = op.kind == c'f' and op.itemsize == <int>sizeof(floating)
+    cdef char* target = <char*>buffer if same else raw
+    if op.direct:
+        return <const floating*>(data + start * op.itemsize)
+    transfer(op, data, start, n, target, True)
+    if op.swap:
+        swap_bytes(target, n, op.itemsize)
+    if same:
+        pass
+    elif op.kind == c'f':
+        if op.itemsize == 2:
+            convert_half(<uint16_t*>raw, n, buffer)
+        elif op.itemsize == 4:
+            convert(<float*>raw, n, buffer)
+        else:
+            convert(<double*>raw, n, buffer)
+    elif op.kind == c'i':
+        if op.itemsize == 1:
+            convert(<int8_t*>raw, n, buffer)
+        elif op.itemsize == 2:
+            convert(<int16_t*>raw, n, buffer)
+        elif op.itemsize == 4:
+            convert(<int32_t*>raw, n, buffer)
+        else:
+            convert(<int64_t*>raw, n, buffer)
+    else:
+        if op.itemsize == 1:
+            convert(<uint8_t*>raw, n, buffer)
+        elif op.itemsize == 2:
+            convert(<uint16_t*>raw, n, buffer)
+        elif op.itemsize == 4:
+            convert(<uint32_t*>raw, n, buffer)
+        else:
+            convert(<uint64_t*>raw, n, buffer)
+    return buffer
+
+
+cdef void store(
+    const Operand* op, Py_ssize_t start, Py_ssize_t n, char* raw, floating* buffer
+) noexcept nogil:
+    """Write a leaf of results to ``out``, converted to its dtype."""
+    cdef Py_ssize_t i
+    cdef char* result = raw
+    if op.itemsize == <int>sizeof(floating):
+        result = <char*>buffer
+    elif op.itemsize == 2:
+        for i in range(n):
+            if floating is float:
+                (<uint16_t*>raw)[i] = npy_float_to_half(buffer[i])
+            else:
+                (<uint16_t*>raw)[i] = npy_double_to_half(buffer[i])
+    elif op.itemsize == 4:
+        convert(buffer, n, <float*>raw)
+    else:
+        convert(buffer, n, <double*>raw)
+    if op.swap:
+        swap_bytes(result, n, op.itemsize)
+    transfer(op, op.data, start, n, result, False)
+
+
+# ---------------------------------------------------------------------------
+# Driver
+# ---------------------------------------------------------------------------
+
+cdef struct Job:
+    Operation operation
+    bint reduce            # SUM, or another operation that returns the loss as well
+    Hessian hessian
+    bint count_below
+    bint single            # the working dtype is float32
+    double scale           # of gradients
+    Py_ssize_t n           # elements of one output
+    Py_ssize_t leaves      # of one output
+    Py_ssize_t outputs
+    int n_params
+    Params* params         # one, or one for each threshold of a path
+    int n_threads
+    bint has_beta
+    bint has_weight
+    bint has_factor
+    bint has_where
+    bint has_scratch
+    Operand x              # input
+    Operand y              # target
+    Operand beta           # thresholds per element
+    Operand weight
+    Operand factor         # grad_output per element
+    Operand where
+    Operand out            # loss or gradient
+    Operand out2           # loss beside gradient, or second derivative
+
+
+# Buffers of one thread, in leaves of float64: x, y, beta, weight, factor, raw, out,
+# out2 and the mask.
+cdef enum:
+    BUFFERS = 9
+
+
+cdef inline char* slot(char* scratch, int i, Py_ssize_t size) noexcept nogil:
+    return NULL if scratch is NULL else scratch + i * size
+
+
+cdef inline void fill(floating a, Py_ssize_t n, floating* out) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = a
+
+
+cdef void run_leaf(
+    const Job* job, Py_ssize_t output, Py_ssize_t leaf, Node* nodes, char* scratch,
+    const floating* tag,
+) noexcept nogil:
+    """All of the work on one leaf.
+
+    OUT: nodes[k], the partial sums for parameter set k.
+    """
+    cdef Py_ssize_t start = leaf * LEAF
+    cdef Py_ssize_t n = job.n - start if job.n - start < LEAF else LEAF
+    cdef Py_ssize_t size = (job.n if job.n < LEAF else LEAF) * sizeof(double), i
+    cdef floating* x_buffer = <floating*>slot(scratch, 0, size)
+    cdef floating* y_buffer = <floating*>slot(scratch, 1, size)
+    cdef floating* b_buffer = <floating*>slot(scratch, 2, size)
+    cdef floating* w_buffer = <floating*>slot(scratch, 3, size)
+    cdef floating* f_buffer = <floating*>slot(scratch, 4, size)
+    cdef char* raw = slot(scratch, 5, size)
+    cdef floating* buffer = <floating*>slot(scratch, 6, size)
+    cdef floating* buffer2 = <floating*>slot(scratch, 7, size)
+    cdef uint8_t* mask = <uint8_t*>slot(scratch, 8, size)
+    cdef const floating* x = NULL
+    cdef const floating* y = NULL
+    cdef const floating* b = NULL
+    cdef const floating* w = NULL
+    cdef const floating* f = NULL
+    cdef floating* out
+    cdef double count = n
+    cdef int k
+    cdef Params* p
+    cdef Node* node
+
+    if job.operation != WEIGHTS:
+        x = load(&job.x, output, start, n, raw, x_buffer)
+        y = load(&job.y, output, start, n, raw, y_buffer)
+    if job.has_beta:
+        b = load(&job.beta, output, start, n, raw, b_buffer)
+    if job.has_weight:
+        w = load(&job.weight, output, start, n, raw, w_buffer)
+    if job.has_factor:
+        f = load(&job.factor, output, start, n, raw, f_buffer)
+    if job.has_where:
+        # An element that is not selected becomes a residual of 0 with weight 0, whose
+        # loss and gradient are 0; only the count has to know.
+        transfer(
+            &job.where, job.where.data + kept_offset(&job.where, output), start, n,
+            <char*>mask, True,
+        )
+        count = count_selected(mask, n)
+        if x is not NULL:
+            x = select(x, mask, n, x_buffer)
+            y = select(y, mask, n, y_buffer)
+        if w is not NULL:
+            w = select(w, mask, n, w_buffer)
+        if f is not NULL:
+            f = select(f, mask, n, f_buffer)
+
+    if job.reduce:
+        for k in range(job.n_params):
+            p = &job.params[k]
+            node = &nodes[k]
+            node.linear = pair_of(0.0)
+            node.loss = pair_of(0.0)
+            node.weight = pair_of(0.0)
+            node.count = count
+            node.below = 0
+            if w is not NULL and k == 0:
+                node.weight = sum_buffer(w, n)
+            if job.operation == WEIGHTS:
+                continue
+            if job.count_below:
+                node.below = count_below(x, y, n, p)
+            if w is NULL and p.form == PRODUCT:
+                node.loss = sum_product(x, y, n, p)
+            elif w is NULL and p.form == PAIR:
+                sum_pair(x, y, n, p, node)
+            else:
+                if p.form == ARRAY and b is NULL:
+                    fill(<floating>p.beta, n, b_buffer)
+                    write_terms(x, y, <const floating*>b_buffer, n, p, buffer, buffer2)
+                else:
+                    write_terms(x, y, b, n, p, buffer, buffer2)
+                if w is not NULL:
+                    multiply(buffer, w, n)
+                node.loss = sum_buffer(buffer, n)
+                if p.form != PRODUCT:
+                    if w is not NULL:
+                        multiply(buffer2, w, n)
+                    node.linear = sum_buffer(buffer2, n)
+
+    if job.operation == SUM or job.operation == WEIGHTS:
+        return
+    p = &job.params[0]
+    # Two results are both computed before either is stored: ``out`` may be ``input``.
+    if job.operation == CURVATURE:
+        write_curvatures(x, y, b, n, p, job.hessian, buffer2)
+    elif job.operation == BOTH:
+        write_values(x, y, b, n, p, buffer2)
+    if w is not NULL and (job.operation == CURVATURE or job.operation == BOTH):
+        multiply(buffer2, w, n)
+    out = buffer
+    if job.out.direct:
+        out = <floating*>(job.out.data + start * <Py_ssize_t>sizeof(floating))
+    if job.operation == VALUE:
+        write_values(x, y, b, n, p, out)
+    else:
+        write_slopes(x, y, b, n, p, job.scale, out)
+    if w is not NULL:
+        multiply(out, w, n)
+    if f is not NULL:
+        multiply(out, f, n)
+    if not job.out.direct:
+        store(&job.out, start, n, raw, buffer)
+    if job.operation == CURVATURE or job.operation == BOTH:
+        store(&job.out2, start, n, raw, buffer2)
+
+
+cdef inline void leaf_of_any_type(
+    const Job* job, Py_ssize_t output, Py_ssize_t leaf, Node* nodes, char* scratch
+) noexcept nogil:
+    if job.single:
+        run_leaf(job, output, leaf, nodes, scratch, <const float*>NULL)
+    else:
+        run_leaf(job, output, leaf, nodes, scratch, <const double*>NULL)
+
+
+cdef Node no_node() noexcept nogil:
+    cdef Node node
+    node.loss = pair_of(0.0)
+    node.linear = pair_of(0.0)
+    node.weight = pair_of(0.0)
+    node.count = 0.0
+    node.below = 0.0
+    return node
+
+
+cdef inline void add_node(Node* a, const Node* b) noexcept nogil:
+    a.loss = pair_add(a.loss, b.loss)
+    a.linear = pair_add(a.linear, b.linear)
+    a.weight = pair_add(a.weight, b.weight)
+    a.count += b.count
+    a.below += b.below
+
+
+cdef struct Stack:
+    # The tree, built from the left: node[i] is the finished subtree of 2**i groups
+    # of leaves, if bit i of ``groups`` is set. 2**40 groups are 2**63 elements.
+    Py_ssize_t groups
+    Node node[40]
+
+
+cdef void stack_push(Stack* stack, const Node* node) noexcept nogil:
+    cdef Node sum = node[0]
+    cdef Node left
+    cdef int level = 0
+    while (stack.groups >> level) & 1:
+        left = stack.node[level]
+        add_node(&left, &sum)
+        sum = left
+        level += 1
+    stack.node[level] = sum
+    stack.groups += 1
+
+
+cdef Node stack_sum(const Stack* stack) noexcept nogil:
+    """The root; a subtree without a right neighbour moves up as it is."""
+    cdef Node sum = no_node()
+    cdef Node left
+    cdef bint empty = True
+    cdef int level
+    for level in range(40):
+        if (stack.groups >> level) & 1:
+            left = stack.node[level]
+            if not empty:
+                add_node(&left, &sum)
+            sum = left
+            empty = False
+    return sum
+
+
+cdef void tree_sum(Node* nodes, Py_ssize_t n, Py_ssize_t step) noexcept nogil:
+    """Sum nodes[0], nodes[step], ..., n of them, by a perfect binary tree into nodes[0]."""
+    cdef Py_ssize_t width = 1, i
+    while width < n:
+        i = 0
+        while i + width < n:
+            add_node(&nodes[i * step], &nodes[(i + width) * step])
+            i += 2 * width
+        width *= 2
+
+
+cdef int run_group(
+    const Job* job, Py_ssize_t first_output, Py_ssize_t outputs,
+    Py_ssize_t first_leaf, Py_ssize_t leaves, Node* nodes, char* scratch,
+    Py_ssize_t scratch_size,
+) except -1:
+    """Run outputs x leaves leaves, neighbouring outputs first, on the job's threads."""
+    cdef Py_ssize_t task, tasks = outputs * leaves
+    cdef int n_threads = job.n_threads if job.n_threads < tasks else <int>tasks
+    with nogil:
+        if n_threads <= 1:
+            for task in range(tasks):
+                leaf_of_any_type(
+                    job, first_output + task % outputs, first_leaf + task // outputs,
+                    nodes + ((task % outputs) * leaves + task // outputs) * job.n_params,
+                    scratch,
+                )
+        else:
+            smoothl1_team_started = 1
+            for task in prange(tasks, num_threads=n_threads, schedule="static"):
+                leaf_of_any_type(
+                    job, first_output + task % outputs, first_leaf + task // outputs,
+                    nodes + ((task % outputs) * leaves + task // outputs) * job.n_params,
+                    scratch + threadid() * scratch_size,
+                )
+    return PyErr_CheckSignals()
+
+
+cdef int run(Job* job, Node* totals) except -1:
+    """Run a job whose elements, operands and parameters are set.
+
+    OUT: totals[output * n_params + k], for a job that reduces.
+    """
+    cdef Py_ssize_t size = 0, tile, group, first, o, outputs, leaf, leaves, slots
+    cdef int k, m = job.n_params
+    cdef Node* nodes = NULL
+    cdef char* scratch = NULL
+    cdef Stack* stacks = NULL
+    cdef Node* node
+    job.leaves = (job.n + LEAF - 1) // LEAF
+    if job.outputs == 0 or job.leaves == 0:
+        return 0
+    if job.outputs == 1 and job.leaves == 1 and not job.has_scratch:
+        # Too short to be worth releasing the GIL.
+        leaf_of_any_type(job, 0, 0, totals, NULL)
+        return 0
+    # Leaves of an output are taken in groups of a power of two, so that each group is
+    # a subtree; what is left of the group's size goes to further outputs.
+    group = 1
+    while group < job.leaves and group < GROUP:
+        group *= 2
+    tile = GROUP // group
+    if tile < TILE and group == GROUP and job.outputs > 1:
+        tile = TILE
+        group = GROUP // TILE
+    if tile > job.outputs:
+        tile = job.outputs
+    job.n_threads = team(job)
+    if job.has_scratch:
+        size = BUFFERS * (job.n if job.n < LEAF else LEAF) * sizeof(double)
+    slots = tile * (group if group < job.leaves else job.leaves) * m
+    try:
+        if job.reduce and slots > m:
+            nodes = <Node*>malloc(slots * sizeof(Node))
+            if nodes is NULL:
+                raise MemoryError("no memory for the partial sums")
+        if size > 0:
+            scratch = <char*>malloc(size * job.n_threads)
+            if scratch is NULL:
+                raise MemoryError("no memory for the buffers")
+        if job.reduce and job.leaves > group:
+            stacks = <Stack*>malloc(tile * m * sizeof(Stack))
+            if stacks is NULL:
+                raise MemoryError("no memory for the partial sums")
+        first = 0
+        while first < job.outputs:
+            outputs = tile if tile < job.outputs - first else job.outputs - first
+            if stacks is not NULL:
+                for o in range(outputs * m):
+                    stacks[o].groups = 0
+            leaf = 0
+            while leaf < job.leaves:
+                leaves = group if group < job.leaves - leaf else job.leaves - leaf
+                node = nodes if nodes is not NULL else &totals[first * m]
+                run_group(job, first, outputs, leaf, leaves, node, scratch, size)
+                leaf += leaves
+                if not job.reduce:
+                    continue
+                for o in range(outputs):
+                    for k in range(m):
+                        tree_sum(&node[o * leaves * m + k], leaves, m)
+                        if stacks is not NULL:
+                            stack_push(&stacks[o * m + k], &node[o * leaves * m + k])
+                        elif nodes is not NULL:
+                            totals[(first + o) * m + k] = node[o * leaves * m + k]
+            if stacks is not NULL:
+                for o in range(outputs * m):
+                    totals[first * m + o] = stack_sum(&stacks[o])
+            first += outputs
+    finally:
+        free(nodes)
+        free(scratch)
+        free(stacks)
+    return 0
+
+
+cdef double finish(
+    const Node* node, const Params* p, Reduction reduction, const Pair* weight
+) noexcept nogil:
+    """The reduced loss, in double-double up to the one rounding at the end."""
+    cdef Pair sum = node.loss
+    if not isfinite(sum.hi):
+        sum.lo = 0.0
+    elif p.form != PRODUCT:
+        # huber, PAIR: the terms are half the loss plus its offset.
+        if p.form == PAIR:
+            sum = pair_times(sum, pair_of(2.0)) if p.huber else pair_over(sum, pair_of(p.c))
+        if node.linear.hi != 0.0:
+            # The offset: gain * beta / 2 each, or, per element, already summed but
+            # for the 1/2.
+            sum = pair_add(
+                sum,
+                pair_times(
+                    node.linear,
+                    two_product(-p.gain, 0.5 * p.beta) if p.form == PAIR else pair_of(-0.5),
+                ),
+            )
+    if reduction == MEAN:
+        if isfinite(sum.hi) and node.count > 0:
+            sum = pair_over(sum, pair_of(node.count))
+        else:
+            return sum.hi / node.count
+    elif reduction == WEIGHTED_MEAN:
+        if isfinite(sum.hi) and isfinite(weight.hi) and weight.hi != 0:
+            sum = pair_over(sum, weight[0])
+        else:
+            return sum.hi / weight.hi
+    return sum.hi + sum.lo if isfinite(sum.lo) else sum.hi
+
+
+# ---------------------------------------------------------------------------
+# Threads
+# ---------------------------------------------------------------------------
+
+def thread_limit():
+    """The largest number of threads that a call without ``n_threads`` uses.
+
+    What was asked for (``set_num_threads``, ``num_threads``, the environment), else
+    OpenMP's own limit, capped by the processors that this process may use.
+    """
+    requested = _threads.requested()
+    if requested is not None:
+        return requested
+    return min(omp_get_max_threads(), omp_get_num_procs(), _threads.cpu_quota())
+
+
+cdef int team(const Job* job) except -1:
+    """Threads for this job: no more than its work is worth."""
+    cdef double work = <double>job.n * job.outputs * job.n_params
+    cdef int limit = job.n_threads
+    if work <= GRAIN or smoothl1_team_lost or omp_in_parallel():
+        return 1
+    if limit == 0:
+        limit = thread_limit()
+    if work / GRAIN < limit:
+        limit = 1 + <int>((work - 1) // GRAIN)
+    return limit if SMOOTHL1_OPENMP else 1
+
+
+def team_state():
+    """Whether this process ran a team, and whether it was forked from one that had."""
+    return bool(smoothl1_team_started), bool(smoothl1_team_lost)
+
+
+def openmp_version():
+    """The date of the OpenMP specification built against, as yyyymm; 0 without OpenMP."""
+    return SMOOTHL1_OPENMP
+
+
+# ---------------------------------------------------------------------------
+# From Python: the fast path
+# ---------------------------------------------------------------------------
+
+cdef object MEAN_NAME = "mean"
+cdef object SUM_NAME = "sum"
+cdef object NONE_NAME = "none"
+
+
+cdef inline void clear_options(Job* job) noexcept:
+    job.has_beta = False
+    job.has_weight = False
+    job.has_factor = False
+    job.has_where = False
+    job.count_below = False
+
+
+cdef bint plain(Job* job, Params* p, object input, object target, object beta, bint huber):
+    """Set up the job for two plain arrays; False if they, or beta, are anything else."""
+    cdef cnp.ndarray x, y
+    cdef int typenum, axis, ndim
+    cdef double threshold
+    cdef int itemsize
+    if not (cnp.PyArray_CheckExact(input) and cnp.PyArray_CheckExact(target)):
+        return False
+    x = <cnp.ndarray>input
+    y = <cnp.ndarray>target
+    typenum = cnp.PyArray_TYPE(x)
+    ndim = cnp.PyArray_NDIM(x)
+    if (
+        typenum != cnp.PyArray_TYPE(y) or ndim != cnp.PyArray_NDIM(y)
+        or not (typenum == cnp.NPY_FLOAT32 or typenum == cnp.NPY_FLOAT64)
+        or not PyArray_ISCARRAY_RO(x) or not PyArray_ISCARRAY_RO(y)
+    ):
+        return False
+    for axis in range(ndim):
+        if cnp.PyArray_DIM(x, axis) != cnp.PyArray_DIM(y, axis):
+            return False
+    if isinstance(beta, float) or type(beta) is int:
+        try:
+            threshold = beta
+        except OverflowError:
+            return False
+    else:
+        return False
+    if not (threshold > 0.0 or threshold == 0.0 and not huber):
+        return False
+    job.n = cnp.PyArray_SIZE(x)
+    if job.n == 0:
+        return False
+    job.single = typenum == cnp.NPY_FLOAT32
+    make_params(p, threshold, huber, job.single, False)
+    if p.form == ARRAY or huber and p.beta == 0.0:
+        return False
+    itemsize = 4 if job.single else 8
+    set_flat(&job.x, x, job.n, itemsize)
+    set_flat(&job.y, y, job.n, itemsize)
+    clear_options(job)
+    job.has_scratch = False
+    job.scale = 1.0
+    job.outputs = 1
+    job.n_params = 1
+    job.params = p
+    return True
+
+
+cdef bint plain_out(Job* job, object input, object out):
+    """Set up ``out`` if it is plain, too, and apart from the inputs."""
+    cdef cnp.ndarray a
+    cdef int axis
+    cdef char* start
+    cdef char* stop
+    if not cnp.PyArray_CheckExact(out):
+        return False
+    a = <cnp.ndarray>out
+    if (
+        cnp.PyArray_TYPE(a) != cnp.PyArray_TYPE(<cnp.ndarray>input)
+        or cnp.PyArray_NDIM(a) != cnp.PyArray_NDIM(<cnp.ndarray>input)
+        or not PyArray_ISCARRAY(a)
+    ):
+        return False
+    for axis in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_DIM(a, axis) != cnp.PyArray_DIM(<cnp.ndarray>input, axis):
+            return False
+    set_flat(&job.out, a, job.n, job.x.itemsize)
+    start = job.out.data
+    stop = start + job.n * job.x.itemsize
+    return not (
+        start < job.x.data + (stop - start) and job.x.data < stop
+        or start < job.y.data + (stop - start) and job.y.data < stop
+    )
+
+
+cdef object scalar(double value, bint single):
+    cdef float narrow
+    if single:
+        narrow = <float>value
+        return PyArray_Scalar(&narrow, cnp.PyArray_DescrFromType(cnp.NPY_FLOAT32), None)
+    return PyArray_Scalar(&value, cnp.PyArray_DescrFromType(cnp.NPY_FLOAT64), None)
+
+
+cdef object empty_like(cnp.ndarray a):
+    return cnp.PyArray_EMPTY(
+        cnp.PyArray_NDIM(a), <cnp.npy_intp*>cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a), 0
+    )
+
+
+def fast_loss(input, target, reduction, beta, bint huber, out, n_threads):
+    """The loss for plain arrays and no options; None for anything else."""
+    cdef Job job
+    cdef Params p
+    cdef Node node
+    cdef bint elementwise = reduction == NONE_NAME
+    cdef Reduction how = MEAN
+    if not elementwise:
+        if out is not None:
+            return None
+        if reduction == SUM_NAME:
+            how = TOTAL
+        elif reduction != MEAN_NAME:
+            return None
+    if not plain(&job, &p, input, target, beta, huber):
+        return None
+    job.n_threads = 0 if n_threads is None else _threads.check_n_threads(n_threads)
+    job.reduce = not elementwise
+    if elementwise:
+        job.operation = VALUE
+        if out is None:
+            out = empty_like(<cnp.ndarray>input)
+        if not plain_out(&job, input, out):
+            return None
+        run(&job, NULL)
+        return out
+    job.operation = SUM
+    run(&job, &node)
+    return scalar(finish(&node, &p, how, NULL), job.single)
+
+
+def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint loss_too, n_threads):
+    """Gradient, with ``loss_too`` (loss, gradient), for plain arrays; None for others."""
+    cdef Job job
+    cdef Params p
+    cdef Node node
+    cdef Reduction how
+    if reduction == MEAN_NAME:
+        how = MEAN
+    elif reduction == SUM_NAME:
+        how = TOTAL
+    else:
+        return None
+    if not plain(&job, &p, input, target, beta, huber):
+        return None
+    job.n_threads = 0 if n_threads is None else _threads.check_n_threads(n_threads)
+    if out is None:
+        out = empty_like(<cnp.ndarray>input)
+    if not plain_out(&job, input, out):
+        return None
+    job.operation = SLOPE
+    job.reduce = loss_too
+    if how == MEAN:
+        job.scale = 1.0 / job.n
+    run(&job, &node)
+    if not loss_too:
+        return out
+    return scalar(finish(&node, &p, how, NULL), job.single), out
+
+
+# ---------------------------------------------------------------------------
+# From Python: everything else
+# ---------------------------------------------------------------------------
+
+cdef dict REDUCTIONS = {"mean": MEAN, "sum": TOTAL, "weighted_mean": WEIGHTED_MEAN}
+
+
+cdef class Work:
+    """One evaluation over arrays that ``smoothl1._arguments`` has checked.
+
+    Parameters
+    ----------
+    input, target, beta, weight, factor, where : ndarray or None
+        All of one shape (broadcast views), of dtype float16/32/64, any integer or
+        bool; ``where`` is bool. ``beta`` holds thresholds per element; ``factor``
+        multiplies gradients.
+    betas : list of float
+        Thresholds for all elements; several make a path. Ignored if ``beta`` is given.
+    huber : bool
+        Whether the loss is scaled as Huber's.
+    single : bool
+        Whether to work in float32, else in float64.
+    n_kept : int
+        The first ``n_kept`` axes are kept by ``sum``, the others are reduced.
+    n_threads : int
+        0 for the default.
+    """
+
+    cdef Job job
+    cdef Params* params
+    cdef tuple operands  # keeps them alive
+    cdef bint huber
+    cdef tuple kept_shape
+
+    def __cinit__(
+        self, input, target, *, list betas, bint huber, bint single, beta=None,
+        weight=None, factor=None, where=None, int n_kept=0, int n_threads=0,
+    ):
+        cdef Job* job = &self.job
+        cdef char working = c"f" if single else c"d"
+        cdef int k, axis
+        cdef cnp.ndarray like = weight if input is None else input
+        self.operands = (input, target, beta, weight, factor, where)
+        self.kept_shape = (<object>like).shape[:n_kept]
+        job.single = single
+        job.n_params = <int>len(betas)
+        self.params = <Params*>malloc((job.n_params + 1) * sizeof(Params))
+        if self.params is NULL:
+            raise MemoryError("no memory for the parameters")
+        job.params = self.params
+        for k in range(job.n_params):
+            make_params(&self.params[k], betas[k], huber, single, beta is not None)
+        job.outputs = 1
+        for axis in range(n_kept):
+            job.outputs *= cnp.PyArray_DIM(like, axis)
+        job.n = 1
+        for axis in range(n_kept, cnp.PyArray_NDIM(like)):
+            job.n *= cnp.PyArray_DIM(like, axis)
+        job.n_threads = n_threads
+        job.has_scratch = True
+        job.scale = 1.0
+        clear_options(job)
+        if input is not None:
+            set_operand(&job.x, input, n_kept, working)
+            set_operand(&job.y, target, n_kept, working)
+        if beta is not None:
+            job.has_beta = True
+            set_operand(&job.beta, beta, n_kept, working)
+        if weight is not None:
+            job.has_weight = True
+            set_operand(&job.weight, weight, n_kept, working)
+        if factor is not None:
+            job.has_factor = True
+            set_operand(&job.factor, factor, n_kept, working)
+        if where is not None:
+            job.has_where = True
+            set_operand(&job.where, where, n_kept, working)
+
+    def __dealloc__(self):
+        free(self.params)
+
+    def sum(self, str reduction):
+        """Reduce the loss, each output and each threshold.
+
+        Returns
+        -------
+        ndarray of float64, the kept axes followed by one for the thresholds
+            nan where a mean is over no element or over weights that sum to 0.
+        smallest : float
+            The smallest divisor of a mean over the outputs, nan if there is no output.
+        """
+        cdef Py_ssize_t size = self.job.outputs * self.job.n_params
+        self.job.operation = SUM
+        self.job.reduce = True
+        cdef Node* totals = self._totals()
+        try:
+            run(&self.job, totals)
+            return self._finish(totals, REDUCTIONS[reduction])
+        finally:
+            free(totals)
+
+    cdef Node* _totals(self) except NULL:
+        cdef Py_ssize_t size = self.job.outputs * self.job.n_params, i
+        cdef Node* totals = <Node*>malloc((size + 1) * sizeof(Node))
+        if totals is NULL:
+            raise MemoryError("no memory for the sums")
+        for i in range(size):
+            totals[i] = no_node()
+        return totals
+
+    cdef tuple _finish(self, const Node* totals, Reduction reduction):
+        cdef Py_ssize_t o
+        cdef int k, m = self.job.n_params
+        cdef cnp.ndarray result = cnp.PyArray_ZEROS(1, [self.job.outputs * m], cnp.NPY_FLOAT64, 0)
+        cdef double* values = <double*>cnp.PyArray_DATA(result)
+        cdef double divisor, smallest = INFINITY
+        cdef const Node* first
+        for o in range(self.job.outputs):
+            first = &totals[o * m]
+            divisor = first.count if reduction == MEAN else abs(first.weight.hi + first.weight.lo)
+            if divisor < smallest:
+                smallest = divisor
+            for k in range(m):
+                values[o * m + k] = finish(
+                    &totals[o * m + k], &self.params[k], reduction, &first.weight
+                )
+        return (<object>result).reshape(self.kept_shape + (m,)), smallest
+
+    def sum_weights(self):
+        """The sum of the selected weights."""
+        cdef Node total = no_node()
+        self.job.operation = WEIGHTS
+        self.job.reduce = True
+        run(&self.job, &total)
+        return total.weight.hi + total.weight.lo
+
+    def write_values(self, out, bint overlaps):
+        """Write the loss of each element to ``out``."""
+        self.job.operation = VALUE
+        self._write(out, overlaps, None)
+
+    def write_slopes(self, out, bint overlaps, double scale, *, reduction=None, values=None):
+        """Write ``scale`` times the gradient to ``out``, and what else is asked for.
+
+        With a reduction, return the reduced loss as ``sum`` does; with ``values``, write
+        the loss of each element there.
+        """
+        self.job.operation = SLOPE if values is None else BOTH
+        self.job.scale = scale
+        if values is not None:
+            set_operand(&self.job.out2, values, 0, c"f" if self.job.single else c"d")
+        return self._write(out, overlaps, reduction)
+
+    def write_curvatures(self, out, out2, bint overlaps, bint majorize):
+        """Write the gradient to ``out`` and the second derivative to ``out2``."""
+        self.job.operation = CURVATURE
+        self.job.hessian = MAJORIZER if majorize else EXACT_HESSIAN
+        set_operand(&self.job.out2, out2, 0, c"f" if self.job.single else c"d")
+        return self._write(out, overlaps, None)
+
+    cdef object _write(self, cnp.ndarray out, bint overlaps, reduction):
+        cdef Node* totals
+        self.job.reduce = reduction is not None
+        set_operand(&self.job.out, out, 0, c"f" if self.job.single else c"d")
+        if overlaps:
+            self.job.out.direct = False
+        totals = self._totals()
+        try:
+            run(&self.job, totals)
+            return None if reduction is None else self._finish(totals, REDUCTIONS[reduction])
+        finally:
+            free(totals)
+
+
+cdef class Totals:
+    """Sums over a path of thresholds for arrays that arrive in pieces.
+
+    If every piece but the last holds ``PIECE`` elements, a power of two of leaves, the
+    result has the same bits as a single call on the whole.
+    """
+
+    cdef Stack* stacks
+    cdef Work first  # for the parameters
+
+    def __dealloc__(self):
+        free(self.stacks)
+
+    def add(self, Work work not None):
+        """Add the sums of a piece; all pieces have the same thresholds."""
+        cdef int k, m = work.job.n_params
+        cdef Node* totals
+        if work.job.outputs != 1:
+            raise ValueError("a piece has no kept axes")
+        if self.first is None:
+            self.stacks = <Stack*>malloc(m * sizeof(Stack))
+            if self.stacks is NULL:
+                raise MemoryError("no memory for the sums")
+            for k in range(m):
+                self.stacks[k].groups = 0
+            self.first = work
+        elif m != self.first.job.n_params:
+            raise ValueError("all pieces have the same thresholds")
+        work.job.operation = SUM
+        work.job.reduce = True
+        work.job.count_below = True
+        totals = work._totals()
+        try:
+            run(&work.job, totals)
+            for k in range(m):
+                stack_push(&self.stacks[k], &totals[k])
+        finally:
+            free(totals)
+
+    def sum(self, str reduction):
+        """Reduced losses, one for each threshold, and the divisor, as ``Work.sum``."""
+        cdef Node* totals = self._roots()
+        try:
+            return self.first._finish(totals, REDUCTIONS[reduction])
+        finally:
+            free(totals)
+
+    def below(self):
+        """The number of elements in the quadratic piece, for each threshold."""
+        cdef int k
+        cdef Node* totals = self._roots()
+        try:
+            return [int(totals[k].below) for k in range(self.first.job.n_params)]
+        finally:
+            free(totals)
+
+    cdef Node* _roots(self) except NULL:
+        cdef int k
+        cdef Node* totals
+        if self.first is None:
+            raise ValueError("no piece was added")
+        totals = self.first._totals()
+        for k in range(self.first.job.n_params):
+            totals[k] = stack_sum(&self.stacks[k])
+        return totals
+
+
+PIECE = 256 * LEAF
