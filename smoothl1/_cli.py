@@ -145,12 +145,12 @@ class Evaluation:
         below = self._losses.below()
         dtype = np.float32 if self.single else np.float64
         return {
-            "mae": float(dtype(self._absolute.sum("mean")[0][0])),
-            "rmse": float(dtype(math.sqrt(2.0 * self._squared.sum("mean")[0][0]))),
+            "mae": float(dtype(self._absolute.sum("mean")[0][0, 0])),
+            "rmse": float(dtype(math.sqrt(2.0 * self._squared.sum("mean")[0][0, 0]))),
             "reduction": self.reduction,
             "losses": [
                 {"beta": beta, "loss": float(dtype(loss)), "quadratic_share": count / size}
-                for beta, loss, count in zip(self.betas, losses, below, strict=True)
+                for beta, loss, count in zip(self.betas, losses[0], below, strict=True)
             ],
         }
 

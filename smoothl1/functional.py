@@ -540,9 +540,11 @@ def smooth_l1_path(
         raise ValueError(f"betas must be 1-d, got shape {path.shape}")
     arguments.check_threshold("betas", path)
     operands = arguments.prepare(input, target, "beta", 0.0, weight=weight, where=where)
+    if path.size == 0:
+        return np.empty(0, operands.dtype)
     order = tuple(range(operands.input.ndim))
     work = _work(operands, order, threads, betas=path.astype(np.float64).tolist())
-    return _reduced(work.sum(reduction), reduction, operands.dtype)
+    return _reduced(work.sum(reduction), reduction, operands.dtype)[0]
 
 
 def _work(
@@ -600,7 +602,7 @@ def _outside() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("smoothl1"):
         frame = frame.f_back
         level += 1
-    return level - 1
+    return level
 
 
 def _loss(
@@ -635,7 +637,8 @@ def _loss(
     if out is not None:
         arguments.check_out(out, tuple(shape[axis] for axis in kept))
     work = _work(operands, kept + tuple(sorted(reduced)), threads, len(kept))
-    losses = _reduced(work.sum(reduction), reduction, operands.dtype)[..., 0]
+    losses = _reduced(work.sum(reduction), reduction, operands.dtype)[:, 0]
+    losses = losses.reshape([shape[axis] for axis in kept])
     if out is not None:
         out[...] = losses
         return out
@@ -698,4 +701,4 @@ def _gradient(
     sums = work.write_slopes(
         grad.transpose(order), overlaps, scale / divisor, reduction=reduction if loss_too else None
     )
-    return None if sums is None else _rounded(sums[0], operands.dtype)[0], grad
+    return None if sums is None else _rounded(sums[0], operands.dtype)[0, 0], grad

@@ -745,7 +745,7 @@ cdef void transfer(
 ) noexcept nogil:
     """Copy elements start .. start + n (C order) of an operand to a buffer, or back."""
     cdef Py_ssize_t index[MAX_DIMS]
-    cdef int axis, last = op.ndim - 1
+    cdef int axis, advanced, last = op.ndim - 1
     cdef Py_ssize_t left, columns = op.shape[last], rows, column, run
     cdef int size = op.itemsize
     if last == 0:
@@ -772,6 +772,7 @@ cdef void transfer(
             run = rows * columns
             data += rows * op.stride[last - 1]
             index[last - 1] += rows
+            advanced = last - 1
         else:
             run = columns - index[last]
             if run > left:
@@ -779,10 +780,11 @@ cdef void transfer(
             move(data, op.stride[last], buffer, size, run, size, gather)
             data += run * op.stride[last]
             index[last] += run
+            advanced = last
         buffer += run * size
         left -= run
         # Carry into the axes further out.
-        for axis in range(last, 0, -1):
+        for axis in range(advanced, 0, -1):
             if index[axis] < op.shape[axis]:
                 break
             data += op.stride[axis - 1] - op.shape[axis] * op.stride[axis]
@@ -1503,7 +1505,6 @@ cdef class Work:
     cdef Params* params
     cdef tuple operands  # keeps them alive
     cdef bint huber
-    cdef tuple kept_shape
 
     def __cinit__(
         self, input, target, *, list betas, bint huber, bint single, beta=None,
@@ -1513,8 +1514,9 @@ cdef class Work:
         cdef char working = c"f" if single else c"d"
         cdef int k, axis
         cdef cnp.ndarray like = weight if input is None else input
+        if not betas:
+            raise ValueError("at least one threshold is needed")
         self.operands = (input, target, beta, weight, factor, where)
-        self.kept_shape = (<object>like).shape[:n_kept]
         job.single = single
         job.n_params = <int>len(betas)
         self.params = <Params*>malloc((job.n_params + 1) * sizeof(Params))
@@ -1557,7 +1559,7 @@ cdef class Work:
 
         Returns
         -------
-        ndarray of float64, the kept axes followed by one for the thresholds
+        ndarray of float64, shape (outputs, thresholds)
             nan where a mean is over no element or over weights that sum to 0.
         smallest : float
             The smallest divisor of a mean over the outputs, nan if there is no output.
@@ -1597,7 +1599,7 @@ cdef class Work:
                 values[o * m + k] = finish(
                     &totals[o * m + k], &self.params[k], reduction, &first.weight
                 )
-        return (<object>result).reshape(self.kept_shape + (m,)), smallest
+        return (<object>result).reshape(self.job.outputs, m), smallest
 
     def sum_weights(self):
         """The sum of the selected weights."""

@@ -1,0 +1,227 @@
+"""Reductions: how accurate they are, and that their bits depend on nothing else."""
+
+import numpy as np
+import pytest
+
+from smoothl1 import (
+    huber_loss,
+    huber_value_and_grad,
+    smooth_l1_loss,
+    smooth_l1_path,
+    smooth_l1_value_and_grad,
+)
+from smoothl1._simd import core
+from tests import reference
+
+LEAF = core.PIECE // 256
+SIZES = [1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 100, 255, 256, 1000, LEAF - 1, LEAF, LEAF + 1]
+
+
+def exact_terms(x, y, beta, huber):
+    """The exact loss of the rounded differences, in longdouble."""
+    z = np.abs(x - y).astype(np.longdouble)
+    b = np.longdouble(x.dtype.type(beta))
+    quadratic = z * z / 2 if huber else z * z / (2 * b)
+    return np.where(z < b, quadratic, (b if huber else 1) * (z - b / 2))
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="needs an 80-bit longdouble")
+@pytest.mark.parametrize("huber", [False, True], ids=["smooth_l1", "huber"])
+@pytest.mark.parametrize("beta", [1e-3, 0.1, 0.37, 1.0, 1.35, 2.0, 3.3, 1e4])
+def test_error_against_the_exact_sum(dtype, huber, beta, rng):
+    loss = huber_loss if huber else smooth_l1_loss
+    for n in SIZES:
+        for _ in range(10):
+            x, y = rng.standard_normal((2, n)).astype(dtype)
+            total = reference.fsum_pair(exact_terms(x, y, beta, huber))
+            bound = 1 if n >= 64 else 2
+            assert reference.ulp_error(loss(x, y, "sum", beta), total, dtype) <= bound
+            assert reference.ulp_error(loss(x, y, "mean", beta), total / n, dtype) <= bound
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="needs an 80-bit longdouble")
+@pytest.mark.parametrize("huber", [False, True], ids=["smooth_l1", "huber"])
+@pytest.mark.parametrize("beta", [0.1, 0.37, 1.0, 1.35, 3.3])
+def test_error_of_a_million_float32(huber, beta, rng):
+    # The differences are formed exactly: the bias of a rounded z - beta/2 would show.
+    loss = huber_loss if huber else smooth_l1_loss
+    x, y = rng.standard_normal((2, 10**6)).astype(np.float32)
+    z = np.abs(x.astype(np.longdouble) - y)
+    b = np.longdouble(np.float32(beta))
+    exact = np.where(z < b, z * z / 2 if huber else z * z / (2 * b), (b if huber else 1) * (z - b / 2))
+    total = reference.fsum_pair(exact)
+    assert reference.ulp_error(loss(x, y, "sum", beta), total, np.float32) <= 0.75
+    assert reference.ulp_error(loss(x, y, "mean", beta), total / x.size, np.float32) <= 0.75
+
+
+def test_error_with_weights(dtype, rng):
+    for n in (64, 1000, LEAF + 100):
+        for beta in (0.37, 1.0, 1.35):
+            x, y = rng.standard_normal((2, n)).astype(dtype)
+            w = rng.uniform(0, 2, n).astype(dtype)
+            terms = exact_terms(x, y, beta, False) * w
+            total = reference.fsum_pair(terms)
+            mass = reference.fsum_pair(w.astype(np.longdouble))
+            for reduction, divisor in (("sum", 1), ("mean", n), ("weighted_mean", mass)):
+                got = smooth_l1_loss(x, y, reduction, beta, weight=w)
+                assert reference.ulp_error(got, total / divisor, dtype) <= 1
+
+
+def test_error_with_an_array_beta(dtype, rng):
+    for n in (64, 1000, LEAF + 100):
+        x, y = rng.standard_normal((2, n)).astype(dtype)
+        b = rng.uniform(0.01, 2, n).astype(dtype)
+        z = np.abs(x - y)
+        exact = [reference.exact_value(z[i], b[i]) for i in range(n)]
+        total = reference.exact_sum(exact)
+        assert reference.ulp_error(smooth_l1_loss(x, y, "sum", b), total, dtype) <= 1
+
+
+@pytest.mark.parametrize("power", [-149, -148, -140, -127, -126, -100, 100, 126, 127])
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_extreme_betas_lose_nothing_in_float32(power, factor, rng):
+    beta = float(np.float32(np.ldexp(factor, power)))
+    with np.errstate(over="ignore"):
+        scale = beta / 1024 if power > 100 else beta
+        x = (scale * rng.uniform(0, 3, 200)).astype(np.float32)
+    exact = reference.exact_sum(reference.exact_value(z, beta) for z in x)
+    got = smooth_l1_loss(x, np.float32(0), "sum", beta)
+    # Terms near the smallest subnormal are rounded to it, one by one.
+    slack = len(x) * 2.0**-150
+    assert abs(float(got) - float(exact)) <= 2 * float(reference.ulp(exact, np.float32)) + slack
+
+
+@pytest.mark.parametrize("power", [-1074, -1073, -1050, -1023, -1022, -1000, 1000, 1022, 1023])
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_extreme_betas_lose_nothing_in_float64(power, factor, rng):
+    beta = float(np.ldexp(factor, power))
+    x = beta * rng.uniform(0, 1.1, 5) if power > 1000 else beta * rng.uniform(0, 3, 50)
+    x = x[np.isfinite(x)] / 8 if power > 1000 else x
+    exact = reference.exact_sum(reference.exact_value(z, beta) for z in x)
+    got = smooth_l1_loss(x, 0.0, "sum", beta)
+    error = abs(reference.Fraction(float(got)) - exact)
+    slack = len(x) * reference.Fraction(2) ** -1075
+    assert error <= 2 * reference.ulp(exact, np.float64) + slack
+
+
+def test_linear_terms_do_not_overflow(dtype):
+    # z * 2 beta would.
+    big = dtype(np.finfo(dtype).max) / 16
+    x = np.array([big, big], dtype)
+    for beta in (0.75, 1.0, 3.0, 4.0, 1e6):
+        assert smooth_l1_loss(x, dtype(0), "sum", beta) == 2 * big
+        assert smooth_l1_loss(x, dtype(0), "mean", beta) == big
+
+
+def test_quadratic_terms_do_not_underflow(dtype):
+    # z * z would.
+    z = dtype(2.0) ** (-100 if dtype is np.float32 else -700)
+    x = np.full(100, z)
+    for factor in (2.0, 3.0):
+        exact = 100 * reference.exact_value(z, z * dtype(factor))
+        got = smooth_l1_loss(x, dtype(0), "sum", z * dtype(factor))
+        assert reference.ulp_error(got, exact, dtype) <= 1
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.37, 1.0, np.inf])
+def test_bits_do_not_depend_on_threads(dtype, beta, rng):
+    for n in (LEAF * 8 + 1, 10**6 + 3):
+        x, y = rng.standard_normal((2, n)).astype(dtype)
+        w = rng.uniform(0, 1, n)
+        expected = smooth_l1_loss(x, y, "sum", beta, n_threads=1)
+        weighted = smooth_l1_loss(x, y, "sum", beta, weight=w, n_threads=1)
+        both = smooth_l1_value_and_grad(x, y, "mean", beta, n_threads=1)
+        for n_threads in (2, 3, 4, 7, 16):
+            assert smooth_l1_loss(x, y, "sum", beta, n_threads=n_threads) == expected
+            assert (
+                smooth_l1_loss(x, y, "sum", beta, weight=w, n_threads=n_threads) == weighted
+            )
+            loss, grad = smooth_l1_value_and_grad(x, y, "mean", beta, n_threads=n_threads)
+            assert loss == both[0]
+            np.testing.assert_array_equal(grad, both[1])
+
+
+def test_many_groups_of_leaves(rng):
+    # More elements than one group holds, so that the tree goes on above it.
+    n = 2048 * LEAF + 5 * LEAF + 77
+    x = np.broadcast_to(rng.standard_normal(n // 7 + 1), (7, n // 7 + 1)).ravel()[:n]
+    x = x.astype(np.float32)
+    expected = reference.values(x.astype(np.float64), 0.0, 1.0).sum()
+    one = smooth_l1_loss(x, np.float32(0), "sum", n_threads=1)
+    assert one == pytest.approx(expected, rel=1e-7)
+    assert one == smooth_l1_loss(x, np.float32(0), "sum", n_threads=3)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_pieces_have_the_bits_of_the_whole(dtype, weighted, rng):
+    n = 3 * core.PIECE + 12345
+    x, y = rng.standard_normal((2, n)).astype(dtype)
+    w = rng.uniform(0, 1, n) if weighted else None
+    betas = [0.0, 0.5, 1.35]
+    totals = core.Totals()
+    for start in range(0, n, core.PIECE):
+        part = slice(start, start + core.PIECE)
+        totals.add(
+            core.Work(
+                x[part],
+                y[part],
+                betas=betas,
+                huber=False,
+                single=dtype is np.float32,
+                weight=None if w is None else w[part],
+            )
+        )
+    got = totals.sum("sum")[0][0].astype(dtype)
+    np.testing.assert_array_equal(got, smooth_l1_path(x, y, betas, "sum", weight=w))
+    z = np.abs(x - y)
+    assert totals.below() == [int((z < dtype(beta)).sum()) for beta in betas]
+
+
+def test_totals_reject_what_they_cannot_add():
+    totals = core.Totals()
+    with pytest.raises(ValueError, match="no piece was added"):
+        totals.sum("mean")
+    x = np.zeros((2, 3))
+    options = {"huber": False, "single": False}
+    with pytest.raises(ValueError, match="no kept axes"):
+        totals.add(core.Work(x, x, betas=[1.0], n_kept=1, **options))
+    totals.add(core.Work(x, x, betas=[1.0], **options))
+    with pytest.raises(ValueError, match="same thresholds"):
+        totals.add(core.Work(x, x, betas=[1.0, 2.0], **options))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_path_has_the_bits_of_single_calls(dtype, reduction, rng):
+    x, y = rng.standard_normal((2, 3, 5000)).astype(dtype)
+    betas = [0.0, 0.01, 0.37, 0.5, 1.0, 1.35, 100.0, np.inf, 1e-46]
+    path = smooth_l1_path(x, y, betas, reduction)
+    assert path.dtype == dtype
+    for beta, loss in zip(betas, path, strict=True):
+        assert loss == smooth_l1_loss(x, y, reduction, beta)
+    assert smooth_l1_path(x, y, [], reduction).shape == (0,)
+
+
+def test_path_with_weights_and_selection(rng):
+    x, y, w = rng.uniform(size=(3, 400))
+    where = rng.uniform(size=400) < 0.5
+    for reduction in ("mean", "sum", "weighted_mean"):
+        path = smooth_l1_path(x, y, [0.1, 1.0], reduction, weight=w, where=where)
+        for beta, loss in zip([0.1, 1.0], path, strict=True):
+            assert loss == smooth_l1_loss(x, y, reduction, beta, weight=w, where=where)
+
+
+@pytest.mark.parametrize("function", [smooth_l1_value_and_grad, huber_value_and_grad])
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("threshold", [0.37, 1.0])
+def test_value_and_grad_has_the_bits_of_both(dtype, function, reduction, threshold, rng):
+    import smoothl1
+
+    name = function.__name__.removesuffix("_value_and_grad")
+    loss_function = getattr(smoothl1, f"{name}_loss")
+    grad_function = getattr(smoothl1, f"{name}_grad")
+    for n in (1, 10, LEAF + 3, 50000):
+        x, y = rng.standard_normal((2, n)).astype(dtype)
+        for options in ({}, {"weight": rng.uniform(size=n)}, {"where": rng.uniform(size=n) < 0.7}):
+            loss, grad = function(x, y, reduction, threshold, **options)
+            np.testing.assert_array_equal(loss, loss_function(x, y, reduction, threshold, **options))
+            np.testing.assert_array_equal(grad, grad_function(x, y, reduction, threshold, **options))
