@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from smoothl1 import functional
-from smoothl1._arguments import as_array, as_pair, check_reduction, check_threshold
-from smoothl1._typing import AnyArray, Loss, Reduction
+from smoothl1._arguments import as_array, check_reduction, check_threshold
+from smoothl1._typing import Loss, Reduction
 
 __all__ = ["fvcore_smooth_l1_loss", "torch_smooth_l1_loss"]
 
@@ -142,12 +142,12 @@ def fvcore_smooth_l1_loss(
     if isinstance(threshold, float) and threshold < 1e-5:
         threshold = 0.0
     x, y = _broadcast_pair(input, target)
-    if x.size == 0 and reduction == "mean":
+    if reduction == "mean" and 0 in (np.size(x), np.size(y)):
         reduction = "sum"
     return functional.smooth_l1_loss(x, y, reduction, threshold)
 
 
-def _broadcast_pair(input: ArrayLike, target: ArrayLike) -> tuple[AnyArray, AnyArray]:
+def _broadcast_pair(input: ArrayLike, target: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
     x, y = as_array("input", input), as_array("target", target)
     try:
         shape = np.broadcast_shapes(x.shape, y.shape)
@@ -157,5 +157,5 @@ def _broadcast_pair(input: ArrayLike, target: ArrayLike) -> tuple[AnyArray, AnyA
             f"and {y.shape}"
         ) from None
     if x.ndim == 0 or y.ndim == 0:
-        x, y, _ = as_pair(input, target)  # Python numbers keep their weak dtype
+        return input, target  # broadcast anyway, and Python numbers stay such
     return np.broadcast_to(x, shape), np.broadcast_to(y, shape)

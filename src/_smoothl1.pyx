@@ -1134,6 +1134,7 @@ cdef int run_group(
     Py_ssize_t scratch_size,
 ) except -1:
     """Run outputs x leaves leaves, neighbouring outputs first, on the job's threads."""
+    global smoothl1_team_started
     cdef Py_ssize_t task, tasks = outputs * leaves
     cdef int n_threads = job.n_threads if job.n_threads < tasks else <int>tasks
     with nogil:

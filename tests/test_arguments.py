@@ -1,0 +1,384 @@
+"""Bad arguments: each is named, with its value and what would be right."""
+
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import smoothl1
+from smoothl1 import (
+    HuberLoss,
+    SmoothL1Loss,
+    huber_grad,
+    huber_loss,
+    huber_value_and_grad,
+    smooth_l1_grad,
+    smooth_l1_grad_hess,
+    smooth_l1_loss,
+    smooth_l1_path,
+    smooth_l1_value_and_grad,
+)
+
+SMOOTH = [smooth_l1_loss, smooth_l1_grad, smooth_l1_value_and_grad]
+HUBER = [huber_loss, huber_grad, huber_value_and_grad]
+ALL = SMOOTH + HUBER
+X = np.array([1.0, 2.0, 3.0])
+Y = np.zeros(3)
+
+
+def raises(kind, message):
+    return pytest.raises(kind, match=re.escape(message))
+
+
+@pytest.mark.parametrize("function", [*ALL, smooth_l1_grad_hess])
+def test_shapes_must_be_equal(function):
+    for x, y in ((np.zeros((3, 1)), Y), (Y, np.zeros((3, 1))), (Y, np.zeros(4)), (Y, np.zeros(1))):
+        with raises(
+            ValueError,
+            f"input and target must have the same shape, got {x.shape} and {y.shape}; "
+            "where broadcasting is meant, pass np.broadcast_to(..., shape)",
+        ):
+            function(x, y)
+
+
+REFUSED = [
+    (np.zeros(3, complex), "input has dtype complex128; take the loss of the real"),
+    (np.zeros(3, np.complex64), "input has dtype complex64; take the loss of the real"),
+    (np.array(["a", "b", "c"]), "input has dtype <U1; use float16, float32, float64"),
+    (np.array([b"a"] * 3), "input has dtype |S1; use float16"),
+    (np.zeros(3, "M8[s]"), "input has dtype datetime64[s]; use float16"),
+    (np.zeros(3, "m8[s]"), "input has dtype timedelta64[s]; use float16"),
+    (np.zeros(3, [("a", float)]), "input has dtype [('a', '<f8')]; use float16"),
+    (np.array([1, None, 2], object), "input has dtype object; convert it to float64"),
+    ([1, None, 2], "input (builtins.list) has dtype object; convert it to float64"),
+    ([Fraction(1, 2)] * 3, "input (builtins.list) has dtype object"),
+    (None, "input (builtins.NoneType) has dtype object; pass an array of real numbers"),
+    ("abc", "input has dtype <U3"),
+    ({1.0, 2.0}, "input (builtins.set) has dtype object; pass an array of real numbers"),
+    ([[1.0], [2.0, 3.0]], "input (builtins.list) cannot be read as an array"),
+    (1j, "input has dtype complex128"),
+    (10**400, "input (builtins.int) has dtype object"),
+    (np.ma.array([1.0, 2, 3], mask=[0, 1, 0]), "input is a masked array, whose mask would be lost"),
+]
+
+
+@pytest.mark.parametrize(("value", "message"), REFUSED, ids=lambda v: str(v)[:20])
+def test_refused_types(value, message):
+    for function in (*ALL, smooth_l1_grad_hess):
+        with raises(TypeError, message):
+            function(value, Y)
+        with raises(TypeError, message.replace("input", "target")):
+            function(Y, value)
+    with raises(TypeError, message):
+        smooth_l1_path(value, Y, [1.0])
+    with raises(TypeError, message.replace("input", "weight")):
+        if value is not None:
+            smooth_l1_loss(X, Y, weight=value)
+        else:
+            raise TypeError(message.replace("input", "weight"))
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="longdouble is float64 here")
+def test_longdouble_is_refused():
+    name = np.dtype(np.longdouble).name
+    with raises(TypeError, f"input has dtype {name}; convert it with .astype(np.float64)"):
+        smooth_l1_loss(X.astype(np.longdouble), Y)
+
+
+def test_masked_array_message_works():
+    masked = np.ma.array([1.0, 5.0, 3.0], mask=[0, 1, 0])
+    assert smooth_l1_loss(masked.data, Y, where=~masked.mask) == (0.5 + 2.5) / 2
+
+
+def test_sparse_is_refused():
+    sparse = pytest.importorskip("scipy.sparse")
+    for matrix in (sparse.csr_matrix(np.eye(3)), sparse.coo_array(np.eye(3))):
+        with pytest.raises(TypeError, match=r"input is sparse \(scipy.*\); pass input.toarray"):
+            smooth_l1_loss(matrix, np.eye(3))
+
+
+def test_lazy_is_refused():
+    array = pytest.importorskip("dask.array")
+    loads = []
+    lazy = array.from_array(X).map_blocks(lambda block: loads.append(1) or block, dtype=float)
+    loads.clear()
+    with raises(TypeError, "input is a lazy collection (dask.array"):
+        smooth_l1_loss(lazy, Y)
+    assert not loads
+    polars = pytest.importorskip("polars")
+    with raises(TypeError, "input (polars.lazyframe.frame.LazyFrame)"):
+        smooth_l1_loss(polars.LazyFrame({"a": X}), Y)
+
+
+def test_containers_are_read_in_place(rng):
+    pandas = pytest.importorskip("pandas")
+    polars = pytest.importorskip("polars")
+    a, b = rng.standard_normal((2, 50))
+    expected = smooth_l1_loss(a, b)
+    assert smooth_l1_loss(pandas.Series(a), pandas.Series(b)) == expected
+    assert smooth_l1_loss(polars.Series(a), polars.Series(b)) == expected
+    frames = pandas.DataFrame({"a": a, "b": b}), pandas.DataFrame({"a": b, "b": a})
+    assert smooth_l1_loss(*frames) == smooth_l1_loss(*(f.to_numpy() for f in frames))
+    assert smooth_l1_loss(a.tolist(), b.tolist()) == expected
+    assert smooth_l1_loss(memoryview(a), b) == expected
+    assert np.isnan(smooth_l1_loss(pandas.Series([1.0, None, 3.0]), Y))
+    with pytest.raises(TypeError, match="dtype object"):
+        smooth_l1_loss(pandas.Series([1, None, 3], dtype=object), Y)
+
+
+def test_dlpack_without_array(rng):
+    class Capsule:
+        def __init__(self, a):
+            self.a = a
+
+        def __dlpack__(self, **options):
+            return self.a.__dlpack__(**options)
+
+        def __dlpack_device__(self):
+            return self.a.__dlpack_device__()
+
+    a, b = rng.standard_normal((2, 50))
+    assert smooth_l1_loss(Capsule(a), b) == smooth_l1_loss(a, b)
+
+
+def test_array_protocol_and_subclasses(rng):
+    class Wrapper:
+        def __init__(self, a):
+            self.a = a
+
+        def __array__(self, dtype=None, copy=None):
+            return self.a
+
+    class Broken:
+        def __array__(self, dtype=None, copy=None):
+            raise RuntimeError("it is on another device")
+
+    class Child(np.ndarray):
+        pass
+
+    a, b = rng.standard_normal((2, 6))
+    assert smooth_l1_loss(Wrapper(a), b) == smooth_l1_loss(a, b)
+    child = a.view(Child)
+    assert type(smooth_l1_loss(child, b, "none")) is np.ndarray
+    assert smooth_l1_loss(child, b) == smooth_l1_loss(a, b)
+    with raises(TypeError, "cannot be read as an array: it is on another device"):
+        smooth_l1_loss(Broken(), b)
+    with pytest.warns(PendingDeprecationWarning):
+        matrix = np.matrix(a.reshape(2, 3))
+    assert smooth_l1_loss(matrix, np.asarray(matrix) * 0) == smooth_l1_loss(a, a * 0)
+
+
+BAD_REDUCTIONS = ["average", "", "MEAN", None, 0.5, 1, b"mean", ["mean"]]
+
+
+@pytest.mark.parametrize("reduction", BAD_REDUCTIONS, ids=repr)
+def test_unknown_reduction(reduction):
+    message = (
+        "reduction must be one of 'none', 'mean', 'sum', 'weighted_mean', "
+        f"got {reduction!r}"
+    )
+    for function in ALL:
+        with raises(ValueError, message):
+            function(X, Y, reduction)
+    for kind in (SmoothL1Loss, HuberLoss):
+        with raises(ValueError, message):
+            kind(reduction)
+
+
+def test_beta_in_the_place_of_reduction_is_told():
+    with raises(ValueError, "got 0.5 (beta is the fourth argument, or a keyword)"):
+        smooth_l1_loss(X, Y, 0.5)
+
+
+@pytest.mark.parametrize("value", [-1, -1.0, -0.5, np.nan, -np.inf, np.float32(-2)], ids=str)
+def test_bad_thresholds(value):
+    for function in (*SMOOTH, smooth_l1_grad_hess):
+        with raises(ValueError, f"beta must be >= 0, got {np.asarray(value)!s}"):
+            function(X, Y, beta=value)
+    for function in HUBER:
+        with raises(ValueError, f"delta must be > 0, got {np.asarray(value)!s}"):
+            function(X, Y, delta=value)
+    with raises(ValueError, f"beta must be >= 0, got {np.asarray(value)!s}"):
+        SmoothL1Loss(beta=value)
+    with raises(ValueError, f"delta must be > 0, got {np.asarray(value)!s}"):
+        HuberLoss(delta=value)
+    with raises(ValueError, f"betas must be >= 0 everywhere, got {float(value)!s}"):
+        smooth_l1_path(X, Y, [1.0, value])
+
+
+def test_delta_of_zero():
+    for function in HUBER:
+        for zero in (0, 0.0, -0.0):
+            with raises(ValueError, f"delta must be > 0, got {zero}"):
+                function(X, Y, delta=zero)
+        with raises(ValueError, "delta must be > 0 everywhere, got 0.0"):
+            function(X, Y, delta=[1.0, 0.0, 1.0])
+        single = X.astype(np.float32), Y.astype(np.float32)
+        for tiny in (1e-60, [1.0, 1e-60, 1.0]):
+            with raises(ValueError, "delta must be > 0 in float32, got 1e-60, which rounds to 0"):
+                function(*single, delta=tiny)
+    assert huber_loss(X, Y, delta=1e-60) > 0
+
+
+def test_bad_arrays_of_thresholds():
+    with raises(ValueError, "beta must be >= 0 everywhere, got -1.0"):
+        smooth_l1_loss(X, Y, beta=[1.0, -1.0, np.nan])
+    with raises(ValueError, "beta must be >= 0 everywhere, got nan"):
+        smooth_l1_grad(X, Y, beta=[1.0, np.nan, 1.0])
+    with raises(ValueError, "beta must broadcast to the shape of input, (3,), got shape (2,)"):
+        smooth_l1_loss(X, Y, beta=[1.0, 2.0])
+    with raises(ValueError, "beta must broadcast to the shape of input, (3,), got shape (3, 1)"):
+        smooth_l1_loss(X, Y, beta=np.ones((3, 1)))
+    with raises(ValueError, "betas must be 1-d, got shape ()"):
+        smooth_l1_path(X, Y, 1.0)
+    with raises(ValueError, "betas must be 1-d, got shape (1, 2)"):
+        smooth_l1_path(X, Y, [[1.0, 2.0]])
+    with raises(ValueError, "beta must be a number, got an array of shape (2,)"):
+        SmoothL1Loss(beta=[1.0, 2.0])
+
+
+@pytest.mark.parametrize("value", ["1", None, 1j, [1.0, "a"]], ids=repr)
+def test_thresholds_of_the_wrong_type(value):
+    with pytest.raises(TypeError, match=r"^beta "):
+        smooth_l1_loss(X, Y, beta=value)
+    with pytest.raises(TypeError, match=r"^delta "):
+        HuberLoss(delta=value)
+
+
+def test_thresholds_of_any_real_type():
+    expected = smooth_l1_loss(X, Y, beta=2.0)
+    for beta in (2, np.float32(2), np.int8(2), np.array(2.0), np.float16(2)):
+        assert smooth_l1_loss(X, Y, beta=beta) == expected
+    with raises(TypeError, "beta (builtins.int) has dtype object"):
+        smooth_l1_loss(X, Y, beta=10**400)
+
+
+@pytest.mark.parametrize("n_threads", [0, -1, 1.5, "2", 2**40, np.nan], ids=repr)
+def test_bad_n_threads(n_threads):
+    message = f"n_threads must be an integer of at least 1, got {n_threads!r}"
+    for function in (*ALL, smooth_l1_grad_hess):
+        with raises(ValueError, message):
+            function(X, Y, n_threads=n_threads)
+        with raises(ValueError, message):
+            function(X[::2], Y[::2], n_threads=n_threads)
+    with raises(ValueError, message):
+        smooth_l1_path(X, Y, [1.0], n_threads=n_threads)
+    with raises(ValueError, message.replace("n_threads", "n", 1)):
+        smoothl1.set_num_threads(n_threads)
+    with raises(ValueError, message.replace("n_threads", "n", 1)):
+        smoothl1.num_threads(n_threads)
+
+
+def test_weights():
+    with raises(ValueError, "weight must broadcast to the shape of input, (3,), got shape (2,)"):
+        smooth_l1_loss(X, Y, weight=[1.0, 2.0])
+    for function in ALL:
+        with raises(ValueError, "reduction='weighted_mean' needs weight=..., got None"):
+            function(X, Y, "weighted_mean")
+        for weight in ([0.0, 0.0, 0.0], [1.0, -1.0, 0.0]):
+            with raises(ValueError, "weight must not sum to 0 for reduction='weighted_mean'"):
+                function(X, Y, "weighted_mean", weight=weight)
+    with raises(ValueError, "weight must not sum to 0"):
+        smooth_l1_loss(np.eye(2), np.eye(2), "weighted_mean", weight=[[0, 0], [1, 1]], axis=1)
+    with raises(ValueError, "reduction='weighted_mean' needs weight=..., got None"):
+        smooth_l1_path(X, Y, [1.0], "weighted_mean")
+
+
+def test_out_is_untouched_by_weights_that_sum_to_zero():
+    out = np.full(3, 7.0)
+    with raises(ValueError, "weight must not sum to 0"):
+        smooth_l1_value_and_grad(X, Y, "weighted_mean", weight=np.zeros(3), out=out)
+    assert (out == 7).all()
+    scalar = np.array(7.0)
+    with raises(ValueError, "weight must not sum to 0"):
+        smooth_l1_loss(X, Y, "weighted_mean", weight=np.zeros(3), out=scalar)
+    assert scalar == 7
+
+
+def test_where():
+    with raises(TypeError, "where must be of dtype bool, got int64"):
+        smooth_l1_loss(X, Y, where=np.array([1, 0, 1]))
+    with raises(ValueError, "where must broadcast to the shape of input, (3,), got shape (2,)"):
+        smooth_l1_grad(X, Y, where=np.array([True, False]))
+    assert smooth_l1_loss(X, Y, where=True) == smooth_l1_loss(X, Y)
+
+
+def test_axis():
+    with raises(ValueError, "axis needs a reduction, got axis=0 with reduction='none'"):
+        smooth_l1_loss(X, Y, "none", axis=0)
+    with pytest.raises(ValueError, match="axis 1 is out of bounds for array of dimension 1"):
+        smooth_l1_loss(X, Y, axis=1)
+    with pytest.raises(ValueError, match="repeated axis"):
+        smooth_l1_loss(np.eye(2), np.eye(2), axis=(0, 0))
+    with pytest.raises(TypeError):
+        smooth_l1_loss(X, Y, axis=0.5)
+
+
+@pytest.mark.parametrize("function", ALL)
+def test_out(function):
+    reduction = "none" if function in (smooth_l1_loss, huber_loss) else "mean"
+    with raises(TypeError, "out must be a numpy.ndarray, got list"):
+        function(X, Y, reduction, out=[0.0] * 3)
+    with raises(TypeError, "out must be a numpy.ndarray, got MaskedArray"):
+        function(X, Y, reduction, out=np.ma.zeros(3))
+    with raises(TypeError, "out must be of dtype float16, float32 or float64, got int64"):
+        function(X, Y, reduction, out=np.zeros(3, np.int64))
+    with raises(ValueError, "out must have shape (3,), got (3, 1)"):
+        function(X, Y, reduction, out=np.zeros((3, 1)))
+    locked = np.zeros(3)
+    locked.flags.writeable = False
+    with raises(ValueError, "out is read-only"):
+        function(X, Y, reduction, out=locked)
+
+
+def test_out_of_a_reduction():
+    with raises(ValueError, "out must have shape (), got (3,)"):
+        smooth_l1_loss(X, Y, out=np.zeros(3))
+    with raises(ValueError, "out must have shape (2,), got (3,)"):
+        smooth_l1_loss(np.zeros((2, 3)), np.zeros((2, 3)), axis=1, out=np.zeros(3))
+
+
+def test_out_of_the_hessian():
+    a = np.zeros(3)
+    with raises(TypeError, "out must be a tuple of two arrays, got ndarray"):
+        smooth_l1_grad_hess(X, Y, out=a)
+    with raises(TypeError, "out must be a tuple of two arrays, got tuple"):
+        smooth_l1_grad_hess(X, Y, out=(a,))
+    with raises(ValueError, "out[0] and out[1] must not share memory"):
+        smooth_l1_grad_hess(X, Y, out=(a, a))
+    with raises(ValueError, "out[1] must have shape (3,), got (2,)"):
+        smooth_l1_grad_hess(X, Y, out=(a, np.zeros(2)))
+    with raises(ValueError, "hessian must be 'exact' or 'majorizer', got 'gauss'"):
+        smooth_l1_grad_hess(X, Y, hessian="gauss")
+
+
+def test_grad_output():
+    with raises(
+        ValueError, "grad_output must be a scalar for reduction='mean', got shape (3,)"
+    ):
+        smooth_l1_grad(X, Y, grad_output=X)
+    with raises(ValueError, "grad_output must broadcast to the shape of input, (3,), got shape (2,)"):
+        smooth_l1_grad(X, Y, "none", grad_output=[1.0, 2.0])
+    with raises(TypeError, "grad_output has dtype complex128"):
+        smooth_l1_grad(X, Y, grad_output=1j)
+
+
+def test_path_needs_a_reduction():
+    with raises(
+        ValueError, "reduction must be one of 'mean', 'sum', 'weighted_mean', got 'none'"
+    ):
+        smooth_l1_path(X, Y, [1.0], "none")
+
+
+def test_arguments_are_left_alone(rng):
+    x, y, w = rng.standard_normal((3, 50))
+    b = np.abs(w) + 1
+    where = w > 0
+    copies = [a.copy() for a in (x, y, w, b, where)]
+    for reduction in ("none", "mean", "weighted_mean"):
+        smooth_l1_value_and_grad(x, y, reduction, b, weight=b, where=where)
+        smooth_l1_grad(x, y, reduction, b, weight=b, where=where, grad_output=2.0)
+    smooth_l1_grad_hess(x, y, b, weight=w)
+    for a, copy in zip((x, y, w, b, where), copies, strict=True):
+        np.testing.assert_array_equal(a, copy)

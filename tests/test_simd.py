@@ -1,0 +1,108 @@
+"""Instruction sets: the choice of one, and the same bits from each."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import smoothl1
+from smoothl1 import _simd
+
+
+def python(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_same_bits_on_every_instruction_set():
+    digests = {}
+    for name in _simd.supported():
+        done = python("-m", "tests.digest", SMOOTHL1_SIMD=name)
+        assert done.returncode == 0, done.stderr
+        chosen, digests[name] = done.stdout.split()
+        assert chosen == name
+    assert "baseline" in digests
+    assert len(set(digests.values())) == 1, digests
+
+
+def test_same_bits_with_one_thread():
+    # 50001 elements are work for two threads where there are two.
+    one, default = (python("-m", "tests.digest", OMP_NUM_THREADS=n).stdout for n in ("1", "4"))
+    assert one == default != ""
+
+
+def test_unknown_set_is_an_import_error():
+    done = python("-c", "import smoothl1", SMOOTHL1_SIMD="sse9")
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    usable = ", ".join(_simd.supported())
+    assert last == (
+        f"ImportError: SMOOTHL1_SIMD='sse9' is no instruction set; use one of {usable}, or unset it"
+    )
+
+
+def test_empty_variable_means_the_best():
+    done = python("-c", "import smoothl1._simd as s; print(s.chosen)", SMOOTHL1_SIMD="")
+    assert done.stdout.strip() == _simd.supported()[0]
+
+
+def test_set_that_the_processor_lacks(monkeypatch):
+    monkeypatch.setattr(_simd, "_cpu_features", lambda: {"AVX2": True})
+    monkeypatch.setattr(_simd, "built", lambda: ["avx512", "avx2", "baseline"])
+    assert _simd.supported() == ["avx2", "baseline"]
+    assert _simd.choose(None) == "avx2"
+    assert _simd.choose("baseline") == "baseline"
+    with pytest.raises(ImportError, match="'avx512' is not supported by this processor; use one"):
+        _simd.choose("avx512")
+
+
+def test_set_that_was_not_built(monkeypatch):
+    monkeypatch.setattr(_simd, "built", lambda: ["baseline"])
+    with pytest.raises(ImportError, match="'avx2' was not built; use one of baseline"):
+        _simd.choose("avx2")
+    assert _simd.choose(None) == "baseline"
+    monkeypatch.setattr(_simd, "built", list)
+    with pytest.raises(ImportError, match="no compiled core here: build it with 'pip install"):
+        _simd.choose(None)
+
+
+def test_only_one_variant_is_imported():
+    code = (
+        "import sys, smoothl1; print([m for m in sys.modules if m.startswith('smoothl1._smoothl1')])"
+    )
+    done = python("-c", code)
+    assert done.stdout.strip() == f"['smoothl1._smoothl1_{_simd.supported()[0]}']"
+
+
+def test_import_is_light_and_starts_no_threads():
+    code = (
+        "import sys, numpy, os\n"
+        "before = set(sys.modules)\n"
+        "import smoothl1\n"
+        "names = {m.split('.')[0] for m in set(sys.modules) - before}\n"
+        "heavy = names - set(sys.stdlib_module_names) - {'smoothl1', 'numpy'}\n"
+        "print(sorted(n for n in heavy if not n.startswith(('_', 'cython'))))\n"
+        "print(smoothl1._simd.core.team_state())\n"
+    )
+    done = python("-c", code)
+    assert done.stdout.split("\n")[:2] == ["[]", "(False, False)"], done.stderr
+
+
+def test_show_config(capsys):
+    config = smoothl1.show_config("dicts")
+    assert config["smoothl1"] == smoothl1.__version__
+    assert config["simd"]["chosen"] in config["simd"]["supported"]
+    assert set(config["simd"]["supported"]) <= set(config["simd"]["built"])
+    assert config["threads"]["limit"] >= 1
+    assert smoothl1.show_config() is None
+    printed = capsys.readouterr().out
+    for text in ("smoothl1: ", "chosen: ", "built: ", "runtimes: ", "limit: ", "this process: "):
+        assert text in printed
+    with pytest.raises(ValueError, match="mode must be 'stdout' or 'dicts', got 'json'"):
+        smoothl1.show_config("json")
