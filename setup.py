@@ -59,7 +59,9 @@ class Build(build_ext):
             if "-ffp-contract=off" not in common:
                 raise SystemExit("smoothl1 needs a compiler that accepts -ffp-contract=off")
             openmp, threads = ["-fopenmp"], ["-fopenmp"]
-        if not self.accepts(openmp, "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }"):
+        if not self.accepts(
+            openmp, "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }"
+        ):
             self.warn("the compiler has no OpenMP: smoothl1 is built to run on one thread")
             openmp = threads = []
 
@@ -130,6 +132,7 @@ def extensions():
                 "initializedcheck": False,
                 "cdivision": True,
                 "freethreading_compatible": True,
+                "auto_pickle": False,
             },
         )
     return found

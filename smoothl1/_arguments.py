@@ -171,9 +171,7 @@ def check_threshold(name: str, value: Any, dtype: np.dtype[Any] | None = None) -
         flat = array.ravel()
         bad = flat[~(flat > 0 if positive else flat >= 0)][0]
         where = "" if array.ndim == 0 else " everywhere"
-        raise ValueError(
-            f"{name} must be {'> 0' if positive else '>= 0'}{where}, got {bad!s}"
-        )
+        raise ValueError(f"{name} must be {'> 0' if positive else '>= 0'}{where}, got {bad!s}")
     if positive and dtype is not None and dtype != np.float64:
         with np.errstate(under="ignore", over="ignore"):
             if np.float32(lowest) == 0:
@@ -181,11 +179,11 @@ def check_threshold(name: str, value: Any, dtype: np.dtype[Any] | None = None) -
     return float(array) if array.ndim == 0 else array
 
 
-def check_reduction(reduction: str, allowed: tuple[str, ...] = REDUCTIONS) -> str:
+def check_reduction(reduction: object, allowed: tuple[str, ...] = REDUCTIONS) -> str:
     """Return ``reduction`` if it is one of those allowed, else raise ``ValueError``."""
     if not isinstance(reduction, str) or reduction not in allowed:
         hint = ""
-        if isinstance(reduction, (int, float)):
+        if isinstance(reduction, int | float):
             hint = " (beta is the fourth argument, or a keyword)"
         raise ValueError(
             f"reduction must be one of {', '.join(map(repr, allowed))}, got {reduction!r}{hint}"
@@ -299,4 +297,3 @@ def memory_order(a: AnyArray) -> tuple[int, ...]:
 def thread_argument(n_threads: SupportsIndex | None) -> int:
     """Return the number of threads, 0 for the default."""
     return 0 if n_threads is None else check_n_threads(n_threads)
-

@@ -83,8 +83,8 @@ class NpyFile:
 
     def array(self) -> AnyArray:
         """Map the whole array."""
-        order = "F" if self.fortran else "C"
-        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)
+        flat = self.elements(0, self.size)
+        return flat.reshape(self.shape, order="F" if self.fortran else "C")
 
 
 def _read_header_2(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

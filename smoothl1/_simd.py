@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from smoothl1 import _smoothl1_baseline as core
 
+__all__ = ["built", "choose", "chosen", "core", "supported"]
+
 # What each set needs, by the names in NumPy's table; best first.
 _NEEDS = MappingProxyType(
     {
@@ -27,11 +29,8 @@ _NEEDS = MappingProxyType(
 
 
 def _cpu_features() -> dict[str, bool]:
-    try:
-        from numpy._core._multiarray_umath import __cpu_features__
-    except ImportError:  # NumPy 1.x
-        from numpy.core._multiarray_umath import __cpu_features__
-    return dict(__cpu_features__)
+    package = "numpy._core" if importlib.util.find_spec("numpy._core") else "numpy.core"  # 1.x
+    return dict(importlib.import_module(f"{package}._multiarray_umath").__cpu_features__)
 
 
 def built() -> list[str]:

@@ -1,7 +1,8 @@
-from typing import Any
+from typing import Any, Self
 
 from numpy import float64
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 from smoothl1._typing import AnyArray
 
@@ -30,9 +31,10 @@ def fast_value_and_grad(
     n_threads: object,
 ) -> Any: ...
 
+@disjoint_base
 class Work:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         input: AnyArray | None,
         target: AnyArray | None,
         *,
@@ -45,7 +47,7 @@ class Work:
         where: AnyArray | None = None,
         n_kept: int = 0,
         n_threads: int = 0,
-    ) -> None: ...
+    ) -> Self: ...
     def sum(self, reduction: str) -> tuple[NDArray[float64], float]: ...
     def sum_weights(self) -> float: ...
     def write_values(self, out: AnyArray, overlaps: bool) -> None: ...
@@ -62,6 +64,7 @@ class Work:
         self, out: AnyArray, out2: AnyArray, overlaps: bool, majorize: bool
     ) -> None: ...
 
+@disjoint_base
 class Totals:
     def add(self, work: Work) -> None: ...
     def sum(self, reduction: str) -> tuple[NDArray[float64], float]: ...

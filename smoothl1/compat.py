@@ -94,8 +94,8 @@ def torch_smooth_l1_loss(
         )
         reduction = "mean"
     check_reduction(reduction, ("none", "mean", "sum"))
-    x, y = _broadcast_pair(input, target)
-    return functional.smooth_l1_loss(x, y, reduction, beta)
+    left, right = _broadcast_pair(input, target)
+    return functional.smooth_l1_loss(left, right, reduction, beta)
 
 
 def fvcore_smooth_l1_loss(
@@ -141,10 +141,10 @@ def fvcore_smooth_l1_loss(
     threshold = check_threshold("beta", beta)
     if isinstance(threshold, float) and threshold < 1e-5:
         threshold = 0.0
-    x, y = _broadcast_pair(input, target)
-    if reduction == "mean" and 0 in (np.size(x), np.size(y)):
+    left, right = _broadcast_pair(input, target)
+    if reduction == "mean" and 0 in (np.size(left), np.size(right)):
         reduction = "sum"
-    return functional.smooth_l1_loss(x, y, reduction, threshold)
+    return functional.smooth_l1_loss(left, right, reduction, threshold)
 
 
 def _broadcast_pair(input: ArrayLike, target: ArrayLike) -> tuple[ArrayLike, ArrayLike]:

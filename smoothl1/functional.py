@@ -134,9 +134,7 @@ def smooth_l1_loss(
         loss = _fast_loss(input, target, reduction, beta, False, out, n_threads)
         if loss is not None:
             return loss
-    return _loss(
-        input, target, reduction, "beta", beta, weight, where, axis, out, n_threads
-    )
+    return _loss(input, target, reduction, "beta", beta, weight, where, axis, out, n_threads)
 
 
 def huber_loss(
@@ -201,9 +199,7 @@ def huber_loss(
         loss = _fast_loss(input, target, reduction, delta, True, out, n_threads)
         if loss is not None:
             return loss
-    return _loss(
-        input, target, reduction, "delta", delta, weight, where, axis, out, n_threads
-    )
+    return _loss(input, target, reduction, "delta", delta, weight, where, axis, out, n_threads)
 
 
 def smooth_l1_grad(
@@ -502,7 +498,7 @@ def smooth_l1_path(
     where: ArrayLike | None = None,
     n_threads: SupportsIndex | None = None,
 ) -> AnyArray:
-    """The reduced loss for each of several betas, in one pass over memory.
+    """Reduce the loss for each of several betas in one pass over memory.
 
     Parameters
     ----------
@@ -544,7 +540,8 @@ def smooth_l1_path(
         return np.empty(0, operands.dtype)
     order = tuple(range(operands.input.ndim))
     work = _work(operands, order, threads, betas=path.astype(np.float64).tolist())
-    return _reduced(work.sum(reduction), reduction, operands.dtype)[0]
+    losses: AnyArray = _reduced(work.sum(reduction), reduction, operands.dtype)[0]
+    return losses
 
 
 def _work(
@@ -576,7 +573,10 @@ def _work(
 def _reduced(
     sums: tuple[NDArray[np.float64], float], reduction: str, dtype: np.dtype[Any]
 ) -> AnyArray:
-    """Round reduced losses to the dtype of the result; warn or raise where there are none."""
+    """Round reduced losses to the dtype of the result; warn or raise where there are none.
+
+    Of shape (outputs, thresholds).
+    """
     values, smallest = sums
     if smallest == 0:
         _no_elements(reduction)
@@ -694,9 +694,7 @@ def _gradient(
         scale, divisor = 0.0, 1.0
     if loss_too and reduction == "none":
         values = np.empty_like(grad, dtype=operands.dtype)
-        work.write_slopes(
-            grad.transpose(order), overlaps, scale, values=values.transpose(order)
-        )
+        work.write_slopes(grad.transpose(order), overlaps, scale, values=values.transpose(order))
         return values, grad
     sums = work.write_slopes(
         grad.transpose(order), overlaps, scale / divisor, reduction=reduction if loss_too else None

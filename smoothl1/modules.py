@@ -154,9 +154,7 @@ class HuberLoss:
         where: ArrayLike | None = None,
     ) -> Loss:
         """Return the loss; see `huber_loss`."""
-        return functional.huber_loss(
-            input, target, self.reduction, self.delta, weight, where=where
-        )
+        return functional.huber_loss(input, target, self.reduction, self.delta, weight, where=where)
 
     forward = __call__
 

@@ -381,32 +381,32 @@ cdef struct Lanes:
 
 
 cdef inline void clear(Lanes* sums) noexcept nogil:
-    cdef int l
-    for l in range(LANES):
-        sums.hi[l] = 0.0
-        sums.lo[l] = 0.0
+    cdef int lane
+    for lane in range(LANES):
+        sums.hi[lane] = 0.0
+        sums.lo[lane] = 0.0
 
 
-cdef inline void lane_add(Lanes* sums, int l, double term, floating tag) noexcept nogil:
+cdef inline void lane_add(Lanes* sums, int lane, double term, floating tag) noexcept nogil:
     cdef Pair r
     if floating is double:
-        r = two_sum(sums.hi[l], term)
-        sums.hi[l] = r.hi
-        sums.lo[l] += r.lo
+        r = two_sum(sums.hi[lane], term)
+        sums.hi[lane] = r.hi
+        sums.lo[lane] += r.lo
     else:
         # float64 has 29 bits to spare for a float32 term.
-        sums.hi[l] += term
+        sums.hi[lane] += term
 
 
 cdef inline Pair fold(Lanes* sums) noexcept nogil:
     """Add the upper half of the lanes to the lower half until one is left."""
-    cdef int l, width = LANES // 2
+    cdef int lane, width = LANES // 2
     cdef Pair r
     while width > 0:
-        for l in range(width):
-            r = two_sum(sums.hi[l], sums.hi[l + width])
-            sums.hi[l] = r.hi
-            sums.lo[l] = (sums.lo[l] + sums.lo[l + width]) + r.lo
+        for lane in range(width):
+            r = two_sum(sums.hi[lane], sums.hi[lane + width])
+            sums.hi[lane] = r.hi
+            sums.lo[lane] = (sums.lo[lane] + sums.lo[lane + width]) + r.lo
         width = width // 2
     r.hi = sums.hi[0]
     r.lo = sums.lo[0]
@@ -424,13 +424,13 @@ cdef Pair sum_product(
     cdef double first, second
     cdef Lanes sums
     cdef Py_ssize_t i = 0
-    cdef int l
+    cdef int lane
     clear(&sums)
     while i <= n - 2 * LANES:
-        for l in range(LANES):
-            first = product_term(abs(x[i + l] - y[i + l]), beta, s)
-            second = product_term(abs(x[i + l + LANES] - y[i + l + LANES]), beta, s)
-            lane_add(&sums, l, first + second, beta)
+        for lane in range(LANES):
+            first = product_term(abs(x[i + lane] - y[i + lane]), beta, s)
+            second = product_term(abs(x[i + lane + LANES] - y[i + lane + LANES]), beta, s)
+            lane_add(&sums, lane, first + second, beta)
         i += 2 * LANES
     while i < n:
         lane_add(&sums, i % LANES, product_term(abs(x[i] - y[i]), beta, s), beta)
@@ -449,18 +449,18 @@ cdef void sum_pair(
     cdef floating count[LANES]
     cdef Lanes sums
     cdef Py_ssize_t i = 0
-    cdef int l
+    cdef int lane
     clear(&sums)
-    for l in range(LANES):
-        count[l] = 0
+    for lane in range(LANES):
+        count[lane] = 0
     while i <= n - 2 * LANES:
-        for l in range(LANES):
-            z = abs(x[i + l] - y[i + l])
-            z2 = abs(x[i + l + LANES] - y[i + l + LANES])
+        for lane in range(LANES):
+            z = abs(x[i + lane] - y[i + lane])
+            z2 = abs(x[i + lane + LANES] - y[i + lane + LANES])
             first = pair_term(z, s, c, half_c)
             second = pair_term(z2, s, c, half_c)
-            lane_add(&sums, l, first + second, beta)
-            count[l] += is_linear(z, beta) + is_linear(z2, beta)
+            lane_add(&sums, lane, first + second, beta)
+            count[lane] += is_linear(z, beta) + is_linear(z2, beta)
         i += 2 * LANES
     while i < n:
         z = abs(x[i] - y[i])
@@ -468,19 +468,19 @@ cdef void sum_pair(
         count[0] += is_linear(z, beta)
         i += 1
     node.loss = fold(&sums)
-    for l in range(LANES):
-        linear += count[l]
+    for lane in range(LANES):
+        linear += count[lane]
     node.linear = pair_of(linear)
 
 
 cdef Pair sum_buffer(const floating* a, Py_ssize_t n) noexcept nogil:
     cdef Lanes sums
     cdef Py_ssize_t i = 0
-    cdef int l
+    cdef int lane
     clear(&sums)
     while i <= n - 2 * LANES:
-        for l in range(LANES):
-            lane_add(&sums, l, <double>a[i + l] + <double>a[i + l + LANES], a[0])
+        for lane in range(LANES):
+            lane_add(&sums, lane, <double>a[i + lane] + <double>a[i + lane + LANES], a[0])
         i += 2 * LANES
     while i < n:
         lane_add(&sums, i % LANES, a[i], a[0])
@@ -656,7 +656,7 @@ cdef inline void set_flat(
 ) noexcept:
     """A C-contiguous, aligned, native array of the working dtype."""
     op.data = <char*>cnp.PyArray_DATA(a)
-    op.kind = c'f'
+    op.kind = c"f"
     op.itemsize = itemsize
     op.swap = False
     op.direct = True
@@ -675,7 +675,7 @@ cdef int set_operand(Operand* op, cnp.ndarray a, int n_kept, char working) excep
     if ndim > MAX_DIMS:
         raise ValueError(f"at most {MAX_DIMS} dimensions are supported, got {ndim}")
     op.data = <char*>cnp.PyArray_DATA(a)
-    op.kind = c'u' if dtype.kind == c'b' else dtype.kind
+    op.kind = c"u" if dtype.kind == c"b" else dtype.kind
     op.itemsize = <int>cnp.PyArray_ITEMSIZE(a)
     op.swap = not cnp.PyArray_ISNOTSWAPPED(a)
     op.n_kept = n_kept
@@ -702,7 +702,7 @@ cdef int set_operand(Operand* op, cnp.ndarray a, int n_kept, char working) excep
         op.stride[0] = op.itemsize
     op.direct = (
         op.ndim == 1 and op.stride[0] == op.itemsize and not op.swap
-        and op.kind == c'f' and op.itemsize == (4 if working == c'f' else 8)
+        and op.kind == c"f" and op.itemsize == (4 if working == c"f" else 8)
         and cnp.PyArray_ISALIGNED(a)
     )
     return 0
@@ -830,7 +830,7 @@ cdef const floating* load(
 ) noexcept nogil:
     """A leaf of an operand in the working dtype: in place if possible, else packed."""
     cdef char* data = op.data + kept_offset(op, output)
-    cdef bint same = op.kind == c'f' and op.itemsize == <int>sizeof(floating)
+    cdef bint same = op.kind == c"f" and op.itemsize == <int>sizeof(floating)
     cdef char* target = <char*>buffer if same else raw
     if op.direct:
         return <const floating*>(data + start * op.itemsize)
@@ -839,14 +839,14 @@ cdef const floating* load(
         swap_bytes(target, n, op.itemsize)
     if same:
         pass
-    elif op.kind == c'f':
+    elif op.kind == c"f":
         if op.itemsize == 2:
             convert_half(<uint16_t*>raw, n, buffer)
         elif op.itemsize == 4:
             convert(<float*>raw, n, buffer)
         else:
             convert(<double*>raw, n, buffer)
-    elif op.kind == c'i':
+    elif op.kind == c"i":
         if op.itemsize == 1:
             convert(<int8_t*>raw, n, buffer)
         elif op.itemsize == 2:
@@ -948,7 +948,7 @@ cdef void run_leaf(
     """
     cdef Py_ssize_t start = leaf * LEAF
     cdef Py_ssize_t n = job.n - start if job.n - start < LEAF else LEAF
-    cdef Py_ssize_t size = (job.n if job.n < LEAF else LEAF) * sizeof(double), i
+    cdef Py_ssize_t size = (job.n if job.n < LEAF else LEAF) * sizeof(double)
     cdef floating* x_buffer = <floating*>slot(scratch, 0, size)
     cdef floating* y_buffer = <floating*>slot(scratch, 1, size)
     cdef floating* b_buffer = <floating*>slot(scratch, 2, size)
@@ -1565,7 +1565,6 @@ cdef class Work:
         smallest : float
             The smallest divisor of a mean over the outputs, nan if there is no output.
         """
-        cdef Py_ssize_t size = self.job.outputs * self.job.n_params
         self.job.operation = SUM
         self.job.reduce = True
         cdef Node* totals = self._totals()

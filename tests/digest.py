@@ -25,11 +25,25 @@ def results():
                 if special:
                     x = x.copy()
                     x[: min(n, 7)] = specials[: min(n, 7)]
-                thresholds = (0.0, float(tiny), 3 * float(tiny), 1e-3, 0.37, 1.0, 1.35, 2.0, 1e30, np.inf, b)
+                thresholds = (
+                    0.0,
+                    float(tiny),
+                    3 * float(tiny),
+                    1e-3,
+                    0.37,
+                    1.0,
+                    1.35,
+                    2.0,
+                    1e30,
+                    np.inf,
+                    b,
+                )
                 for beta in thresholds:
                     for reduction in ("none", "mean", "sum"):
                         yield smoothl1.smooth_l1_loss(x, y, reduction, beta)
-                        yield smoothl1.smooth_l1_loss(x, y, reduction, beta, weight=w, where=w > 0.3)
+                        yield smoothl1.smooth_l1_loss(
+                            x, y, reduction, beta, weight=w, where=w > 0.3
+                        )
                         yield from smoothl1.smooth_l1_value_and_grad(x, y, reduction, beta)
                         if np.min(beta) > 0:
                             yield smoothl1.huber_loss(x, y, reduction, beta)

@@ -174,10 +174,7 @@ BAD_REDUCTIONS = ["average", "", "MEAN", None, 0.5, 1, b"mean", ["mean"]]
 
 @pytest.mark.parametrize("reduction", BAD_REDUCTIONS, ids=repr)
 def test_unknown_reduction(reduction):
-    message = (
-        "reduction must be one of 'none', 'mean', 'sum', 'weighted_mean', "
-        f"got {reduction!r}"
-    )
+    message = f"reduction must be one of 'none', 'mean', 'sum', 'weighted_mean', got {reduction!r}"
     for function in ALL:
         with raises(ValueError, message):
             function(X, Y, reduction)
@@ -354,20 +351,18 @@ def test_out_of_the_hessian():
 
 
 def test_grad_output():
-    with raises(
-        ValueError, "grad_output must be a scalar for reduction='mean', got shape (3,)"
-    ):
+    with raises(ValueError, "grad_output must be a scalar for reduction='mean', got shape (3,)"):
         smooth_l1_grad(X, Y, grad_output=X)
-    with raises(ValueError, "grad_output must broadcast to the shape of input, (3,), got shape (2,)"):
+    with raises(
+        ValueError, "grad_output must broadcast to the shape of input, (3,), got shape (2,)"
+    ):
         smooth_l1_grad(X, Y, "none", grad_output=[1.0, 2.0])
     with raises(TypeError, "grad_output has dtype complex128"):
         smooth_l1_grad(X, Y, grad_output=1j)
 
 
 def test_path_needs_a_reduction():
-    with raises(
-        ValueError, "reduction must be one of 'mean', 'sum', 'weighted_mean', got 'none'"
-    ):
+    with raises(ValueError, "reduction must be one of 'mean', 'sum', 'weighted_mean', got 'none'"):
         smooth_l1_path(X, Y, [1.0], "none")
 
 

@@ -32,7 +32,10 @@ def test_torch_broadcasts_with_a_warning():
     np.testing.assert_array_equal(got, smooth_l1_loss(X, np.zeros((2, 3)), "none"))
     with pytest.warns(UserWarning, match="broadcast"):
         assert torch_smooth_l1_loss(np.zeros((3, 1)), Y, reduction="none").shape == (3, 3)
-    with pytest.warns(UserWarning), pytest.raises(ValueError, match="must broadcast against"):
+    with (
+        pytest.warns(UserWarning, match="shape"),
+        pytest.raises(ValueError, match="must broadcast against"),
+    ):
         torch_smooth_l1_loss(X, np.zeros(2))
 
 

@@ -90,9 +90,7 @@ def test_other_betas_have_the_bits_of_the_division(dtype, beta, rng):
     z, b, half = np.abs(x), dtype(beta), dtype(0.5)
     expected = np.where(z < b, half * z * (z / b), z - half * b)
     np.testing.assert_array_equal(smooth_l1_loss(x, dtype(0), "none", beta), expected)
-    np.testing.assert_array_equal(
-        smooth_l1_grad(x, dtype(0), "none", beta), np.clip(x / b, -1, 1)
-    )
+    np.testing.assert_array_equal(smooth_l1_grad(x, dtype(0), "none", beta), np.clip(x / b, -1, 1))
 
 
 def test_beta_zero_is_l1(dtype, rng):
@@ -159,9 +157,7 @@ def test_infinite_residual(dtype, beta):
     y = np.array([1.0, 2.0, np.inf, -np.inf, -np.inf], dtype)
     for threshold in (beta, np.full(5, beta)):
         np.testing.assert_array_equal(smooth_l1_loss(x, y, "none", threshold), np.full(5, np.inf))
-        np.testing.assert_array_equal(
-            smooth_l1_grad(x, y, "none", threshold), [1, -1, -1, 1, 1]
-        )
+        np.testing.assert_array_equal(smooth_l1_grad(x, y, "none", threshold), [1, -1, -1, 1, 1])
         assert smooth_l1_loss(x, y, "sum", threshold) == np.inf
         if beta > 0:
             np.testing.assert_array_equal(huber_loss(x, y, "none", threshold), np.full(5, np.inf))
@@ -224,7 +220,7 @@ def test_gradient_against_finite_differences(huber, reduction, rng):
         up, down = x.copy(), x.copy()
         up[i] += step
         down[i] -= step
-        difference = (np.sum(loss(up, y, reduction, beta)) - np.sum(loss(down, y, reduction, beta)))
+        difference = np.sum(loss(up, y, reduction, beta)) - np.sum(loss(down, y, reduction, beta))
         assert difference / (up[i] - down[i]) == pytest.approx(got[i], abs=1e-8)
 
 

@@ -226,9 +226,7 @@ def test_weights_do_not_change_the_dtype(dtype, rng):
 def test_large_integers_are_rounded_once():
     x = np.array([2**53 + 1, 2**63 - 1, -(2**63)], np.int64)
     y = np.zeros(3, np.int64)
-    np.testing.assert_array_equal(
-        smooth_l1_loss(x, y, "none", 0.0), np.abs(x.astype(np.float64))
-    )
+    np.testing.assert_array_equal(smooth_l1_loss(x, y, "none", 0.0), np.abs(x.astype(np.float64)))
     u = np.array([2**64 - 1], np.uint64)
     assert smooth_l1_loss(u, 0, "sum", 0.0) == float(2**64 - 1)
 
@@ -260,8 +258,6 @@ def test_64_dimensions(dtype, rng):
     assert smooth_l1_loss(x, y) == smooth_l1_loss(x.ravel(), y.ravel())
     flipped = x.transpose(), y.transpose()
     assert smooth_l1_loss(*flipped) == smooth_l1_loss(flipped[0].copy(), flipped[1].copy())
-    np.testing.assert_array_equal(
-        smooth_l1_loss(x, y, axis=()), smooth_l1_loss(x, y, "none")
-    )
+    np.testing.assert_array_equal(smooth_l1_loss(x, y, axis=()), smooth_l1_loss(x, y, "none"))
     twos = np.broadcast_to(dtype(3), [2] * 12 + [1] * (dims - 12))
     assert smooth_l1_loss(twos, dtype(0), "sum") == 2.5 * 2**12

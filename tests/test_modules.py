@@ -18,14 +18,13 @@ KINDS = [(SmoothL1Loss, "smooth_l1", "beta"), (HuberLoss, "huber", "delta")]
 def test_calls_are_those_of_the_functions(kind, name, threshold, reduction, rng):
     x, y, w = rng.uniform(size=(3, 40))
     options = {"weight": w, "where": w > 0.2}
-    if reduction != "weighted_mean":
-        options = [{}, {"weight": w}, options]
-    else:
-        options = [options]
+    options = [options] if reduction == "weighted_mean" else [{}, {"weight": w}, options]
     loss = kind(reduction, 0.3)
     for option in options:
         function = getattr(smoothl1, f"{name}_loss")
-        np.testing.assert_array_equal(loss(x, y, **option), function(x, y, reduction, 0.3, **option))
+        np.testing.assert_array_equal(
+            loss(x, y, **option), function(x, y, reduction, 0.3, **option)
+        )
         np.testing.assert_array_equal(loss.forward(x, y, **option), loss(x, y, **option))
         function = getattr(smoothl1, f"{name}_grad")
         for grad_output in (None, 3.0):

@@ -35,7 +35,11 @@ def test_axis_has_the_bits_of_each_slice(dtype, axis, reduction, shape, rng):
     kept = [i for i in range(3) if i not in reduced]
     weighted = {"weight": w} if reduction == "weighted_mean" else {}
     for u, v in ((x, y), (np.asfortranarray(x), y[::-1].copy()[::-1])):
-        for beta, options in ((0.37, weighted), (1.0, weighted), (b, {"weight": w, "where": where})):
+        for beta, options in (
+            (0.37, weighted),
+            (1.0, weighted),
+            (b, {"weight": w, "where": where}),
+        ):
             got = smooth_l1_loss(u, v, reduction, beta, axis=axis, **options)
             assert got.dtype == dtype
             assert got.shape == tuple(shape[i] for i in kept)
@@ -58,7 +62,9 @@ def test_axis_of_many_outputs_and_many_leaves(dtype, rng):
         x, y = rng.standard_normal((2, *shape)).astype(dtype)
         got = smooth_l1_loss(x, y, "sum", axis=axis)
         terms = reference.values(x.astype(np.float64), y.astype(np.float64))
-        np.testing.assert_allclose(got, terms.sum(axis), rtol=1e-6 if dtype is np.float32 else 1e-13)
+        np.testing.assert_allclose(
+            got, terms.sum(axis), rtol=1e-6 if dtype is np.float32 else 1e-13
+        )
         moved = np.moveaxis(x, axis, -1), np.moveaxis(y, axis, -1)
         for k in {0, 1, len(got) // 2, len(got) - 1}:
             assert got[k] == smooth_l1_loss(moved[0][k], moved[1][k], "sum")
@@ -205,7 +211,9 @@ def test_threshold_per_element_and_per_column(dtype, huber, rng):
             assert got == pytest.approx(expected, rel=1e-6)
     each = rng.uniform(0.1, 2, x.shape)
     rounded = each.astype(dtype)
-    expected = [loss(a, b, "none", float(t)) for a, b, t in zip(x.flat, y.flat, rounded.flat)]
+    expected = [
+        loss(a, b, "none", float(t)) for a, b, t in zip(x.flat, y.flat, rounded.flat, strict=True)
+    ]
     np.testing.assert_array_equal(loss(x, y, "none", each).ravel(), np.array(expected))
 
 
@@ -256,7 +264,9 @@ def test_out_that_overlaps_an_operand(dtype, which, rng):
             out = base[: len(other)][::-1]
         arguments = {"input": (part, other), "target": (other, part), "both": (part, part)}
         x, y = arguments.get(which, (other, other[::-1].copy()))
-        options = {"weight": part} if which == "weight" else {"beta": part} if which == "beta" else {}
+        options = (
+            {"weight": part} if which == "weight" else {"beta": part} if which == "beta" else {}
+        )
         copies = {k: v.copy() for k, v in options.items()}
         expected = smooth_l1_loss(x.copy(), y.copy(), "none", **copies)
         slope = smooth_l1_grad(x.copy(), y.copy(), "mean", **copies)
@@ -307,9 +317,7 @@ def test_grad_output_per_element(dtype, rng):
     x, y = rng.standard_normal((2, 30, 3)).astype(dtype)
     factor = rng.standard_normal((30, 3)).astype(dtype)
     slope = smooth_l1_grad(x, y, "none")
-    np.testing.assert_array_equal(
-        smooth_l1_grad(x, y, "none", grad_output=factor), slope * factor
-    )
+    np.testing.assert_array_equal(smooth_l1_grad(x, y, "none", grad_output=factor), slope * factor)
     np.testing.assert_array_equal(
         smooth_l1_grad(x, y, "none", grad_output=factor[0]), slope * factor[0]
     )

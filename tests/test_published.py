@@ -66,9 +66,7 @@ def test_huber_of_pytorch_documentation_formula():
 def test_gradient_by_hand(beta):
     d = np.array([-4.0, -0.25, 0.0, 0.25, 4.0])
     inner = 0.25 / beta if beta else 1.0
-    np.testing.assert_array_equal(
-        smooth_l1_grad(d, 0.0, "none", beta), [-1, -inner, 0, inner, 1]
-    )
+    np.testing.assert_array_equal(smooth_l1_grad(d, 0.0, "none", beta), [-1, -inner, 0, inner, 1])
 
 
 def test_linear_region_mean():

@@ -48,7 +48,9 @@ def test_error_of_a_million_float32(huber, beta, rng):
     x, y = rng.standard_normal((2, 10**6)).astype(np.float32)
     z = np.abs(x.astype(np.longdouble) - y)
     b = np.longdouble(np.float32(beta))
-    exact = np.where(z < b, z * z / 2 if huber else z * z / (2 * b), (b if huber else 1) * (z - b / 2))
+    exact = np.where(
+        z < b, z * z / 2 if huber else z * z / (2 * b), (b if huber else 1) * (z - b / 2)
+    )
     total = reference.fsum_pair(exact)
     assert reference.ulp_error(loss(x, y, "sum", beta), total, np.float32) <= 0.75
     assert reference.ulp_error(loss(x, y, "mean", beta), total / x.size, np.float32) <= 0.75
@@ -133,9 +135,7 @@ def test_bits_do_not_depend_on_threads(dtype, beta, rng):
         both = smooth_l1_value_and_grad(x, y, "mean", beta, n_threads=1)
         for n_threads in (2, 3, 4, 7, 16):
             assert smooth_l1_loss(x, y, "sum", beta, n_threads=n_threads) == expected
-            assert (
-                smooth_l1_loss(x, y, "sum", beta, weight=w, n_threads=n_threads) == weighted
-            )
+            assert smooth_l1_loss(x, y, "sum", beta, weight=w, n_threads=n_threads) == weighted
             loss, grad = smooth_l1_value_and_grad(x, y, "mean", beta, n_threads=n_threads)
             assert loss == both[0]
             np.testing.assert_array_equal(grad, both[1])
@@ -223,5 +223,9 @@ def test_value_and_grad_has_the_bits_of_both(dtype, function, reduction, thresho
         x, y = rng.standard_normal((2, n)).astype(dtype)
         for options in ({}, {"weight": rng.uniform(size=n)}, {"where": rng.uniform(size=n) < 0.7}):
             loss, grad = function(x, y, reduction, threshold, **options)
-            np.testing.assert_array_equal(loss, loss_function(x, y, reduction, threshold, **options))
-            np.testing.assert_array_equal(grad, grad_function(x, y, reduction, threshold, **options))
+            np.testing.assert_array_equal(
+                loss, loss_function(x, y, reduction, threshold, **options)
+            )
+            np.testing.assert_array_equal(
+                grad, grad_function(x, y, reduction, threshold, **options)
+            )

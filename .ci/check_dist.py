@@ -1,0 +1,25 @@
+"""Check what the distributions in a folder hold: ``python .ci/check_dist.py dist``."""
+
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+(wheel,) = folder.glob("*.whl")
+(source,) = folder.glob("*.tar.gz")
+
+names = zipfile.ZipFile(wheel).namelist()
+wrong = [n for n in names if n.endswith((".c", ".pyx", ".o")) or n.startswith(("tests", "src"))]
+assert not wrong, wrong
+assert any("_smoothl1_baseline" in name and name.endswith((".so", ".pyd")) for name in names)
+for needed in ("smoothl1/py.typed", "smoothl1/_smoothl1_baseline.pyi"):
+    assert needed in names, needed
+assert sum(name.startswith("smoothl1/data/") for name in names) == 2
+
+names = [name.partition("/")[2] for name in tarfile.open(source).getnames()]
+for needed in ("src/_smoothl1.pyx", "setup.py", "tests/test_sums.py", "LICENSE"):
+    assert needed in names, needed
+wrong = [name for name in names if name.endswith((".c", ".so", ".pyc"))]
+assert not wrong, wrong
+print(f"{wheel.name} and {source.name} hold what they should")

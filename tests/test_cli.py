@@ -1,0 +1,320 @@
+"""The command line, through a process of its own and through ``main``."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from smoothl1 import _cli, smooth_l1_path
+from smoothl1._simd import core
+
+
+def command(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "smoothl1", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+    )
+
+
+def figures(*arguments):
+    done = command("evaluate", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def files(tmp_path, rng):
+    def save(name, a):
+        np.save(tmp_path / f"{name}.npy", a)
+        return tmp_path / f"{name}.npy"
+
+    x, y = rng.standard_normal((2, 300, 7)).astype(np.float32)
+    return save("x", x), save("y", y), save("w", rng.uniform(size=(300, 7))), save
+
+
+def test_sample():
+    done = command("evaluate", "--sample", "--beta", 1, "--beta", 30)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "predictions", "targets", "shape", "MAE", "RMSE", "loss", "loss", "throughput",
+    ]  # fmt: skip
+    assert lines[2].split(None, 1)[1] == "(442,)"
+    x, y = (np.load(_cli._DATA / f"diabetes_{name}.npy") for name in ("predictions", "targets"))
+    losses = smooth_l1_path(x, y, [1.0, 30.0])
+    for line, loss, beta in zip(lines[5:7], losses, (1.0, 30.0), strict=True):
+        assert line.split()[1] == f"{loss:.9g}"
+        share = 100 * np.mean(np.abs(x - y) < beta)
+        assert f"beta {beta:g}; {share:.3g} % of residuals in the quadratic piece" in line
+    assert lines[3].split()[1] == f"{np.mean(np.abs(x - y)):.9g}"
+    assert lines[4].split()[1] == f"{np.sqrt(np.mean((x - y) ** 2)):.9g}"
+
+
+def test_json(files):
+    x, y, _, _ = files
+    got = figures(x, y, "--beta", "0.5", "--beta", 2, "--threads", 2)
+    a, b = np.load(x), np.load(y)
+    losses = smooth_l1_path(a, b, [0.5, 2.0])
+    assert [entry["loss"] for entry in got["losses"]] == [float(loss) for loss in losses]
+    assert [entry["beta"] for entry in got["losses"]] == [0.5, 2.0]
+    for entry in got["losses"]:
+        assert entry["quadratic_share"] == np.mean(np.abs(a - b) < np.float32(entry["beta"]))
+    assert got["shape"] == [300, 7]
+    assert got["dtype"] == ["float32", "float32"]
+    assert got["mae"] == pytest.approx(np.abs(a - b).mean(), rel=1e-6)
+    assert got["rmse"] == pytest.approx(np.sqrt(np.mean((a - b) ** 2)), rel=1e-6)
+    assert got["seconds"] > 0
+    assert got["elements_per_second"] == pytest.approx(2100 / got["seconds"])
+    assert got["bytes_per_second"] == pytest.approx(2100 * 8 / got["seconds"])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "weighted_mean"])
+def test_weights(files, reduction):
+    x, y, w, _ = files
+    got = figures(x, y, "--weight", w, "--reduction", reduction)
+    expected = smooth_l1_path(np.load(x), np.load(y), [1.0], reduction, weight=np.load(w))
+    assert got["losses"][0]["loss"] == float(expected[0])
+    assert got["reduction"] == reduction
+    # Of the residuals, whatever the weights.
+    assert got["mae"] == pytest.approx(np.abs(np.load(x) - np.load(y)).mean(), rel=1e-6)
+
+
+def test_large_files_in_pieces_have_the_bits_of_one_call(tmp_path, rng):
+    n = 2 * core.PIECE + 1001
+    x, y = rng.standard_normal((2, n)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y.astype(np.float64))
+    got = figures(tmp_path / "x.npy", tmp_path / "y.npy", "--beta", "0.37", "--beta", "1")
+    expected = smooth_l1_path(x, y.astype(np.float64), [0.37, 1.0])
+    assert [entry["loss"] for entry in got["losses"]] == expected.tolist()
+
+
+def test_fortran_order(files):
+    _, _, _, save = files
+    a, b = np.arange(24.0).reshape(4, 6), np.ones((4, 6))
+    expected = float(np.mean(np.where(np.abs(a - b) < 1, (a - b) ** 2 / 2, np.abs(a - b) - 0.5)))
+    for first in (a, np.asfortranarray(a)):
+        for second in (b, np.asfortranarray(b)):
+            got = figures(save("first", first), save("second", second))
+            assert got["losses"][0]["loss"] == expected
+
+
+def test_fortran_order_in_pieces(tmp_path, rng, monkeypatch):
+    monkeypatch.setattr(_cli.core, "PIECE", 64)
+    a, b = rng.standard_normal((2, 50, 6))
+    np.save(tmp_path / "a.npy", a)
+    np.save(tmp_path / "b.npy", np.asfortranarray(b))
+    files = [_cli.NpyFile.open(tmp_path / name) for name in ("a.npy", "b.npy")]
+    pieces = list(_cli._pieces(files))
+    assert len(pieces) == 5
+    np.testing.assert_array_equal(np.concatenate([p[0] for p in pieces]), a)
+    np.testing.assert_array_equal(np.concatenate([p[1] for p in pieces]), b)
+
+
+def test_other_dtypes(files):
+    *_, save = files
+    for dtype in (np.float16, np.int32, np.bool_, ">f8"):
+        a = np.array([0, 1, 1, 0]).astype(dtype)
+        got = figures(save("a", a), save("b", np.zeros(4, dtype)))
+        assert got["losses"][0]["loss"] == 0.25
+    assert figures(save("a", np.array(3.0)), save("b", np.array(0.0)))["shape"] == []
+
+
+def test_values_that_json_lacks(files):
+    *_, save = files
+    got = figures(save("a", np.array([np.nan, 1.0])), save("b", np.zeros(2)))
+    assert got["losses"][0]["loss"] is None
+    assert got["mae"] is None
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_plot(files, tmp_path, suffix):
+    pytest.importorskip("matplotlib")
+    x, y, _, _ = files
+    path = tmp_path / f"plot.{suffix}"
+    done = command("evaluate", x, y, "--beta", 1, "--beta", 3, "--plot", path)
+    assert done.returncode == 0, done.stderr
+    assert path.read_bytes().startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
+
+
+def test_plot_of_nothing_finite(files, tmp_path):
+    pytest.importorskip("matplotlib")
+    *_, save = files
+    nans = save("a", np.full(3, np.nan))
+    assert figures(nans, nans, "--plot", tmp_path / "plot.png")["mae"] is None
+
+
+def bad_input(tmp_path, rng):
+    """Yield arguments, and what the one line on standard error says."""
+    np.save(tmp_path / "x.npy", rng.standard_normal(10))
+    np.save(tmp_path / "column.npy", rng.standard_normal((10, 1)))
+    np.save(tmp_path / "complex.npy", np.zeros(10, complex))
+    np.save(tmp_path / "text.npy", np.array(["a"] * 10))
+    np.save(tmp_path / "object.npy", np.array([{}] * 10, object), allow_pickle=True)
+    np.save(tmp_path / "empty.npy", np.empty((0, 3)))
+    np.save(tmp_path / "zeros.npy", np.zeros(10))
+    np.savez(tmp_path / "archive.npz", a=np.zeros(3))
+    (tmp_path / "note.txt").write_text("no array here")
+    (tmp_path / "nothing.npy").write_bytes(b"")
+    whole = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "short.npy").write_bytes(whole[:-8])
+    (tmp_path / "header.npy").write_bytes(whole[:40])
+    (tmp_path / "huge.npy").write_bytes(
+        whole.replace(b"(10,), }" + b" " * 12, b"(10000000000000,), }")
+    )
+    (tmp_path / "negative.npy").write_bytes(whole.replace(b"(10,), } ", b"(-10,), }"))
+    yield ["x.npy"], "two files are needed, PREDICTIONS and TARGETS, or --sample"
+    yield [], "two files are needed"
+    yield ["x.npy", "x.npy", "--sample"], "--sample takes no files"
+    yield ["missing.npy", "x.npy"], "missing.npy: No such file or directory"
+    yield ["x.npy", "missing.npy"], "missing.npy: No such file or directory"
+    yield [".", "x.npy"], ".: Is a directory"
+    yield ["note.txt", "x.npy"], "note.txt: not a .npy file"
+    yield ["archive.npz", "x.npy"], "archive.npz: not a .npy file"
+    yield ["nothing.npy", "x.npy"], "nothing.npy: not a .npy file"
+    yield ["header.npy", "x.npy"], "header.npy: not a .npy file"
+    yield (
+        ["short.npy", "x.npy"],
+        "short.npy: truncated, shape (10,) of float64 needs 208 bytes, got 200",
+    )
+    yield ["huge.npy", "x.npy"], "huge.npy: truncated, shape (10000000000000,) of float64 needs"
+    yield ["negative.npy", "x.npy"], "negative.npy: truncated"
+    yield ["object.npy", "x.npy"], "object.npy: holds pickled objects, which are never loaded"
+    yield ["complex.npy", "x.npy"], "complex.npy has dtype complex128"
+    yield ["text.npy", "x.npy"], "text.npy has dtype <U1"
+    yield ["x.npy", "column.npy"], "shapes do not match: x.npy has (10,), column.npy (10, 1)"
+    yield ["x.npy", "x.npy", "--weight", "column.npy"], "shapes do not match"
+    yield ["empty.npy", "empty.npy"], "empty.npy: shape (0, 3) holds no element"
+    yield ["x.npy", "x.npy", "--beta", "-1"], "--beta must be >= 0, got -1.0"
+    yield ["x.npy", "x.npy", "--beta", "nan"], "--beta must be >= 0, got nan"
+    yield ["x.npy", "x.npy", "--beta", "one"], "argument --beta: invalid float value: 'one'"
+    yield (
+        ["x.npy", "x.npy", "--threads", "0"],
+        "argument --threads: must be an integer of at least 1",
+    )
+    yield (
+        ["x.npy", "x.npy", "--threads", "a"],
+        "argument --threads: must be an integer of at least 1",
+    )
+    yield ["x.npy", "x.npy", "--reduction", "none"], "argument --reduction: invalid choice: 'none'"
+    yield ["x.npy", "x.npy", "--reduction", "weighted_mean"], "needs --weight FILE"
+    yield (
+        ["x.npy", "x.npy", "--reduction", "weighted_mean", "--weight", "zeros.npy"],
+        "the weights sum to 0",
+    )
+    yield ["x.npy", "x.npy", "--plot", "plot.xyz"], "unknown picture format 'xyz'; use .png or .svg"
+    yield ["x.npy", "x.npy", "--plot", "no/plot.png"], "--plot no/plot.png: no such directory"
+
+
+def test_bad_input(tmp_path, rng, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for arguments, message in bad_input(tmp_path, rng):
+        try:
+            code = _cli.main(["evaluate", *arguments])
+        except SystemExit as stop:  # argparse
+            code = stop.code
+        out, err = capsys.readouterr()
+        assert code == 2, arguments
+        assert out == ""
+        assert message in err.splitlines()[-1], (arguments, err)
+        assert "Traceback" not in err
+
+
+def test_bad_input_through_a_process(tmp_path):
+    done = command("evaluate", "missing.npy", "x.npy", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "smoothl1: missing.npy: No such file or directory\n"
+    assert done.stdout == ""
+    done = command("frobnicate")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_plot_that_cannot_be_written(files, tmp_path, monkeypatch, capsys):
+    figure = pytest.importorskip("matplotlib.figure")
+    x, y, _, _ = files
+
+    def fail(self, path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(figure.Figure, "savefig", fail)
+    assert _cli.main(["evaluate", str(x), str(y), "--plot", str(tmp_path / "p.png")]) == 2
+    assert capsys.readouterr().err.endswith("p.png: Permission denied\n")
+
+
+def test_without_the_optional_packages(files, monkeypatch, capsys):
+    x, y, _, _ = files
+    for name in ("tqdm", "matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert _cli.main(["evaluate", str(x), str(y)]) == 0
+    assert _cli.main(["evaluate", str(x), str(y), "--plot", "a.png"]) == 2
+    assert "--plot needs matplotlib: pip install 'smoothl1[plot]'" in capsys.readouterr().err
+
+
+def test_info():
+    done = command("info")
+    assert done.returncode == 0
+    assert "chosen: " in done.stdout
+    done = command("info", "--json")
+    assert json.loads(done.stdout)["simd"]["chosen"] in done.stdout
+
+
+def test_version_and_help():
+    from smoothl1 import __version__
+
+    assert command("--version").stdout == f"smoothl1 {__version__}\n"
+    assert "--sample" in command("evaluate", "--help").stdout
+
+
+def test_interrupt_and_closed_pipe(monkeypatch, capfd):
+    def interrupt(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_cli, "evaluate", interrupt)
+    assert _cli.main(["evaluate", "--sample"]) == 130
+    if os.name == "posix":
+        done = subprocess.run(
+            f"'{sys.executable}' -m smoothl1 info | true",
+            shell=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.stderr == ""
+
+
+def test_progress_is_shown_on_a_terminal_only(files):
+    pytest.importorskip("tqdm")
+    bar = _cli._progress(100)
+    assert bar.disable == (not sys.stderr.isatty())
+    bar.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads peak memory of a child")
+def test_memory_is_bounded(tmp_path):
+    # 400 MB of predictions and as much of targets, sparse on disk.
+    n = 10**8
+    for name in ("x", "y"):
+        header = np.lib.format.open_memmap(tmp_path / f"{name}.npy", "w+", np.float32, (n,))
+        del header
+    code = (
+        "import resource, sys; from smoothl1._cli import main;"
+        "main(['evaluate', *sys.argv[1:], '--json']);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "x.npy", tmp_path / "y.npy"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[-1]) < 200 * 1024
