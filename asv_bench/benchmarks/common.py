@@ -1,0 +1,24 @@
+"""What the suites share: sizes, inputs, and the functions by name."""
+
+import numpy as np
+
+import smoothl1
+
+# One size for each place that data can come from: a ufunc's overhead, the first, second
+# and third cache level, and memory (two float32 arrays of 2**24 are 128 MiB).
+SIZES = [10, 4096, 2**16, 2**20, 2**24]
+DTYPES = ["float32", "float64"]
+
+
+def function(name):
+    """Return a function of the library; n/a on a commit that lacks it."""
+    found = getattr(smoothl1, name, None)
+    if found is None:
+        raise NotImplementedError(f"this commit has no {name}")
+    return found
+
+
+def arrays(shape, dtype, count=2):
+    """Return arrays of normal deviates; filled, so that their pages are mapped."""
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape, dtype=dtype) for _ in range(count)]

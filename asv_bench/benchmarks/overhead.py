@@ -1,0 +1,42 @@
+"""Small calls, and the import."""
+
+import numpy as np
+
+import smoothl1
+
+from .common import arrays
+
+CALLS = {
+    "mean": lambda x, y, loss: smoothl1.smooth_l1_loss(x, y),
+    "keywords": lambda x, y, loss: smoothl1.smooth_l1_loss(x, y, reduction="sum", beta=0.5),
+    "object": lambda x, y, loss: loss(x, y),
+    "none": lambda x, y, loss: smoothl1.smooth_l1_loss(x, y, "none"),
+    "value and gradient": lambda x, y, loss: smoothl1.smooth_l1_value_and_grad(x, y),
+    "strided": lambda x, y, loss: smoothl1.smooth_l1_loss(x[::2], y[::2]),
+    "numpy add": lambda x, y, loss: np.add(x, y),
+}
+
+
+class Overhead:
+    """Time of a call on ten elements; "numpy add" is the control."""
+
+    params = [list(CALLS)]
+    param_names = ["call"]
+
+    def setup(self, call):
+        self.input, self.target = arrays(10, "float32")
+        self.loss = smoothl1.SmoothL1Loss()
+        self.call = CALLS[call]
+
+    def time_call(self, call):
+        self.call(self.input, self.target, self.loss)
+
+
+class Import:
+    """Time of ``import smoothl1`` in a fresh process, beside NumPy's."""
+
+    def timeraw_import_smoothl1(self):
+        return "import smoothl1"
+
+    def timeraw_import_numpy(self):
+        return "import numpy"

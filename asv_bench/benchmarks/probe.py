@@ -1,0 +1,52 @@
+"""The memory limit: bare loops in C, compiled on first use with every flag that helps."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+SOURCE = Path(__file__).parent.parent / "probe" / "probe.c"
+FLAGS = ["-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC"]
+
+
+@functools.cache
+def library():
+    """Return the compiled probe; n/a where there is no compiler.
+
+    The library is named by its source and flags, and put in place at one go: several
+    benchmark processes may build it at once.
+    """
+    text = SOURCE.read_bytes() + " ".join(FLAGS).encode()
+    folder = SOURCE.parent.parent / "_build"
+    path = folder / f"probe-{hashlib.sha256(text).hexdigest()[:12]}.so"
+    if not path.exists():
+        folder.mkdir(exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}")
+        compiler = os.environ.get("CC", "cc")
+        try:
+            subprocess.run(
+                [compiler, *FLAGS, str(SOURCE), "-o", str(part)], check=True, capture_output=True
+            )
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise NotImplementedError(f"the probe cannot be compiled: {error}") from error
+        part.replace(path)
+    return ctypes.CDLL(str(path))
+
+
+def _call(name, arrays, *numbers):
+    function = getattr(library(), f"{name}_{arrays[0].dtype}")
+    function.restype = ctypes.c_double
+    pointers = [ctypes.c_void_p(a.ctypes.data) for a in arrays]
+    return function(*pointers, ctypes.c_ssize_t(arrays[0].size), *map(ctypes.c_int, numbers))
+
+
+def read(x, y, threads=1, repeats=1, inner=1):
+    """Seconds to read both arrays: the better of a plain and an unrolled loop."""
+    return min(_call("read", [x, y], unrolled, threads, repeats, inner) for unrolled in (0, 1))
+
+
+def read_and_write(x, y, out, threads=1, repeats=1, inner=1):
+    """Seconds to read two arrays and write a third."""
+    return _call("readwrite", [x, y, out], threads, repeats, inner)

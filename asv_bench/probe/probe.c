@@ -1,0 +1,79 @@
+/* The limit: bare loops that only move the bytes a kernel must move.
+
+   Compiled with -O3 -march=native -ffast-math, which the library itself never is. Each
+   function repeats its loop and returns the shortest time in seconds, so that the cost of
+   calling it does not count; the sum goes to a volatile, so that the loop is not removed. */
+
+#include <stddef.h>
+#include <time.h>
+
+static volatile double sink;
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec + 1e-9 * now.tv_nsec;
+}
+
+#define BEST(loop)                                   \
+    double best = 1e30;                              \
+    for (int r = 0; r < repeats; r++) {              \
+        double start = seconds();                    \
+        for (int i = 0; i < inner; i++) { loop; }    \
+        double time = (seconds() - start) / inner;   \
+        if (time < best) best = time;                \
+    }                                                \
+    return best;
+
+#define DEFINE(T, NAME)                                                                      \
+    static T read_plain_##NAME(const T *x, const T *y, ptrdiff_t n) {                        \
+        T a = 0;                                                                             \
+        for (ptrdiff_t i = 0; i < n; i++) a += x[i] + y[i];                                  \
+        return a;                                                                            \
+    }                                                                                        \
+    static T read_unrolled_##NAME(const T *x, const T *y, ptrdiff_t n) {                     \
+        T a[128] = {0}, sum = 0;                                                             \
+        ptrdiff_t i = 0;                                                                     \
+        for (; i + 128 <= n; i += 128)                                                       \
+            for (int k = 0; k < 128; k++) a[k] += x[i + k] + y[i + k];                       \
+        for (int k = 0; k < 128; k++) sum += a[k];                                           \
+        return sum + read_plain_##NAME(x + i, y + i, n - i);                                 \
+    }                                                                                        \
+    static void write_##NAME(const T *x, const T *y, T *out, ptrdiff_t n) {                  \
+        for (ptrdiff_t i = 0; i < n; i++) out[i] = x[i] + y[i];                              \
+    }                                                                                        \
+    double read_##NAME(const T *x, const T *y, ptrdiff_t n, int unrolled, int threads,       \
+                       int repeats, int inner) {                                             \
+        BEST({                                                                               \
+            T sum = 0;                                                                       \
+            if (threads == 1) {                                                              \
+                sum = unrolled ? read_unrolled_##NAME(x, y, n) : read_plain_##NAME(x, y, n); \
+            } else {                                                                         \
+                _Pragma("omp parallel for num_threads(threads) reduction(+ : sum)")          \
+                for (int t = 0; t < threads; t++) {                                          \
+                    ptrdiff_t from = n * t / threads, to = n * (t + 1) / threads;            \
+                    sum += unrolled ? read_unrolled_##NAME(x + from, y + from, to - from)    \
+                                    : read_plain_##NAME(x + from, y + from, to - from);      \
+                }                                                                            \
+            }                                                                                \
+            sink = sum;                                                                      \
+        })                                                                                   \
+    }                                                                                        \
+    double readwrite_##NAME(const T *x, const T *y, T *out, ptrdiff_t n, int threads,        \
+                            int repeats, int inner) {                                        \
+        BEST({                                                                               \
+            if (threads == 1) {                                                              \
+                write_##NAME(x, y, out, n);                                                  \
+            } else {                                                                         \
+                _Pragma("omp parallel for num_threads(threads)")                             \
+                for (int t = 0; t < threads; t++) {                                          \
+                    ptrdiff_t from = n * t / threads, to = n * (t + 1) / threads;            \
+                    write_##NAME(x + from, y + from, out + from, to - from);                 \
+                }                                                                            \
+            }                                                                                \
+            sink = out[0];                                                                   \
+        })                                                                                   \
+    }
+
+DEFINE(float, float32)
+DEFINE(double, float64)
