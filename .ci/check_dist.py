@@ -17,7 +17,8 @@ for needed in ("smoothl1/py.typed", "smoothl1/_smoothl1_baseline.pyi"):
     assert needed in names, needed
 assert sum(name.startswith("smoothl1/data/") for name in names) == 2
 
-names = [name.partition("/")[2] for name in tarfile.open(source).getnames()]
+with tarfile.open(source) as archive:
+    names = [name.partition("/")[2] for name in archive.getnames()]
 for needed in ("src/_smoothl1.pyx", "setup.py", "tests/test_sums.py", "LICENSE"):
     assert needed in names, needed
 wrong = [name for name in names if name.endswith((".c", ".so", ".pyc"))]
