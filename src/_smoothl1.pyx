@@ -118,6 +118,9 @@ cdef enum:
     # Lanes of a leaf's sum: two AVX-512 registers, four of AVX2, eight of SSE2,
     # enough to hide the latency of an addition and few enough to stay in registers.
     LANES = 16
+    # Elements between two kernels on the same data: few enough for the processor to work
+    # on the next chunk's misses meanwhile, enough to amortise a call. No bit depends on it.
+    CHUNK = 512
     # Leaves between two barriers, at which signals are checked and the tree is
     # advanced: 8 million elements, milliseconds. A power of two.
     GROUP = 2048
@@ -413,19 +416,20 @@ cdef inline Pair fold(Lanes* sums) noexcept nogil:
     return r
 
 
-# The three sums share one shape. Two terms of a lane are added before they enter it:
-# that halves the cost of the double-double and adds one rounding, of the smallest of
-# all partial sums.
+# The three sums share one shape: they take up running sums and leave them further on,
+# chunk by chunk. Two terms of a lane are added before they enter it: that halves the cost
+# of the double-double and adds one rounding, of the smallest of all partial sums. The
+# sums are copied to a local variable and back, or else no compiler could keep them in
+# registers, because x and y might overlap them.
 
-cdef Pair sum_product(
-    const floating* x, const floating* y, Py_ssize_t n, const Params* p
+cdef void sum_product(
+    const floating* x, const floating* y, Py_ssize_t n, const Params* p, Lanes* running
 ) noexcept nogil:
     cdef floating beta = <floating>p.beta, s = <floating>p.s
     cdef double first, second
-    cdef Lanes sums
+    cdef Lanes sums = running[0]
     cdef Py_ssize_t i = 0
     cdef int lane
-    clear(&sums)
     while i <= n - 2 * LANES:
         for lane in range(LANES):
             first = product_term(abs(x[i + lane] - y[i + lane]), beta, s)
@@ -435,22 +439,22 @@ cdef Pair sum_product(
     while i < n:
         lane_add(&sums, i % LANES, product_term(abs(x[i] - y[i]), beta, s), beta)
         i += 1
-    return fold(&sums)
+    running[0] = sums
 
 
-cdef void sum_pair(
-    const floating* x, const floating* y, Py_ssize_t n, const Params* p, Node* node
+cdef double sum_pair(
+    const floating* x, const floating* y, Py_ssize_t n, const Params* p, Lanes* running
 ) noexcept nogil:
+    """Returns the number of elements in the linear piece."""
     cdef floating beta = <floating>p.beta, s = <floating>p.s, c = <floating>p.c
     cdef floating half_c = <floating>0.5 * c if beta > 0 else <floating>0
     cdef floating z, z2
     cdef double first, second, linear = 0.0
     # Counts are exact in float32 too: a lane sees LEAF / LANES elements at most.
     cdef floating count[LANES]
-    cdef Lanes sums
+    cdef Lanes sums = running[0]
     cdef Py_ssize_t i = 0
     cdef int lane
-    clear(&sums)
     for lane in range(LANES):
         count[lane] = 0
     while i <= n - 2 * LANES:
@@ -467,17 +471,16 @@ cdef void sum_pair(
         lane_add(&sums, i % LANES, pair_term(z, s, c, half_c), beta)
         count[0] += is_linear(z, beta)
         i += 1
-    node.loss = fold(&sums)
+    running[0] = sums
     for lane in range(LANES):
         linear += count[lane]
-    node.linear = pair_of(linear)
+    return linear
 
 
-cdef Pair sum_buffer(const floating* a, Py_ssize_t n) noexcept nogil:
-    cdef Lanes sums
+cdef void sum_buffer(const floating* a, Py_ssize_t n, Lanes* running) noexcept nogil:
+    cdef Lanes sums = running[0]
     cdef Py_ssize_t i = 0
     cdef int lane
-    clear(&sums)
     while i <= n - 2 * LANES:
         for lane in range(LANES):
             lane_add(&sums, lane, <double>a[i + lane] + <double>a[i + lane + LANES], a[0])
@@ -485,7 +488,7 @@ cdef Pair sum_buffer(const floating* a, Py_ssize_t n) noexcept nogil:
     while i < n:
         lane_add(&sums, i % LANES, a[i], a[0])
         i += 1
-    return fold(&sums)
+    running[0] = sums
 
 
 cdef void write_terms(
@@ -923,19 +926,78 @@ cdef struct Job:
 
 
 # Buffers of one thread, in leaves of float64: x, y, beta, weight, factor, raw, out,
-# out2 and the mask.
+# out2 and the mask. Behind them the running sums, one for each parameter set.
 cdef enum:
     BUFFERS = 9
+
+cdef struct Running:
+    Lanes loss
+    Lanes linear
+    double count  # what PAIR counts without weights
 
 
 cdef inline char* slot(char* scratch, int i, Py_ssize_t size) noexcept nogil:
     return NULL if scratch is NULL else scratch + i * size
 
 
+cdef inline const floating* at(const floating* a, Py_ssize_t i) noexcept nogil:
+    if a is NULL:
+        return NULL
+    return a + i
+
+
 cdef inline void fill(floating a, Py_ssize_t n, floating* out) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
         out[i] = a
+
+
+cdef void sum_chunk(
+    const floating* x, const floating* y, const floating* b, const floating* w,
+    Py_ssize_t n, const Params* p, floating* terms, floating* linear, Running* running,
+) noexcept nogil:
+    """Add the loss of a chunk to the running sums. terms and linear are buffers."""
+    if w is NULL and p.form == PRODUCT:
+        sum_product(x, y, n, p, &running.loss)
+        return
+    if w is NULL and p.form == PAIR:
+        running.count += sum_pair(x, y, n, p, &running.loss)
+        return
+    if p.form == ARRAY and b is NULL:
+        # A subnormal threshold: the terms come first, they have read it when it is lost.
+        fill(<floating>p.beta, n, linear)
+        write_terms(x, y, <const floating*>linear, n, p, terms, linear)
+    else:
+        write_terms(x, y, b, n, p, terms, linear)
+    if w is not NULL:
+        multiply(terms, w, n)
+    sum_buffer(terms, n, &running.loss)
+    if p.form != PRODUCT:
+        if w is not NULL:
+            multiply(linear, w, n)
+        sum_buffer(linear, n, &running.linear)
+
+
+cdef void write_chunk(
+    const Job* job, const floating* x, const floating* y, const floating* b,
+    const floating* w, const floating* f, Py_ssize_t n, floating* out, floating* out2,
+) noexcept nogil:
+    """Write the results of a chunk; out2 first, since out may be an operand."""
+    cdef Params* p = &job.params[0]
+    if job.operation == CURVATURE:
+        write_curvatures(x, y, b, n, p, job.hessian, out2)
+    elif job.operation == BOTH:
+        write_values(x, y, b, n, p, out2)
+    if w is not NULL and (job.operation == CURVATURE or job.operation == BOTH):
+        multiply(out2, w, n)
+    if job.operation == VALUE:
+        write_values(x, y, b, n, p, out)
+    else:
+        write_slopes(x, y, b, n, p, job.scale, out)
+    if w is not NULL:
+        multiply(out, w, n)
+    if f is not NULL:
+        multiply(out, f, n)
 
 
 cdef void run_leaf(
@@ -963,11 +1025,15 @@ cdef void run_leaf(
     cdef const floating* b = NULL
     cdef const floating* w = NULL
     cdef const floating* f = NULL
-    cdef floating* out
+    cdef floating* out = buffer
+    cdef Running single
+    cdef Running* running = &single
+    cdef Lanes weights
     cdef double count = n
+    cdef Py_ssize_t i, m, chunk
     cdef int k
-    cdef Params* p
-    cdef Node* node
+    cdef bint sums = job.reduce and job.operation != WEIGHTS
+    cdef bint writes = job.operation != SUM and job.operation != WEIGHTS
 
     if job.operation != WEIGHTS:
         x = load(&job.x, output, start, n, raw, x_buffer)
@@ -993,62 +1059,55 @@ cdef void run_leaf(
             w = select(w, mask, n, w_buffer)
         if f is not NULL:
             f = select(f, mask, n, f_buffer)
+    if writes and job.out.direct:
+        out = <floating*>(job.out.data + start * <Py_ssize_t>sizeof(floating))
+
+    if job.n_params > 1:
+        running = <Running*>slot(scratch, BUFFERS, size)
+    if job.reduce:
+        for k in range(job.n_params):
+            clear(&running[k].loss)
+            clear(&running[k].linear)
+            running[k].count = 0.0
+            nodes[k].weight = pair_of(0.0)
+            nodes[k].count = count
+            nodes[k].below = 0.0
+        if w is not NULL:
+            clear(&weights)
+            sum_buffer(w, n, &weights)
+            nodes[0].weight = fold(&weights)
+
+    # Chunk by chunk, all that is to be done: what the first kernel has fetched, the
+    # others find in the first-level cache, while the next chunk is being prefetched.
+    # A single kernel takes the leaf as a whole.
+    chunk = n
+    if writes and sums or job.n_params > 1 or w is not NULL or b is not NULL:
+        chunk = CHUNK
+    i = 0
+    while i < n and (sums or writes):
+        m = chunk if n - i > chunk else n - i
+        if sums:
+            for k in range(job.n_params):
+                sum_chunk(
+                    x + i, y + i, at(b, i), at(w, i), m, &job.params[k],
+                    <floating*>at(<const floating*>buffer, i),
+                    <floating*>at(<const floating*>buffer2, i), &running[k],
+                )
+                if job.count_below:
+                    nodes[k].below += count_below(x + i, y + i, m, &job.params[k])
+        if writes:
+            write_chunk(
+                job, x + i, y + i, at(b, i), at(w, i), at(f, i), m, out + i,
+                <floating*>at(<const floating*>buffer2, i),
+            )
+        i += m
 
     if job.reduce:
         for k in range(job.n_params):
-            p = &job.params[k]
-            node = &nodes[k]
-            node.linear = pair_of(0.0)
-            node.loss = pair_of(0.0)
-            node.weight = pair_of(0.0)
-            node.count = count
-            node.below = 0
-            if w is not NULL and k == 0:
-                node.weight = sum_buffer(w, n)
-            if job.operation == WEIGHTS:
-                continue
-            if job.count_below:
-                node.below = count_below(x, y, n, p)
-            if w is NULL and p.form == PRODUCT:
-                node.loss = sum_product(x, y, n, p)
-            elif w is NULL and p.form == PAIR:
-                sum_pair(x, y, n, p, node)
-            else:
-                if p.form == ARRAY and b is NULL:
-                    fill(<floating>p.beta, n, b_buffer)
-                    write_terms(x, y, <const floating*>b_buffer, n, p, buffer, buffer2)
-                else:
-                    write_terms(x, y, b, n, p, buffer, buffer2)
-                if w is not NULL:
-                    multiply(buffer, w, n)
-                node.loss = sum_buffer(buffer, n)
-                if p.form != PRODUCT:
-                    if w is not NULL:
-                        multiply(buffer2, w, n)
-                    node.linear = sum_buffer(buffer2, n)
-
-    if job.operation == SUM or job.operation == WEIGHTS:
-        return
-    p = &job.params[0]
-    # Two results are both computed before either is stored: ``out`` may be ``input``.
-    if job.operation == CURVATURE:
-        write_curvatures(x, y, b, n, p, job.hessian, buffer2)
-    elif job.operation == BOTH:
-        write_values(x, y, b, n, p, buffer2)
-    if w is not NULL and (job.operation == CURVATURE or job.operation == BOTH):
-        multiply(buffer2, w, n)
-    out = buffer
-    if job.out.direct:
-        out = <floating*>(job.out.data + start * <Py_ssize_t>sizeof(floating))
-    if job.operation == VALUE:
-        write_values(x, y, b, n, p, out)
-    else:
-        write_slopes(x, y, b, n, p, job.scale, out)
-    if w is not NULL:
-        multiply(out, w, n)
-    if f is not NULL:
-        multiply(out, f, n)
-    if not job.out.direct:
+            nodes[k].loss = fold(&running[k].loss)
+            nodes[k].linear = fold(&running[k].linear)
+            nodes[k].linear.hi += running[k].count
+    if writes and not job.out.direct:
         store(&job.out, start, n, raw, buffer)
     if job.operation == CURVATURE or job.operation == BOTH:
         store(&job.out2, start, n, raw, buffer2)
@@ -1188,6 +1247,7 @@ cdef int run(Job* job, Node* totals) except -1:
     job.n_threads = team(job)
     if job.has_scratch:
         size = BUFFERS * (job.n if job.n < LEAF else LEAF) * sizeof(double)
+        size += m * sizeof(Running)
     slots = tile * (group if group < job.leaves else job.leaves) * m
     try:
         if job.reduce and slots > m:
