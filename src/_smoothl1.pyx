@@ -1215,85 +1215,6 @@ cdef int run_group(
     return PyErr_CheckSignals()
 
 
-cdef int run(Job* job, Node* totals) except -1:
-    """Run a job whose elements, operands and parameters are set.
-
-    OUT: totals[output * n_params + k], for a job that reduces.
-    """
-    cdef Py_ssize_t size = 0, tile, group, first, o, outputs, leaf, leaves, slots
-    cdef int k, m = job.n_params
-    cdef Node* nodes = NULL
-    cdef char* scratch = NULL
-    cdef Stack* stacks = NULL
-    cdef Node* node
-    job.leaves = (job.n + LEAF - 1) // LEAF
-    if job.outputs == 0 or job.leaves == 0:
-        return 0
-    if job.outputs == 1 and job.leaves == 1 and not job.has_scratch:
-        # Too short to be worth releasing the GIL.
-        leaf_of_any_type(job, 0, 0, totals, NULL)
-        return 0
-    # Leaves of an output are taken in groups of a power of two, so that each group is
-    # a subtree; what is left of the group's size goes to further outputs.
-    group = 1
-    while group < job.leaves and group < GROUP:
-        group *= 2
-    tile = GROUP // group
-    if tile < TILE and group == GROUP and job.outputs > 1:
-        tile = TILE
-        group = GROUP // TILE
-    if tile > job.outputs:
-        tile = job.outputs
-    job.n_threads = team(job)
-    if job.has_scratch:
-        size = BUFFERS * (job.n if job.n < LEAF else LEAF) * sizeof(double)
-        size += m * sizeof(Running)
-    slots = tile * (group if group < job.leaves else job.leaves) * m
-    try:
-        if job.reduce and slots > m:
-            nodes = <Node*>malloc(slots * sizeof(Node))
-            if nodes is NULL:
-                raise MemoryError("no memory for the partial sums")
-        if size > 0:
-            scratch = <char*>malloc(size * job.n_threads)
-            if scratch is NULL:
-                raise MemoryError("no memory for the buffers")
-        if job.reduce and job.leaves > group:
-            stacks = <Stack*>malloc(tile * m * sizeof(Stack))
-            if stacks is NULL:
-                raise MemoryError("no memory for the partial sums")
-        first = 0
-        while first < job.outputs:
-            outputs = tile if tile < job.outputs - first else job.outputs - first
-            if stacks is not NULL:
-                for o in range(outputs * m):
-                    stacks[o].groups = 0
-            leaf = 0
-            while leaf < job.leaves:
-                leaves = group if group < job.leaves - leaf else job.leaves - leaf
-                node = nodes if nodes is not NULL else &totals[first * m]
-                run_group(job, first, outputs, leaf, leaves, node, scratch, size)
-                leaf += leaves
-                if not job.reduce:
-                    continue
-                for o in range(outputs):
-                    for k in range(m):
-                        tree_sum(&node[o * leaves * m + k], leaves, m)
-                        if stacks is not NULL:
-                            stack_push(&stacks[o * m + k], &node[o * leaves * m + k])
-                        elif nodes is not NULL:
-                            totals[(first + o) * m + k] = node[o * leaves * m + k]
-            if stacks is not NULL:
-                for o in range(outputs * m):
-                    totals[first * m + o] = stack_sum(&stacks[o])
-            first += outputs
-    finally:
-        free(nodes)
-        free(scratch)
-        free(stacks)
-    return 0
-
-
 cdef double finish(
     const Node* node, const Params* p, Reduction reduction, const Pair* weight
 ) noexcept nogil:
@@ -1326,6 +1247,119 @@ cdef double finish(
         else:
             return sum.hi / weight.hi
     return sum.hi + sum.lo if isfinite(sum.lo) else sum.hi
+
+
+cdef struct Sink:
+    # Where the reduced losses of all outputs go, output by output.
+    double* results        # [output * n_params + k]
+    Reduction reduction
+    double smallest        # divisor of a mean over the outputs
+
+
+cdef void deliver(
+    const Job* job, Py_ssize_t output, const Node* nodes, Sink* sink
+) noexcept nogil:
+    """Finish the sums of one output."""
+    cdef int k
+    cdef double divisor = nodes[0].count
+    if sink.reduction == WEIGHTED_MEAN:
+        divisor = abs(nodes[0].weight.hi + nodes[0].weight.lo)
+    if divisor < sink.smallest:
+        sink.smallest = divisor
+    for k in range(job.n_params):
+        sink.results[output * job.n_params + k] = finish(
+            &nodes[k], &job.params[k], sink.reduction, &nodes[0].weight
+        )
+
+
+cdef void* allocate(Py_ssize_t size) except? NULL:
+    cdef void* memory = malloc(size) if size > 0 else NULL
+    if size > 0 and memory is NULL:
+        raise MemoryError(f"no memory for {size} bytes of buffers")
+    return memory
+
+
+cdef int run(Job* job, Node* totals, Sink* sink) except -1:
+    """Run a job whose elements, operands and parameters are set.
+
+    OUT: for a job that reduces, either sink, or, for a single output without a sink,
+    totals[k], the sums for parameter set k.
+    """
+    cdef Py_ssize_t size = 0, tile, group, first, o, outputs, leaf, leaves
+    cdef int k, m = job.n_params
+    cdef Node* nodes = NULL
+    cdef char* scratch = NULL
+    cdef Stack* stacks = NULL
+    cdef Node* node
+    job.leaves = (job.n + LEAF - 1) // LEAF
+    if job.outputs == 1 and job.leaves == 1 and not job.has_scratch:
+        # Too short to be worth releasing the GIL.
+        leaf_of_any_type(job, 0, 0, totals, NULL)
+        return 0
+    # Leaves of an output are taken in groups of a power of two, so that each group is a
+    # subtree; what is left of the group's size goes to further outputs, side by side.
+    group = 1
+    while group < job.leaves and group < GROUP:
+        group *= 2
+    tile = GROUP // group
+    if tile < TILE and job.outputs > 1:
+        tile = TILE
+        group = GROUP // TILE
+    while group > 1 and group * m > 4 * GROUP:
+        group //= 2
+    if tile > job.outputs:
+        tile = job.outputs
+    job.n_threads = team(job)
+    if job.has_scratch:
+        size = BUFFERS * (job.n if job.n < LEAF else LEAF) * sizeof(double)
+        size += m * sizeof(Running)
+    try:
+        scratch = <char*>allocate(size * job.n_threads)
+        if job.reduce:
+            nodes = <Node*>allocate(
+                tile * m * (group if group < job.leaves else job.leaves + 1) * sizeof(Node)
+            )
+            if job.leaves > group:
+                stacks = <Stack*>allocate(tile * m * sizeof(Stack))
+        first = 0
+        while first < job.outputs:
+            outputs = tile if tile < job.outputs - first else job.outputs - first
+            if stacks is not NULL:
+                for o in range(outputs * m):
+                    stacks[o].groups = 0
+            leaf = leaves = 0
+            while leaf < job.leaves:
+                leaves = group if group < job.leaves - leaf else job.leaves - leaf
+                run_group(job, first, outputs, leaf, leaves, nodes, scratch, size)
+                leaf += leaves
+                if not job.reduce:
+                    continue
+                for o in range(outputs):
+                    for k in range(m):
+                        node = &nodes[o * leaves * m + k]
+                        tree_sum(node, leaves, m)
+                        if stacks is not NULL:
+                            stack_push(&stacks[o * m + k], node)
+            first += outputs
+            if not job.reduce:
+                continue
+            # The roots: in the stacks, or else in the first node of each output.
+            for o in range(outputs):
+                node = &nodes[o * leaves * m]
+                for k in range(m):
+                    if job.leaves == 0:
+                        node[k] = no_node()
+                    elif stacks is not NULL:
+                        node[k] = stack_sum(&stacks[o * m + k])
+                    if sink is NULL:
+                        totals[k] = node[k]
+                if sink is not NULL:
+                    deliver(job, first - outputs + o, node, sink)
+    finally:
+        free(nodes)
+        free(scratch)
+        free(stacks)
+    return 0
 
 
 # ---------------------------------------------------------------------------
@@ -1498,10 +1532,10 @@ def fast_loss(input, target, reduction, beta, bint huber, out, n_threads):
             out = empty_like(<cnp.ndarray>input)
         if not plain_out(&job, input, out):
             return None
-        run(&job, NULL)
+        run(&job, NULL, NULL)
         return out
     job.operation = SUM
-    run(&job, &node)
+    run(&job, &node, NULL)
     return scalar(finish(&node, &p, how, NULL), job.single)
 
 
@@ -1528,7 +1562,7 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
     job.reduce = loss_too
     if how == MEAN:
         job.scale = 1.0 / job.n
-    run(&job, &node)
+    run(&job, &node, NULL)
     if not loss_too:
         return out
     return scalar(finish(&node, &p, how, NULL), job.single), out
@@ -1580,9 +1614,7 @@ cdef class Work:
         self.operands = (input, target, beta, weight, factor, where)
         job.single = single
         job.n_params = <int>len(betas)
-        self.params = <Params*>malloc((job.n_params + 1) * sizeof(Params))
-        if self.params is NULL:
-            raise MemoryError("no memory for the parameters")
+        self.params = <Params*>allocate(job.n_params * sizeof(Params))
         job.params = self.params
         for k in range(job.n_params):
             make_params(&self.params[k], betas[k], huber, single, beta is not None)
@@ -1626,47 +1658,25 @@ cdef class Work:
             The smallest divisor of a mean over the outputs, nan if there is no output.
         """
         self.job.operation = SUM
+        return self._reduce(reduction)
+
+    cdef tuple _reduce(self, str reduction):
+        cdef Sink sink
+        cdef cnp.npy_intp size = self.job.outputs * self.job.n_params
+        cdef cnp.ndarray results = cnp.PyArray_ZEROS(1, &size, cnp.NPY_FLOAT64, 0)
+        sink.results = <double*>cnp.PyArray_DATA(results)
+        sink.reduction = REDUCTIONS[reduction]
+        sink.smallest = INFINITY
         self.job.reduce = True
-        cdef Node* totals = self._totals()
-        try:
-            run(&self.job, totals)
-            return self._finish(totals, REDUCTIONS[reduction])
-        finally:
-            free(totals)
-
-    cdef Node* _totals(self) except NULL:
-        cdef Py_ssize_t size = self.job.outputs * self.job.n_params, i
-        cdef Node* totals = <Node*>malloc((size + 1) * sizeof(Node))
-        if totals is NULL:
-            raise MemoryError("no memory for the sums")
-        for i in range(size):
-            totals[i] = no_node()
-        return totals
-
-    cdef tuple _finish(self, const Node* totals, Reduction reduction):
-        cdef Py_ssize_t o
-        cdef int k, m = self.job.n_params
-        cdef cnp.ndarray result = cnp.PyArray_ZEROS(1, [self.job.outputs * m], cnp.NPY_FLOAT64, 0)
-        cdef double* values = <double*>cnp.PyArray_DATA(result)
-        cdef double divisor, smallest = INFINITY
-        cdef const Node* first
-        for o in range(self.job.outputs):
-            first = &totals[o * m]
-            divisor = first.count if reduction == MEAN else abs(first.weight.hi + first.weight.lo)
-            if divisor < smallest:
-                smallest = divisor
-            for k in range(m):
-                values[o * m + k] = finish(
-                    &totals[o * m + k], &self.params[k], reduction, &first.weight
-                )
-        return (<object>result).reshape(self.job.outputs, m), smallest
+        run(&self.job, NULL, &sink)
+        return (<object>results).reshape(self.job.outputs, self.job.n_params), sink.smallest
 
     def sum_weights(self):
         """The sum of the selected weights."""
         cdef Node total = no_node()
         self.job.operation = WEIGHTS
         self.job.reduce = True
-        run(&self.job, &total)
+        run(&self.job, &total, NULL)
         return total.weight.hi + total.weight.lo
 
     def write_values(self, out, bint overlaps):
@@ -1694,17 +1704,14 @@ cdef class Work:
         return self._write(out, overlaps, None)
 
     cdef object _write(self, cnp.ndarray out, bint overlaps, reduction):
-        cdef Node* totals
-        self.job.reduce = reduction is not None
         set_operand(&self.job.out, out, 0, c"f" if self.job.single else c"d")
         if overlaps:
             self.job.out.direct = False
-        totals = self._totals()
-        try:
-            run(&self.job, totals)
-            return None if reduction is None else self._finish(totals, REDUCTIONS[reduction])
-        finally:
-            free(totals)
+        if reduction is not None:
+            return self._reduce(reduction)
+        self.job.reduce = False
+        run(&self.job, NULL, NULL)
+        return None
 
 
 cdef class Totals:
@@ -1727,9 +1734,7 @@ cdef class Totals:
         if work.job.outputs != 1:
             raise ValueError("a piece has no kept axes")
         if self.first is None:
-            self.stacks = <Stack*>malloc(m * sizeof(Stack))
-            if self.stacks is NULL:
-                raise MemoryError("no memory for the sums")
+            self.stacks = <Stack*>allocate(m * sizeof(Stack))
             for k in range(m):
                 self.stacks[k].groups = 0
             self.first = work
@@ -1738,9 +1743,9 @@ cdef class Totals:
         work.job.operation = SUM
         work.job.reduce = True
         work.job.count_below = True
-        totals = work._totals()
+        totals = <Node*>allocate(m * sizeof(Node))
         try:
-            run(&work.job, totals)
+            run(&work.job, totals, NULL)
             for k in range(m):
                 stack_push(&self.stacks[k], &totals[k])
         finally:
@@ -1748,30 +1753,28 @@ cdef class Totals:
 
     def sum(self, str reduction):
         """Reduced losses, one for each threshold, and the divisor, as ``Work.sum``."""
-        cdef Node* totals = self._roots()
-        try:
-            return self.first._finish(totals, REDUCTIONS[reduction])
-        finally:
-            free(totals)
+        cdef int k
+        cdef Sink sink
+        cdef cnp.npy_intp size = self._size()
+        cdef cnp.ndarray results = cnp.PyArray_ZEROS(1, &size, cnp.NPY_FLOAT64, 0)
+        cdef Node* roots = <Node*>allocate(size * sizeof(Node))
+        sink.results = <double*>cnp.PyArray_DATA(results)
+        sink.reduction = REDUCTIONS[reduction]
+        sink.smallest = INFINITY
+        for k in range(size):
+            roots[k] = stack_sum(&self.stacks[k])
+        deliver(&self.first.job, 0, roots, &sink)
+        free(roots)
+        return (<object>results).reshape(1, size), sink.smallest
 
     def below(self):
         """The number of elements in the quadratic piece, for each threshold."""
-        cdef int k
-        cdef Node* totals = self._roots()
-        try:
-            return [int(totals[k].below) for k in range(self.first.job.n_params)]
-        finally:
-            free(totals)
+        return [int(stack_sum(&self.stacks[k]).below) for k in range(self._size())]
 
-    cdef Node* _roots(self) except NULL:
-        cdef int k
-        cdef Node* totals
+    cdef int _size(self) except -1:
         if self.first is None:
             raise ValueError("no piece was added")
-        totals = self.first._totals()
-        for k in range(self.first.job.n_params):
-            totals[k] = stack_sum(&self.stacks[k])
-        return totals
+        return self.first.job.n_params
 
 
 PIECE = 256 * LEAF

@@ -65,6 +65,10 @@ def plain(a, dtype):
     return np.ascontiguousarray(a).astype(dtype)
 
 
+def native(a):
+    return plain(a, a.dtype.newbyteorder("="))
+
+
 @hypothesis.settings(deadline=None, max_examples=300)
 @hypothesis.given(cases(), st.sampled_from(["none", "mean", "sum"]), st.booleans())
 def test_against_the_twin(case, reduction, huber):
@@ -85,12 +89,10 @@ def test_against_the_twin(case, reduction, huber):
             rtol=tolerance(dtype),
             atol=1e-4 if working == "f4" else 1e-12,
         )
-    # The same bits as from contiguous native copies, in every order of memory.
-    copy = loss(a, b, reduction, beta)
-    with np.errstate(over="ignore"):
-        np.testing.assert_array_equal(got, copy.astype(dtype))
-        slope = grad(x, y, reduction, beta)
-        np.testing.assert_array_equal(slope, grad(a, b, reduction, beta).astype(dtype))
+    # The same bits as from contiguous native copies.
+    c, d = native(x), native(y)
+    np.testing.assert_array_equal(got, loss(c, d, reduction, beta))
+    np.testing.assert_array_equal(grad(x, y, reduction, beta), grad(c, d, reduction, beta))
     both = smooth_l1_value_and_grad(x, y, reduction, beta)
     np.testing.assert_array_equal(both[0], smooth_l1_loss(x, y, reduction, beta))
     np.testing.assert_array_equal(both[1], smooth_l1_grad(x, y, reduction, beta))
@@ -102,7 +104,7 @@ def option_cases(draw):
     shape = x.shape
     options = {}
     if draw(st.booleans()):
-        options["weight"] = draw(views(shape, ("f4", "f8", "i2", ">f4"), 0.5, 10))
+        options["weight"] = draw(views(shape, ("f4", "f8", "i2", ">f4"), 1, 10))
     if draw(st.booleans()):
         options["where"] = draw(views(shape, ("?",), -1, 1)).copy()
         options["where"].flat[0] = True
@@ -126,8 +128,7 @@ def test_options_do_not_depend_on_the_layout(case, reduction):
     a, b = plain(x, working), plain(y, working)
     copies = {name: np.ascontiguousarray(v) for name, v in options.items()}
     limit = np.ascontiguousarray(beta) if isinstance(beta, np.ndarray) else beta
-    with np.errstate(over="ignore"):
-        again = smooth_l1_loss(a, b, reduction, limit, axis=axis, **copies).astype(dtype)
+    again = smooth_l1_loss(native(x), native(y), reduction, limit, axis=axis, **copies)
     np.testing.assert_array_equal(got, again)
 
     each = reference_with(a, b, limit, copies)
