@@ -401,10 +401,15 @@ cdef inline void lane_add(Lanes* sums, int lane, double term, floating tag) noex
         sums.hi[lane] += term
 
 
-cdef inline Pair fold(Lanes* sums) noexcept nogil:
-    """Add the upper half of the lanes to the lower half until one is left."""
+cdef inline Pair fold(Lanes* sums, Py_ssize_t n) noexcept nogil:
+    """Add the upper half of the lanes to the lower half until one is left.
+
+    After n elements; halves that took in none are 0 and left out.
+    """
     cdef int lane, width = LANES // 2
     cdef Pair r
+    while width >= n and width > 0:
+        width = width // 2
     while width > 0:
         for lane in range(width):
             r = two_sum(sums.hi[lane], sums.hi[lane + width])
@@ -1032,6 +1037,7 @@ cdef void run_leaf(
     cdef double count = n
     cdef Py_ssize_t i, m, chunk
     cdef int k
+    cdef bint counts
     cdef bint sums = job.reduce and job.operation != WEIGHTS
     cdef bint writes = job.operation != SUM and job.operation != WEIGHTS
 
@@ -1062,20 +1068,25 @@ cdef void run_leaf(
     if writes and job.out.direct:
         out = <floating*>(job.out.data + start * <Py_ssize_t>sizeof(floating))
 
+    # Without weights and thresholds per element, what is linear is counted only.
+    counts = w is NULL and b is NULL
+    for k in range(job.n_params):
+        counts = counts and job.params[k].form != ARRAY
     if job.n_params > 1:
         running = <Running*>slot(scratch, BUFFERS, size)
     if job.reduce:
         for k in range(job.n_params):
             clear(&running[k].loss)
-            clear(&running[k].linear)
             running[k].count = 0.0
+            if not counts:
+                clear(&running[k].linear)
             nodes[k].weight = pair_of(0.0)
             nodes[k].count = count
             nodes[k].below = 0.0
         if w is not NULL:
             clear(&weights)
             sum_buffer(w, n, &weights)
-            nodes[0].weight = fold(&weights)
+            nodes[0].weight = fold(&weights, n)
 
     # Chunk by chunk, all that is to be done: what the first kernel has fetched, the
     # others find in the first-level cache, while the next chunk is being prefetched.
@@ -1104,9 +1115,11 @@ cdef void run_leaf(
 
     if job.reduce:
         for k in range(job.n_params):
-            nodes[k].loss = fold(&running[k].loss)
-            nodes[k].linear = fold(&running[k].linear)
-            nodes[k].linear.hi += running[k].count
+            nodes[k].loss = fold(&running[k].loss, n)
+            if counts:
+                nodes[k].linear = pair_of(running[k].count)
+            else:
+                nodes[k].linear = fold(&running[k].linear, n)
     if writes and not job.out.direct:
         store(&job.out, start, n, raw, buffer)
     if job.operation == CURVATURE or job.operation == BOTH:

@@ -185,9 +185,9 @@ def test_second_derivative(dtype, beta, rng):
     z, b = np.abs(x), dtype(beta)
     grad, hess = smooth_l1_grad_hess(x, dtype(0), beta)
     np.testing.assert_array_equal(grad, smooth_l1_grad(x, dtype(0), "none", beta))
-    np.testing.assert_array_equal(hess, np.where(z < b, 1 / b, dtype(0)))
+    np.testing.assert_array_equal(hess, np.where(z < b, dtype(1) / b, dtype(0)))
     hess = smooth_l1_grad_hess(x, dtype(0), beta, hessian="majorizer")[1]
-    np.testing.assert_array_equal(hess, 1 / np.maximum(z, b))
+    np.testing.assert_array_equal(hess, dtype(1) / np.maximum(z, b))
     array = np.full(x.shape, beta)
     for kind in ("exact", "majorizer"):
         for one, many in zip(
