@@ -390,15 +390,17 @@ cdef inline void clear(Lanes* sums) noexcept nogil:
         sums.lo[lane] = 0.0
 
 
-cdef inline void lane_add(Lanes* sums, int lane, double term, floating tag) noexcept nogil:
+cdef inline void lane_add(
+    double* hi, double* lo, Py_ssize_t lane, double term, floating tag
+) noexcept nogil:
     cdef Pair r
     if floating is double:
-        r = two_sum(sums.hi[lane], term)
-        sums.hi[lane] = r.hi
-        sums.lo[lane] += r.lo
+        r = two_sum(hi[lane], term)
+        hi[lane] = r.hi
+        lo[lane] += r.lo
     else:
         # float64 has 29 bits to spare for a float32 term.
-        sums.hi[lane] += term
+        hi[lane] += term
 
 
 cdef inline Pair fold(Lanes* sums, Py_ssize_t n) noexcept nogil:
@@ -439,10 +441,11 @@ cdef void sum_product(
         for lane in range(LANES):
             first = product_term(abs(x[i + lane] - y[i + lane]), beta, s)
             second = product_term(abs(x[i + lane + LANES] - y[i + lane + LANES]), beta, s)
-            lane_add(&sums, lane, first + second, beta)
+            lane_add(sums.hi, sums.lo, lane, first + second, beta)
         i += 2 * LANES
     while i < n:
-        lane_add(&sums, i % LANES, product_term(abs(x[i] - y[i]), beta, s), beta)
+        first = product_term(abs(x[i] - y[i]), beta, s)
+        lane_add(sums.hi, sums.lo, i % LANES, first, beta)
         i += 1
     running[0] = sums
 
@@ -468,12 +471,13 @@ cdef double sum_pair(
             z2 = abs(x[i + lane + LANES] - y[i + lane + LANES])
             first = pair_term(z, s, c, half_c)
             second = pair_term(z2, s, c, half_c)
-            lane_add(&sums, lane, first + second, beta)
+            lane_add(sums.hi, sums.lo, lane, first + second, beta)
             count[lane] += is_linear(z, beta) + is_linear(z2, beta)
         i += 2 * LANES
     while i < n:
         z = abs(x[i] - y[i])
-        lane_add(&sums, i % LANES, pair_term(z, s, c, half_c), beta)
+        first = pair_term(z, s, c, half_c)
+        lane_add(sums.hi, sums.lo, i % LANES, first, beta)
         count[0] += is_linear(z, beta)
         i += 1
     running[0] = sums
@@ -483,15 +487,18 @@ cdef double sum_pair(
 
 
 cdef void sum_buffer(const floating* a, Py_ssize_t n, Lanes* running) noexcept nogil:
+    cdef double first, second
     cdef Lanes sums = running[0]
     cdef Py_ssize_t i = 0
     cdef int lane
     while i <= n - 2 * LANES:
         for lane in range(LANES):
-            lane_add(&sums, lane, <double>a[i + lane] + <double>a[i + lane + LANES], a[0])
+            first = a[i + lane]
+            second = a[i + lane + LANES]
+            lane_add(sums.hi, sums.lo, lane, first + second, a[0])
         i += 2 * LANES
     while i < n:
-        lane_add(&sums, i % LANES, a[i], a[0])
+        lane_add(sums.hi, sums.lo, i % LANES, a[i], a[0])
         i += 1
     running[0] = sums
 
@@ -648,7 +655,8 @@ cdef struct Operand:
     char kind             # 'f', 'i', 'u' ('b' is read as 'u')
     int itemsize
     bint swap             # of the other byte order
-    bint direct           # contiguous, aligned, native, of the working dtype
+    bint typed            # aligned, native, of the working dtype
+    bint direct           # and contiguous: read in place
     # Axes of the outputs (of an ``axis`` reduction; none otherwise) ...
     int n_kept
     Py_ssize_t kept_shape[MAX_DIMS]
@@ -667,6 +675,7 @@ cdef inline void set_flat(
     op.kind = c"f"
     op.itemsize = itemsize
     op.swap = False
+    op.typed = True
     op.direct = True
     op.n_kept = 0
     op.ndim = 1
@@ -708,11 +717,11 @@ cdef int set_operand(Operand* op, cnp.ndarray a, int n_kept, char working) excep
         op.ndim = 1
         op.shape[0] = 1
         op.stride[0] = op.itemsize
-    op.direct = (
-        op.ndim == 1 and op.stride[0] == op.itemsize and not op.swap
-        and op.kind == c"f" and op.itemsize == (4 if working == c"f" else 8)
-        and cnp.PyArray_ISALIGNED(a)
+    op.typed = (
+        op.kind == c"f" and op.itemsize == (4 if working == c"f" else 8)
+        and not op.swap and cnp.PyArray_ISALIGNED(a)
     )
+    op.direct = op.typed and op.ndim == 1 and op.stride[0] == op.itemsize
     return 0
 
 
@@ -920,6 +929,7 @@ cdef struct Job:
     bint has_factor
     bint has_where
     bint has_scratch
+    bint side_by_side      # see sum_columns
     Operand x              # input
     Operand y              # target
     Operand beta           # thresholds per element
@@ -1135,6 +1145,151 @@ cdef inline void leaf_of_any_type(
         run_leaf(job, output, leaf, nodes, scratch, <const double*>NULL)
 
 
+cdef struct Columns:
+    # The lanes of TILE outputs side by side: those of one lane are neighbours.
+    double hi[LANES * TILE]
+    double lo[LANES * TILE]
+    double count[TILE]
+
+
+cdef inline const floating* row_of(
+    const Operand* op, const char* data, Py_ssize_t i, Py_ssize_t width, floating* buffer
+) noexcept nogil:
+    """Element i of ``width`` neighbouring outputs: in place if adjacent, else packed."""
+    cdef Py_ssize_t step = op.kept_stride[op.n_kept - 1]
+    data += i * op.stride[0]
+    if step == <Py_ssize_t>sizeof(floating):
+        return <const floating*>data
+    copy_strided(<char*>buffer, sizeof(floating), data, step, width, sizeof(floating))
+    return buffer
+
+
+cdef void sum_columns(
+    const Job* job, Py_ssize_t output, Py_ssize_t width, Py_ssize_t leaf, Node* nodes,
+    Py_ssize_t step, const floating* tag,
+) noexcept nogil:
+    """One leaf each of neighbouring outputs, vectorised over the outputs.
+
+    For reductions whose outputs are adjacent in memory (axis 0 of a C-ordered array), or
+    too short to be vectorised one by one. Each output gets the bits that run_leaf gives.
+
+    OUT: nodes[0], nodes[step], ..., width of them.
+    """
+    cdef Params* p = &job.params[0]
+    cdef Py_ssize_t start = leaf * LEAF
+    cdef Py_ssize_t n = job.n - start if job.n - start < LEAF else LEAF
+    cdef const char* x = job.x.data + kept_offset(&job.x, output) + start * job.x.stride[0]
+    cdef const char* y = job.y.data + kept_offset(&job.y, output) + start * job.y.stride[0]
+    cdef Py_ssize_t used = n if n < LANES else LANES, i = 0, c, lane, half, low, high
+    cdef floating x_row[TILE]
+    cdef floating y_row[TILE]
+    cdef floating terms[TILE]
+    cdef floating terms2[TILE]
+    cdef floating linear[TILE]
+    cdef floating linear2[TILE]
+    cdef Columns sums
+    cdef Pair r
+    cdef double both
+    for c in range(used * TILE):
+        sums.hi[c] = 0.0
+        sums.lo[c] = 0.0
+    for c in range(width):
+        sums.count[c] = 0.0
+        linear[c] = 0
+        linear2[c] = 0
+    while i < n:
+        lane = i % LANES
+        write_terms(
+            row_of(&job.x, x, i, width, x_row), row_of(&job.y, y, i, width, y_row),
+            <const floating*>NULL, width, p, terms, linear,
+        )
+        if i - lane <= n - 2 * LANES:
+            # Two terms of a lane are added before they enter it, as in the sums above.
+            write_terms(
+                row_of(&job.x, x, i + LANES, width, x_row),
+                row_of(&job.y, y, i + LANES, width, y_row),
+                <const floating*>NULL, width, p, terms2, linear2,
+            )
+            for c in range(width):
+                both = <double>terms[c] + <double>terms2[c]
+                lane_add(sums.hi, sums.lo, lane * TILE + c, both, terms[c])
+                sums.count[c] += linear[c] + linear2[c]
+            i += LANES + 1 if lane == LANES - 1 else 1
+        else:
+            for c in range(width):
+                lane_add(sums.hi, sums.lo, lane * TILE + c, terms[c], terms[c])
+                sums.count[c] += linear[c]
+            i += 1
+    half = LANES // 2
+    while half > 0:
+        for lane in range(half):
+            if lane + half >= used:
+                break
+            low, high = lane * TILE, (lane + half) * TILE
+            for c in range(width):
+                r = two_sum(sums.hi[low + c], sums.hi[high + c])
+                sums.hi[low + c] = r.hi
+                sums.lo[low + c] = (sums.lo[low + c] + sums.lo[high + c]) + r.lo
+        half = half // 2
+    for c in range(width):
+        nodes[c * step] = no_node()
+        nodes[c * step].loss.hi = sums.hi[c]
+        nodes[c * step].loss.lo = sums.lo[c]
+        nodes[c * step].linear.hi = sums.count[c]
+        nodes[c * step].count = n
+
+
+cdef bint suits_columns(const Job* job) noexcept nogil:
+    """Whether sum_columns can do the job, and is the better way."""
+    cdef Py_ssize_t itemsize = job.x.itemsize
+    cdef int last = job.x.n_kept - 1
+    return (
+        job.outputs > 1 and job.n > 0 and job.n_params == 1
+        and not (job.has_beta or job.has_weight or job.has_where)
+        and job.params[0].form != ARRAY
+        and job.x.typed and job.y.typed and job.x.ndim == 1 and job.y.ndim == 1
+        and job.x.kept_shape[last] > 1
+        and (
+            job.n <= TILE
+            or job.x.kept_shape[last] >= LANES
+            and job.x.kept_stride[last] == itemsize and job.y.kept_stride[last] == itemsize
+        )
+    )
+
+
+cdef void run_task(
+    const Job* job, Py_ssize_t first_output, Py_ssize_t outputs, Py_ssize_t block,
+    Py_ssize_t width, Py_ssize_t first_leaf, Py_ssize_t leaves, Py_ssize_t leaf,
+    Node* nodes, char* scratch,
+) noexcept nogil:
+    """One leaf of the outputs from ``first_output + block`` on, at most ``width`` of them."""
+    cdef Py_ssize_t stop = block + width if block + width < outputs else outputs
+    cdef Py_ssize_t extent, run
+    if not job.side_by_side:
+        leaf_of_any_type(
+            job, first_output + block, first_leaf + leaf,
+            nodes + (block * leaves + leaf) * job.n_params, scratch,
+        )
+        return
+    extent = job.x.kept_shape[job.x.n_kept - 1]
+    while block < stop:
+        # Neighbours are those along the last of the kept axes.
+        run = extent - (first_output + block) % extent
+        if run > stop - block:
+            run = stop - block
+        if job.single:
+            sum_columns[float](
+                job, first_output + block, run, first_leaf + leaf,
+                nodes + block * leaves + leaf, leaves, <const float*>NULL,
+            )
+        else:
+            sum_columns[double](
+                job, first_output + block, run, first_leaf + leaf,
+                nodes + block * leaves + leaf, leaves, <const double*>NULL,
+            )
+        block += run
+
+
 cdef Node no_node() noexcept nogil:
     cdef Node node
     node.loss = pair_of(0.0)
@@ -1207,22 +1362,23 @@ cdef int run_group(
 ) except -1:
     """Run outputs x leaves leaves, neighbouring outputs first, on the job's threads."""
     global smoothl1_team_started
-    cdef Py_ssize_t task, tasks = outputs * leaves
+    cdef Py_ssize_t width = TILE if job.side_by_side else 1
+    cdef Py_ssize_t blocks = (outputs + width - 1) // width
+    cdef Py_ssize_t task, tasks = blocks * leaves
     cdef int n_threads = job.n_threads if job.n_threads < tasks else <int>tasks
     with nogil:
         if n_threads <= 1:
             for task in range(tasks):
-                leaf_of_any_type(
-                    job, first_output + task % outputs, first_leaf + task // outputs,
-                    nodes + ((task % outputs) * leaves + task // outputs) * job.n_params,
-                    scratch,
+                run_task(
+                    job, first_output, outputs, (task % blocks) * width, width,
+                    first_leaf, leaves, task // blocks, nodes, scratch,
                 )
         else:
             smoothl1_team_started = 1
             for task in prange(tasks, num_threads=n_threads, schedule="static"):
-                leaf_of_any_type(
-                    job, first_output + task % outputs, first_leaf + task // outputs,
-                    nodes + ((task % outputs) * leaves + task // outputs) * job.n_params,
+                run_task(
+                    job, first_output, outputs, (task % blocks) * width, width,
+                    first_leaf, leaves, task // blocks, nodes,
                     scratch + threadid() * scratch_size,
                 )
     return PyErr_CheckSignals()
@@ -1429,6 +1585,7 @@ cdef inline void clear_options(Job* job) noexcept:
     job.has_factor = False
     job.has_where = False
     job.count_below = False
+    job.side_by_side = False
 
 
 cdef bint plain(Job* job, Params* p, object input, object target, object beta, bint huber):
@@ -1671,6 +1828,7 @@ cdef class Work:
             The smallest divisor of a mean over the outputs, nan if there is no output.
         """
         self.job.operation = SUM
+        self.job.side_by_side = suits_columns(&self.job)
         return self._reduce(reduction)
 
     cdef tuple _reduce(self, str reduction):

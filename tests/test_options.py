@@ -73,6 +73,36 @@ def test_axis_of_many_outputs_and_many_leaves(dtype, rng):
             np.testing.assert_array_equal(again, got)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.37, 1.0])
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [
+        ((5000, 70), 0),
+        ((70, 15), 1),
+        ((70, 16), 1),
+        ((70, 17), 1),
+        ((200, 33), 1),
+        ((40, 65), 1),
+        ((9, 4100, 21), 1),
+        ((3, 7, 150), (0, 1)),
+        ((150, 3, 7), (1, 2)),
+        ((8, 40, 9), (0, 2)),
+        ((1, 90), 0),
+    ],
+)
+def test_outputs_side_by_side_have_the_bits_of_each_slice(dtype, beta, shape, axis, rng):
+    x, y = rng.standard_normal((2, *shape)).astype(dtype)
+    x[0, 0] = np.inf
+    reduced = tuple(np.atleast_1d(axis))
+    kept = [i for i in range(len(shape)) if i not in reduced]
+    for u, v in ((x, y), (x[..., ::-1], y[..., ::-1]), (np.asfortranarray(x), y), (x, y[:1, :1])):
+        v = np.broadcast_to(v, shape)
+        got = smooth_l1_loss(u, v, "sum", beta, axis=axis)
+        flat = [a.transpose(*kept, *reduced).reshape(*got.shape, -1) for a in (u, v)]
+        for index in np.ndindex(got.shape):
+            assert got[index] == smooth_l1_loss(flat[0][index], flat[1][index], "sum", beta)
+
+
 def test_axis_with_tall_outputs_beyond_one_group(rng):
     # 2 columns of more leaves than a group of a tile holds.
     x = rng.standard_normal((40 * 4096 + 17, 2)).astype(np.float32)
