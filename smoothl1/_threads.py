@@ -10,9 +10,9 @@ Precedence, first match wins:
    threadpoolctl are obeyed), at most the processors that the process may run on and its
    cgroup's CPU quota.
 
-A number that was asked for (1 to 4) is a limit: a call never uses more threads than its
-work is worth, and one within another parallel region, or in a child forked after its
-parent ran threads, uses one.
+A number that was asked for (1 to 4) is a limit. A call never uses more threads than its work
+is worth, nor more than 16 unless there are as many processors. Within another parallel
+region, or in a child forked after its parent ran threads, it uses one.
 """
 
 from __future__ import annotations

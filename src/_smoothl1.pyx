@@ -130,6 +130,8 @@ cdef enum:
     # Elements worth a further thread: several microseconds of work, about ten times
     # what forking and joining a waiting team costs.
     GRAIN = 32768
+    # More threads than this are started only if there are as many processors.
+    MOST_THREADS = 16
     MAX_DIMS = 64  # NPY_MAXDIMS of NumPy 2
 
 cdef enum Operation:
@@ -1557,6 +1559,9 @@ cdef int team(const Job* job) except -1:
         limit = thread_limit()
     if work / GRAIN < limit:
         limit = 1 + <int>((work - 1) // GRAIN)
+    if limit > MOST_THREADS and limit > omp_get_num_procs():
+        # The runtime aborts the process if it cannot start a thread.
+        limit = max(MOST_THREADS, omp_get_num_procs())
     return limit if SMOOTHL1_OPENMP else 1
 
 

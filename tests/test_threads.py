@@ -119,6 +119,12 @@ TEAM = """
         ("smoothl1.smooth_l1_grad(x, x, 'none')", {"SMOOTHL1_NUM_THREADS": "2"}, 2),
         ("smoothl1.smooth_l1_path(x, x, [1.0], n_threads=2)", {}, 2),
         ("smoothl1.smooth_l1_grad_hess(x, x, n_threads=2)", {}, 2),
+        # A team that could not be started would end the process.
+        (
+            "x = np.ones(10**7, np.float32); smoothl1.smooth_l1_loss(x, x, n_threads=10**6)",
+            {},
+            max(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1),
+        ),
         # Too little work for a team.
         ("smoothl1.smooth_l1_loss(x[:1000], x[:1000], n_threads=8)", {}, 1),
     ],
