@@ -4,6 +4,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -25,12 +26,9 @@ def library():
         folder.mkdir(exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}")
         compiler = os.environ.get("CC", "cc")
-        try:
-            subprocess.run(
-                [compiler, *FLAGS, str(SOURCE), "-o", str(part)], check=True, capture_output=True
-            )
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise NotImplementedError(f"the probe cannot be compiled: {error}") from error
+        if shutil.which(compiler) is None:
+            raise NotImplementedError(f"there is no compiler {compiler!r}")
+        subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(part)], check=True)
         part.replace(path)
     return ctypes.CDLL(str(path))
 

@@ -15,11 +15,15 @@ static double seconds(void) {
     return now.tv_sec + 1e-9 * now.tv_nsec;
 }
 
-#define BEST(loop)                                   \
+/* The barrier keeps the compiler from reading once for all repetitions. */
+#define BEST(...)                                    \
     double best = 1e30;                              \
     for (int r = 0; r < repeats; r++) {              \
         double start = seconds();                    \
-        for (int i = 0; i < inner; i++) { loop; }    \
+        for (int i = 0; i < inner; i++) {            \
+            __VA_ARGS__;                             \
+            __asm__ volatile("" ::: "memory");       \
+        }                                            \
         double time = (seconds() - start) / inner;   \
         if (time < best) best = time;                \
     }                                                \
