@@ -26,11 +26,13 @@ do so on some instruction sets only.
 For float64 terms that alone would leave an error of one or two ulps, so the lanes and
 the tree carry double-double sums up to the final, single rounding.
 
-Operands are walked by code of this file rather than by ``NpyIter``: the order of a
-reduction is C order whatever the memory layout, and for a Fortran-ordered
-(n, 4) array that order has inner loops of four elements. ``transfer`` below
-exchanges the two loops inside a leaf; ``NpyIter`` cannot, and is 5 to 10 times
-slower there (``asv_bench/benchmarks/layouts.py``).
+Operands are walked by code of this file rather than by ``NpyIter``: it keeps no state
+between leaves, so that any thread can pack any leaf of any output at any time, without a
+copy of an iterator per thread and without the GIL, and its conversions are vectorised
+with the instruction set of the module. Where C order has short inner loops (a
+Fortran-ordered (n, 4) array), ``transfer`` exchanges the two loops inside a leaf; packing
+two such arrays with ``NpyIter`` alone takes about as long as the whole reduction here
+(``Walk`` in ``asv_bench/benchmarks/layouts.py``).
 
 References
 ----------
@@ -1719,12 +1721,10 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
     cdef Job job
     cdef Params p
     cdef Node node
-    cdef Reduction how
+    cdef Reduction how = TOTAL
     if reduction == MEAN_NAME:
         how = MEAN
-    elif reduction == SUM_NAME:
-        how = TOTAL
-    else:
+    elif reduction != SUM_NAME and (loss_too or reduction != NONE_NAME):
         return None
     if not plain(&job, &p, input, target, beta, huber):
         return None

@@ -55,15 +55,16 @@ class Layouts:
 
 
 class Walk:
-    """NumPy's iterator packing a Fortran-ordered (n, 4) array in C order, as a control."""
+    """NumPy's iterator packing two Fortran-ordered (n, 4) arrays in C order, as a control."""
 
     params = [[2**16, 2**22]]
     param_names = ["n"]
 
     def setup(self, n):
-        (self.input, _) = make("fortran (n, 4)", n)
+        self.arrays = make("fortran (n, 4)", n)
 
     def time_nditer(self, n):
         flags = ["buffered", "external_loop"]
-        for _ in np.nditer(self.input, flags, ["readonly", "contig"], order="C", buffersize=4096):
+        each = [["readonly", "contig"]] * 2
+        for _ in np.nditer(self.arrays, flags, each, order="C", buffersize=4096):
             pass
