@@ -1690,8 +1690,11 @@ def fast_loss(input, target, reduction, beta, bint huber, out, n_threads):
     cdef Job job
     cdef Params p
     cdef Node node
-    cdef bint elementwise = reduction == NONE_NAME
+    cdef bint elementwise
     cdef Reduction how = MEAN
+    if type(reduction) is not str:
+        return None
+    elementwise = reduction == NONE_NAME
     if not elementwise:
         if out is not None:
             return None
@@ -1722,6 +1725,8 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
     cdef Params p
     cdef Node node
     cdef Reduction how = TOTAL
+    if type(reduction) is not str:
+        return None
     if reduction == MEAN_NAME:
         how = MEAN
     elif reduction != SUM_NAME and (loss_too or reduction != NONE_NAME):

@@ -169,7 +169,7 @@ def test_array_protocol_and_subclasses(rng):
     assert smooth_l1_loss(matrix, np.asarray(matrix) * 0) == smooth_l1_loss(a, a * 0)
 
 
-BAD_REDUCTIONS = ["average", "", "MEAN", None, 0.5, 1, b"mean", ["mean"]]
+BAD_REDUCTIONS = ["average", "", "MEAN", None, 0.5, 1, b"mean", ["mean"], np.ones(3)]
 
 
 @pytest.mark.parametrize("reduction", BAD_REDUCTIONS, ids=repr)
