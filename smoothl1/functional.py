@@ -540,7 +540,7 @@ def smooth_l1_path(
         return np.empty(0, operands.dtype)
     order = tuple(range(operands.input.ndim))
     work = _work(operands, order, threads, betas=path.astype(np.float64).tolist())
-    losses: AnyArray = _reduced(work.sum(reduction), reduction, operands.dtype)[0]
+    losses: AnyArray = _reduced(work, reduction, operands.dtype)[0]
     return losses
 
 
@@ -571,21 +571,21 @@ def _work(
 
 
 def _reduced(
-    sums: tuple[NDArray[np.float64], float], reduction: str, dtype: np.dtype[Any]
+    work: core.Work, reduction: str, dtype: np.dtype[Any]
 ) -> AnyArray:
-    """Round reduced losses to the dtype of the result; warn or raise where there are none.
+    """Sum, rounded to the dtype of the result; warn or raise where there is nothing.
 
     Of shape (outputs, thresholds).
     """
-    values, smallest = sums
+    values, smallest = work.sum(reduction, dtype == np.float32)
     if smallest == 0:
         _no_elements(reduction)
     return _rounded(values, dtype)
 
 
-def _rounded(values: NDArray[np.float64], dtype: np.dtype[Any]) -> AnyArray:
+def _rounded(values: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
     with np.errstate(over="ignore", under="ignore"):
-        return values.astype(dtype)
+        return values.astype(dtype, copy=False)
 
 
 def _no_elements(reduction: str) -> None:
@@ -637,7 +637,7 @@ def _loss(
     if out is not None:
         arguments.check_out(out, tuple(shape[axis] for axis in kept))
     work = _work(operands, kept + tuple(sorted(reduced)), threads, len(kept))
-    losses = _reduced(work.sum(reduction), reduction, operands.dtype)[:, 0]
+    losses = _reduced(work, reduction, operands.dtype)[:, 0]
     losses = losses.reshape([shape[axis] for axis in kept])
     if out is not None:
         out[...] = losses

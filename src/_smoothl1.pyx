@@ -120,20 +120,30 @@ cdef enum:
     # Lanes of a leaf's sum: two AVX-512 registers, four of AVX2, eight of SSE2,
     # enough to hide the latency of an addition and few enough to stay in registers.
     LANES = 16
-    # Elements between two kernels on the same data: few enough for the processor to work
-    # on the next chunk's misses meanwhile, enough to amortise a call. No bit depends on it.
-    CHUNK = 512
+    # Terms that are written to a buffer before they are summed: few enough for the processor
+    # to work on the next chunk's misses meanwhile, enough to amortise the calls. A multiple
+    # of 2 LANES; no bit depends on it.
+    CHUNK = 256
+    # Elements that are packed at a time, if they must be, or that several kernels read: the
+    # second finds them in the first-level cache.
+    BLOCK = 1024
     # Leaves between two barriers, at which signals are checked and the tree is
     # advanced: 8 million elements, milliseconds. A power of two.
     GROUP = 2048
-    # Outputs of an ``axis`` reduction worked on side by side, so that neighbouring
-    # columns find their cache lines still warm.
+    # Outputs of an ``axis`` reduction worked on side by side, and elements of each that are
+    # taken at a time (a multiple of 2 LANES).
     TILE = 64
+    SLAB = 32
+    # Elements of an output that is short: transposing it with its neighbours costs less
+    # than starting and finishing a leaf.
+    SHORT = 512
     # Elements worth a further thread: several microseconds of work, about ten times
     # what forking and joining a waiting team costs.
     GRAIN = 32768
     # More threads than this are started only if there are as many processors.
     MOST_THREADS = 16
+    # Bytes of a cache line, and of the longest vector.
+    LINE = 64
     MAX_DIMS = 64  # NPY_MAXDIMS of NumPy 2
 
 cdef enum Operation:
@@ -162,6 +172,12 @@ cdef enum Form:
 ctypedef fused floating:
     float
     double
+
+ctypedef fused item:
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
 
 ctypedef fused source:
     float
@@ -250,8 +266,11 @@ cdef struct Params:
     bint divide      # ... else ratio = z / beta
     bint huber
     Form form        # of the leaf's sum
+    bint single      # the working dtype is float32
     double s         # PRODUCT, PAIR: see there
     double c         # PAIR
+    double over      # loss = terms / over ...
+    double offset    # ... + linear * offset
 
 
 cdef inline floating value(
@@ -266,6 +285,12 @@ cdef inline floating slope(
 ) noexcept nogil:
     """The gradient times scale; edge = gain * scale is its bound. sign(0) = 0."""
     return ratio * scale if abs(d) < beta else (edge if d > 0 else (-edge if d < 0 else d))
+
+
+cdef inline floating clip(floating d, floating beta) noexcept nogil:
+    """d between -beta and beta: slope * beta / scale for 0 < beta < inf, in two instructions."""
+    cdef floating below = beta if d > beta else d
+    return -beta if below < -beta else below
 
 
 cdef inline floating curvature(
@@ -333,6 +358,7 @@ cdef void make_params(
         beta = <float>beta
     p.beta = beta
     p.huber = huber
+    p.single = single
     p.half = half_of[double](beta)
     if single:
         p.half = <float>p.half
@@ -345,6 +371,9 @@ cdef void make_params(
     p.divide = not (
         huber or beta == 0.0 or (isinf(beta) or mantissa == 0.5) and isfinite(p.inverse)
     )
+    p.s = p.c = 0.0  # never garbage: multiplying a subnormal number takes 100 cycles
+    p.over = 1.0
+    p.offset = -0.5 * p.gain * beta  # exact for float32
     if is_array:
         p.form = ARRAY
     elif mantissa == 0.5 and isfinite(p.inverse) and p.inverse > 0.0:
@@ -354,17 +383,21 @@ cdef void make_params(
         p.form = PAIR
         p.s = 0.25
         p.c = 0.5 * beta
+        p.over = 0.5
     elif beta == 0.0 or isinf(beta):
         # u = z * 0 is below half_c only for finite z and a positive half_c.
         p.form = PAIR
         p.s = 0.0
-        p.c = 1.0 if beta == 0.0 else 0.5
+        p.c = p.over = 1.0 if beta == 0.0 else 0.5
     else:
         p.form = PAIR
         p.s = ldexp(0.5, -exponent)  # 2 beta s = mantissa
-        p.c = mantissa
+        p.c = p.over = mantissa
         if p.s > (1.7014118346046923e38 if single else 8.98846567431158e307):
             p.form = ARRAY  # a subnormal beta, whose s is no finite power of two
+            p.over = 1.0
+    if p.form == ARRAY:
+        p.offset = -0.5
 
 
 # ---------------------------------------------------------------------------
@@ -407,7 +440,7 @@ cdef inline void lane_add(
         hi[lane] += term
 
 
-cdef inline Pair fold(Lanes* sums, Py_ssize_t n) noexcept nogil:
+cdef inline Pair fold(Lanes* sums, Py_ssize_t n, const floating* tag) noexcept nogil:
     """Add the upper half of the lanes to the lower half until one is left.
 
     After n elements; halves that took in none are 0 and left out.
@@ -418,108 +451,64 @@ cdef inline Pair fold(Lanes* sums, Py_ssize_t n) noexcept nogil:
         width = width // 2
     while width > 0:
         for lane in range(width):
-            r = two_sum(sums.hi[lane], sums.hi[lane + width])
-            sums.hi[lane] = r.hi
-            sums.lo[lane] = (sums.lo[lane] + sums.lo[lane + width]) + r.lo
+            if floating is float:
+                sums.hi[lane] += sums.hi[lane + width]
+            else:
+                r = two_sum(sums.hi[lane], sums.hi[lane + width])
+                sums.hi[lane] = r.hi
+                sums.lo[lane] = (sums.lo[lane] + sums.lo[lane + width]) + r.lo
         width = width // 2
     r.hi = sums.hi[0]
     r.lo = sums.lo[0]
     return r
 
 
-# The three sums share one shape: they take up running sums and leave them further on,
-# chunk by chunk. Two terms of a lane are added before they enter it: that halves the cost
-# of the double-double and adds one rounding, of the smallest of all partial sums. The
-# sums are copied to a local variable and back, or else no compiler could keep them in
-# registers, because x and y might overlap them.
-
-cdef void sum_product(
-    const floating* x, const floating* y, Py_ssize_t n, const Params* p, Lanes* running
-) noexcept nogil:
-    cdef floating beta = <floating>p.beta, s = <floating>p.s
-    cdef double first, second
-    cdef Lanes sums = running[0]
-    cdef Py_ssize_t i = 0
-    cdef int lane
-    while i <= n - 2 * LANES:
-        for lane in range(LANES):
-            first = product_term(abs(x[i + lane] - y[i + lane]), beta, s)
-            second = product_term(abs(x[i + lane + LANES] - y[i + lane + LANES]), beta, s)
-            lane_add(sums.hi, sums.lo, lane, first + second, beta)
-        i += 2 * LANES
-    while i < n:
-        first = product_term(abs(x[i] - y[i]), beta, s)
-        lane_add(sums.hi, sums.lo, i % LANES, first, beta)
-        i += 1
-    running[0] = sums
-
-
-cdef double sum_pair(
-    const floating* x, const floating* y, Py_ssize_t n, const Params* p, Lanes* running
-) noexcept nogil:
-    """Returns the number of elements in the linear piece."""
-    cdef floating beta = <floating>p.beta, s = <floating>p.s, c = <floating>p.c
-    cdef floating half_c = <floating>0.5 * c if beta > 0 else <floating>0
-    cdef floating z, z2
-    cdef double first, second, linear = 0.0
-    # Counts are exact in float32 too: a lane sees LEAF / LANES elements at most.
-    cdef floating count[LANES]
-    cdef Lanes sums = running[0]
-    cdef Py_ssize_t i = 0
-    cdef int lane
-    for lane in range(LANES):
-        count[lane] = 0
-    while i <= n - 2 * LANES:
-        for lane in range(LANES):
-            z = abs(x[i + lane] - y[i + lane])
-            z2 = abs(x[i + lane + LANES] - y[i + lane + LANES])
-            first = pair_term(z, s, c, half_c)
-            second = pair_term(z2, s, c, half_c)
-            lane_add(sums.hi, sums.lo, lane, first + second, beta)
-            count[lane] += is_linear(z, beta) + is_linear(z2, beta)
-        i += 2 * LANES
-    while i < n:
-        z = abs(x[i] - y[i])
-        first = pair_term(z, s, c, half_c)
-        lane_add(sums.hi, sums.lo, i % LANES, first, beta)
-        count[0] += is_linear(z, beta)
-        i += 1
-    running[0] = sums
-    for lane in range(LANES):
-        linear += count[lane]
-    return linear
-
+# A sum is made in two steps, chunk by chunk: the terms go to a small buffer, the buffer into
+# the lanes. That is as fast as one loop with the registers for both, or faster (conversions
+# to float64 read memory where they would otherwise need a shuffle), and one sum serves all
+# terms.
 
 cdef void sum_buffer(const floating* a, Py_ssize_t n, Lanes* running) noexcept nogil:
+    """Add a chunk to the running sums.
+
+    Two terms of a lane are added before they enter it: that halves the cost of the
+    double-double and adds one rounding, of the smallest of all partial sums.
+    """
+    cdef double hi[LANES]
+    cdef double lo[LANES]
     cdef double first, second
-    cdef Lanes sums = running[0]
     cdef Py_ssize_t i = 0
     cdef int lane
+    # ``+ 0.0`` keeps GCC from making this a memcpy, which would keep the lanes in memory.
+    for lane in range(LANES):
+        hi[lane] = running.hi[lane] + 0.0
+        if floating is double:
+            lo[lane] = running.lo[lane] + 0.0
     while i <= n - 2 * LANES:
         for lane in range(LANES):
             first = a[i + lane]
             second = a[i + lane + LANES]
-            lane_add(sums.hi, sums.lo, lane, first + second, a[0])
+            lane_add(hi, lo, lane, first + second, a[0])
         i += 2 * LANES
+    for lane in range(LANES):
+        running.hi[lane] = hi[lane] + 0.0
+        if floating is double:
+            running.lo[lane] = lo[lane] + 0.0
     while i < n:
-        lane_add(sums.hi, sums.lo, i % LANES, a[i], a[0])
+        lane_add(running.hi, running.lo, i % LANES, a[i], a[0])
         i += 1
-    running[0] = sums
 
 
-cdef void write_terms(
+cdef Py_ssize_t write_terms(
     const floating* x, const floating* y, const floating* b, Py_ssize_t n,
-    const Params* p, floating* terms, floating* linear,
+    const Params* p, floating* terms,
 ) noexcept nogil:
-    """The terms that the sum kernels add up, for weights and per-element thresholds.
-
-    OUT: terms; linear (not for PRODUCT): the offset to be subtracted, as PAIR counts
-    it, or, for ARRAY, twice the offset itself.
-    """
+    """The terms of a sum; returns, for PAIR, the number of elements in the linear piece."""
     cdef floating beta = <floating>p.beta, s = <floating>p.s, c = <floating>p.c
     cdef floating half_c = <floating>0.5 * c if beta > 0 else <floating>0
-    cdef floating z, t, gain, divisor
+    cdef floating z, t
     cdef bint huber = p.huber
+    cdef int32_t linear = 0  # n is CHUNK * TILE at most
     cdef Py_ssize_t i
     if p.form == PRODUCT:
         for i in range(n):
@@ -528,15 +517,53 @@ cdef void write_terms(
         for i in range(n):
             z = abs(x[i] - y[i])
             terms[i] = pair_term(z, s, c, half_c)
-            linear[i] = is_linear(z, beta)
+            linear += not z < beta
+    elif huber:
+        for i in range(n):
+            t = b[i]
+            z = abs(x[i] - y[i])
+            terms[i] = value(z, z, t, <floating>0, t)
     else:
         for i in range(n):
             t = b[i]
             z = abs(x[i] - y[i])
-            gain = t if huber else <floating>1
-            divisor = <floating>1 if huber else t
-            terms[i] = value(z, z / divisor, t, <floating>0, gain)
-            linear[i] = <floating>0 if z < t else t * gain
+            terms[i] = value(z, z / t, t, <floating>0, <floating>1)
+    return linear
+
+
+cdef void write_offsets(
+    const floating* x, const floating* y, const floating* b, Py_ssize_t n,
+    const Params* p, floating* offsets,
+) noexcept nogil:
+    """What is to be subtracted from the terms: as PAIR counts it, or, for ARRAY, twice it."""
+    cdef floating beta = <floating>p.beta, t
+    cdef bint huber = p.huber
+    cdef Py_ssize_t i
+    if p.form == PAIR:
+        for i in range(n):
+            offsets[i] = is_linear(abs(x[i] - y[i]), beta)
+    elif huber:
+        for i in range(n):
+            t = b[i]
+            offsets[i] = <floating>0 if abs(x[i] - y[i]) < t else t * t
+    else:
+        for i in range(n):
+            t = b[i]
+            offsets[i] = <floating>0 if abs(x[i] - y[i]) < t else t
+
+
+cdef void write_terms_and_slopes(
+    const floating* x, const floating* y, Py_ssize_t n, const Params* p, double scale_,
+    floating* terms, floating* out,
+) noexcept nogil:
+    """PRODUCT's terms and the gradient, reading x and y once."""
+    cdef floating beta = <floating>p.beta, s = <floating>p.s, inverse = <floating>p.inverse
+    cdef floating scale = <floating>scale_, d
+    cdef Py_ssize_t i
+    for i in range(n):
+        d = x[i] - y[i]
+        terms[i] = product_term(abs(d), beta, s)
+        out[i] = clip(d, beta) * inverse * scale
 
 
 cdef void write_values(
@@ -582,8 +609,10 @@ cdef void write_slopes(
             out[i] = slope(d, d / divisor, t, scale, t * scale if huber else scale)
     elif p.divide:
         for i in range(n):
-            d = x[i] - y[i]
-            out[i] = slope(d, d / beta, beta, scale, edge)
+            out[i] = clip(x[i] - y[i], beta) / beta * scale
+    elif beta > 0 and beta < <floating>INFINITY:
+        for i in range(n):
+            out[i] = clip(x[i] - y[i], beta) * inverse * scale
     else:
         for i in range(n):
             d = x[i] - y[i]
@@ -632,21 +661,27 @@ cdef void multiply(floating* a, const floating* b, Py_ssize_t n) noexcept nogil:
         a[i] = a[i] * b[i]
 
 
-cdef const floating* select(
-    const floating* a, const uint8_t* mask, Py_ssize_t n, floating* out
-) noexcept nogil:
-    """``a`` with 0 where the mask is 0; ``out`` may be ``a``."""
+cdef void select(floating* a, const uint8_t* mask, Py_ssize_t n) noexcept nogil:
+    """Clear what is not selected, NaN included."""
     cdef Py_ssize_t i
     for i in range(n):
-        out[i] = a[i] if mask[i] else <floating>0
-    return out
+        a[i] = a[i] if mask[i] else <floating>0
+
+
+cdef inline void weigh(
+    floating* a, const floating* weight, const uint8_t* mask, Py_ssize_t n
+) noexcept nogil:
+    if weight is not NULL:
+        multiply(a, weight, n)
+    if mask is not NULL:
+        select(a, mask, n)
 
 
 cdef Py_ssize_t count_selected(const uint8_t* mask, Py_ssize_t n) noexcept nogil:
     cdef int32_t count = 0
     cdef Py_ssize_t i
     for i in range(n):
-        count += mask[i]
+        count += mask[i] != 0
     return count
 
 
@@ -660,7 +695,8 @@ cdef struct Operand:
     int itemsize
     bint swap             # of the other byte order
     bint typed            # aligned, native, of the working dtype
-    bint direct           # and contiguous: read in place
+    bint plain            # aligned, native, contiguous
+    bint direct           # all of these: read in place
     # Axes of the outputs (of an ``axis`` reduction; none otherwise) ...
     int n_kept
     Py_ssize_t kept_shape[MAX_DIMS]
@@ -680,6 +716,7 @@ cdef inline void set_flat(
     op.itemsize = itemsize
     op.swap = False
     op.typed = True
+    op.plain = True
     op.direct = True
     op.n_kept = 0
     op.ndim = 1
@@ -721,34 +758,49 @@ cdef int set_operand(Operand* op, cnp.ndarray a, int n_kept, char working) excep
         op.ndim = 1
         op.shape[0] = 1
         op.stride[0] = op.itemsize
+    op.plain = (
+        not op.swap and cnp.PyArray_ISALIGNED(a)
+        and op.ndim == 1 and op.stride[0] == op.itemsize
+    )
     op.typed = (
         op.kind == c"f" and op.itemsize == (4 if working == c"f" else 8)
         and not op.swap and cnp.PyArray_ISALIGNED(a)
     )
-    op.direct = op.typed and op.ndim == 1 and op.stride[0] == op.itemsize
+    op.direct = op.typed and op.plain
     return 0
+
+
+cdef inline void copy_items(
+    item* to, Py_ssize_t to_stride, const item* src, Py_ssize_t stride, Py_ssize_t n
+) noexcept nogil:
+    # memcpy of a constant size is a plain move, and right at any alignment. One stride is
+    # often that of neighbours, the other twice it (a column of two): known to the compiler,
+    # it can shuffle vectors instead of moving items.
+    cdef Py_ssize_t i, size = sizeof(item)
+    cdef char* a = <char*>to
+    cdef const char* b = <const char*>src
+    if to_stride == size and stride == 2 * size:
+        for i in range(n):
+            memcpy(a + i * <Py_ssize_t>sizeof(item), b + 2 * i * <Py_ssize_t>sizeof(item), sizeof(item))
+    else:
+        for i in range(n):
+            memcpy(a + i * to_stride, b + i * stride, sizeof(item))
 
 
 cdef inline void copy_strided(
     char* to, Py_ssize_t to_stride, const char* src, Py_ssize_t stride,
     Py_ssize_t n, int itemsize,
 ) noexcept nogil:
-    # memcpy of a constant size is a plain move, and right at any alignment.
-    cdef Py_ssize_t i
     if to_stride == itemsize and stride == itemsize:
         memcpy(to, src, n * itemsize)
     elif itemsize == 4:
-        for i in range(n):
-            memcpy(to + i * to_stride, src + i * stride, 4)
+        copy_items(<uint32_t*>to, to_stride, <const uint32_t*>src, stride, n)
     elif itemsize == 8:
-        for i in range(n):
-            memcpy(to + i * to_stride, src + i * stride, 8)
+        copy_items(<uint64_t*>to, to_stride, <const uint64_t*>src, stride, n)
     elif itemsize == 2:
-        for i in range(n):
-            memcpy(to + i * to_stride, src + i * stride, 2)
+        copy_items(<uint16_t*>to, to_stride, <const uint16_t*>src, stride, n)
     else:
-        for i in range(n):
-            to[i * to_stride] = src[i * stride]
+        copy_items(<uint8_t*>to, to_stride, <const uint8_t*>src, stride, n)
 
 
 cdef inline void move(
@@ -849,13 +901,16 @@ cdef const floating* load(
     const Operand* op, Py_ssize_t output, Py_ssize_t start, Py_ssize_t n,
     char* raw, floating* buffer,
 ) noexcept nogil:
-    """A leaf of an operand in the working dtype: in place if possible, else packed."""
+    """A block of an operand in the working dtype: in place if possible, else packed."""
     cdef char* data = op.data + kept_offset(op, output)
     cdef bint same = op.kind == c"f" and op.itemsize == <int>sizeof(floating)
     cdef char* target = <char*>buffer if same else raw
     if op.direct:
         return <const floating*>(data + start * op.itemsize)
-    transfer(op, data, start, n, target, True)
+    if op.plain:
+        raw = data + start * op.itemsize
+    else:
+        transfer(op, data, start, n, target, True)
     if op.swap:
         swap_bytes(target, n, op.itemsize)
     if same:
@@ -888,10 +943,21 @@ cdef const floating* load(
     return buffer
 
 
+cdef const uint8_t* load_mask(
+    const Operand* op, Py_ssize_t output, Py_ssize_t start, Py_ssize_t n, char* buffer
+) noexcept nogil:
+    """A block of a boolean operand: in place if contiguous, else packed."""
+    cdef char* data = op.data + kept_offset(op, output)
+    if op.plain:
+        return <const uint8_t*>(data + start)
+    transfer(op, data, start, n, buffer, True)
+    return <const uint8_t*>buffer
+
+
 cdef void store(
     const Operand* op, Py_ssize_t start, Py_ssize_t n, char* raw, floating* buffer
 ) noexcept nogil:
-    """Write a leaf of results to ``out``, converted to its dtype."""
+    """Write a block of results to ``out``, converted to its dtype."""
     cdef Py_ssize_t i
     cdef char* result = raw
     if op.itemsize == <int>sizeof(floating):
@@ -920,6 +986,7 @@ cdef struct Job:
     bint reduce            # SUM, or another operation that returns the loss as well
     Hessian hessian
     bint count_below
+    bint sum_weights
     bint single            # the working dtype is float32
     double scale           # of gradients
     Py_ssize_t n           # elements of one output
@@ -944,25 +1011,36 @@ cdef struct Job:
     Operand out2           # loss beside gradient, or second derivative
 
 
-# Buffers of one thread, in leaves of float64: x, y, beta, weight, factor, raw, out,
-# out2 and the mask. Behind them the running sums, one for each parameter set.
+# Buffers of one thread, in blocks of float64: x, y, beta, weight, factor, raw, out, out2
+# and the mask. Behind them the running sums, one for each parameter set.
 cdef enum:
     BUFFERS = 9
 
 cdef struct Running:
     Lanes loss
     Lanes linear
-    double count  # what PAIR counts without weights
+    double count  # what PAIR counts without weights and selection
 
 
 cdef inline char* slot(char* scratch, int i, Py_ssize_t size) noexcept nogil:
     return NULL if scratch is NULL else scratch + i * size
 
 
-cdef inline const floating* at(const floating* a, Py_ssize_t i) noexcept nogil:
+ctypedef fused element:
+    float
+    double
+    uint8_t
+
+
+cdef inline const element* at(const element* a, Py_ssize_t i) noexcept nogil:
     if a is NULL:
         return NULL
     return a + i
+
+
+cdef inline char* aligned(char* space) noexcept nogil:
+    """A vector that straddles two cache lines costs twice: buffers start at one."""
+    return <char*>((<size_t>space + (LINE - 1)) & ~<size_t>(LINE - 1))
 
 
 cdef inline void fill(floating a, Py_ssize_t n, floating* out) noexcept nogil:
@@ -971,52 +1049,80 @@ cdef inline void fill(floating a, Py_ssize_t n, floating* out) noexcept nogil:
         out[i] = a
 
 
-cdef void sum_chunk(
+cdef void sum_block(
+    const floating* x, const floating* y, Py_ssize_t n, const Params* p, Running* running
+) noexcept nogil:
+    """Add the loss of a block to the running sums."""
+    cdef char space[CHUNK * 8 + LINE]
+    cdef floating* terms = <floating*>aligned(space)
+    cdef Py_ssize_t i = 0, m
+    while i < n:
+        m = CHUNK if n - i > CHUNK else n - i
+        running.count += write_terms(x + i, y + i, <const floating*>NULL, m, p, terms)
+        sum_buffer(terms, m, &running.loss)
+        i += m
+
+
+cdef void sum_block_and_write_slopes(
+    const floating* x, const floating* y, Py_ssize_t n, const Params* p, double scale,
+    Running* running, floating* out,
+) noexcept nogil:
+    """The same for PRODUCT, with the gradient."""
+    cdef char space[CHUNK * 8 + LINE]
+    cdef floating* terms = <floating*>aligned(space)
+    cdef Py_ssize_t i = 0, m
+    while i < n:
+        m = CHUNK if n - i > CHUNK else n - i
+        write_terms_and_slopes(x + i, y + i, m, p, scale, terms, out + i)
+        sum_buffer(terms, m, &running.loss)
+        i += m
+
+
+cdef void sum_any_block(
     const floating* x, const floating* y, const floating* b, const floating* w,
-    Py_ssize_t n, const Params* p, floating* terms, floating* linear, Running* running,
+    const uint8_t* mask, Py_ssize_t n, const Params* p, Running* running,
 ) noexcept nogil:
-    """Add the loss of a chunk to the running sums. terms and linear are buffers."""
-    if w is NULL and p.form == PRODUCT:
-        sum_product(x, y, n, p, &running.loss)
-        return
-    if w is NULL and p.form == PAIR:
-        running.count += sum_pair(x, y, n, p, &running.loss)
-        return
-    if p.form == ARRAY and b is NULL:
-        # A subnormal threshold: the terms come first, they have read it when it is lost.
-        fill(<floating>p.beta, n, linear)
-        write_terms(x, y, <const floating*>linear, n, p, terms, linear)
-    else:
-        write_terms(x, y, b, n, p, terms, linear)
-    if w is not NULL:
-        multiply(terms, w, n)
-    sum_buffer(terms, n, &running.loss)
-    if p.form != PRODUCT:
-        if w is not NULL:
-            multiply(linear, w, n)
-        sum_buffer(linear, n, &running.linear)
+    """The same with thresholds per element, weights and a selection."""
+    cdef char space[3 * CHUNK * 8 + LINE]
+    cdef floating* terms = <floating*>aligned(space)
+    cdef floating* offsets = terms + CHUNK
+    cdef floating* thresholds = offsets + CHUNK
+    cdef Py_ssize_t i = 0, m
+    if b is NULL and p.form == ARRAY:  # a subnormal threshold for all
+        fill(<floating>p.beta, CHUNK, thresholds)
+    while i < n:
+        m = CHUNK if n - i > CHUNK else n - i
+        if b is not NULL:
+            thresholds = <floating*>b + i
+        write_terms(x + i, y + i, <const floating*>thresholds, m, p, terms)
+        weigh(terms, at(w, i), at(mask, i), m)
+        sum_buffer(terms, m, &running.loss)
+        if p.form != PRODUCT:
+            write_offsets(x + i, y + i, <const floating*>thresholds, m, p, offsets)
+            weigh(offsets, at(w, i), at(mask, i), m)
+            sum_buffer(offsets, m, &running.linear)
+        i += m
 
 
-cdef void write_chunk(
+cdef void write_block(
     const Job* job, const floating* x, const floating* y, const floating* b,
-    const floating* w, const floating* f, Py_ssize_t n, floating* out, floating* out2,
+    const floating* w, const floating* f, const uint8_t* mask, Py_ssize_t n,
+    floating* out, floating* out2,
 ) noexcept nogil:
-    """Write the results of a chunk; out2 first, since out may be an operand."""
+    """Write the results of a block; out2 first, since out may be an operand."""
     cdef Params* p = &job.params[0]
     if job.operation == CURVATURE:
         write_curvatures(x, y, b, n, p, job.hessian, out2)
     elif job.operation == BOTH:
         write_values(x, y, b, n, p, out2)
-    if w is not NULL and (job.operation == CURVATURE or job.operation == BOTH):
-        multiply(out2, w, n)
+    if job.operation == CURVATURE or job.operation == BOTH:
+        weigh(out2, w, mask, n)
     if job.operation == VALUE:
         write_values(x, y, b, n, p, out)
     else:
         write_slopes(x, y, b, n, p, job.scale, out)
-    if w is not NULL:
-        multiply(out, w, n)
-    if f is not NULL:
-        multiply(out, f, n)
+    weigh(out, w, <const uint8_t*>NULL, n)
+    weigh(out, f, mask, n)
 
 
 cdef void run_leaf(
@@ -1027,9 +1133,9 @@ cdef void run_leaf(
 
     OUT: nodes[k], the partial sums for parameter set k.
     """
-    cdef Py_ssize_t start = leaf * LEAF
-    cdef Py_ssize_t n = job.n - start if job.n - start < LEAF else LEAF
-    cdef Py_ssize_t size = (job.n if job.n < LEAF else LEAF) * sizeof(double)
+    cdef Py_ssize_t first = leaf * LEAF, start
+    cdef Py_ssize_t length = job.n - first if job.n - first < LEAF else LEAF
+    cdef Py_ssize_t size = (job.n if job.n < BLOCK else BLOCK) * sizeof(double)
     cdef floating* x_buffer = <floating*>slot(scratch, 0, size)
     cdef floating* y_buffer = <floating*>slot(scratch, 1, size)
     cdef floating* b_buffer = <floating*>slot(scratch, 2, size)
@@ -1038,7 +1144,8 @@ cdef void run_leaf(
     cdef char* raw = slot(scratch, 5, size)
     cdef floating* buffer = <floating*>slot(scratch, 6, size)
     cdef floating* buffer2 = <floating*>slot(scratch, 7, size)
-    cdef uint8_t* mask = <uint8_t*>slot(scratch, 8, size)
+    cdef char* mask_buffer = slot(scratch, 8, size)
+    cdef const uint8_t* mask = NULL
     cdef const floating* x = NULL
     cdef const floating* y = NULL
     cdef const floating* b = NULL
@@ -1048,42 +1155,19 @@ cdef void run_leaf(
     cdef Running single
     cdef Running* running = &single
     cdef Lanes weights
-    cdef double count = n
-    cdef Py_ssize_t i, m, chunk
+    cdef double count = length
+    cdef Py_ssize_t n, block = BLOCK
     cdef int k
-    cdef bint counts
     cdef bint sums = job.reduce and job.operation != WEIGHTS
     cdef bint writes = job.operation != SUM and job.operation != WEIGHTS
+    cdef bint weighs = job.has_weight and (job.sum_weights or job.operation == WEIGHTS)
+    cdef bint fused = (
+        sums and job.operation == SLOPE and scratch is NULL
+        and job.params[0].form == PRODUCT and not job.params[0].divide
+    )
+    # Without weights, selection and thresholds per element, what is linear is counted.
+    cdef bint counts = not (job.has_weight or job.has_where or job.has_beta)
 
-    if job.operation != WEIGHTS:
-        x = load(&job.x, output, start, n, raw, x_buffer)
-        y = load(&job.y, output, start, n, raw, y_buffer)
-    if job.has_beta:
-        b = load(&job.beta, output, start, n, raw, b_buffer)
-    if job.has_weight:
-        w = load(&job.weight, output, start, n, raw, w_buffer)
-    if job.has_factor:
-        f = load(&job.factor, output, start, n, raw, f_buffer)
-    if job.has_where:
-        # An element that is not selected becomes a residual of 0 with weight 0, whose
-        # loss and gradient are 0; only the count has to know.
-        transfer(
-            &job.where, job.where.data + kept_offset(&job.where, output), start, n,
-            <char*>mask, True,
-        )
-        count = count_selected(mask, n)
-        if x is not NULL:
-            x = select(x, mask, n, x_buffer)
-            y = select(y, mask, n, y_buffer)
-        if w is not NULL:
-            w = select(w, mask, n, w_buffer)
-        if f is not NULL:
-            f = select(f, mask, n, f_buffer)
-    if writes and job.out.direct:
-        out = <floating*>(job.out.data + start * <Py_ssize_t>sizeof(floating))
-
-    # Without weights and thresholds per element, what is linear is counted only.
-    counts = w is NULL and b is NULL
     for k in range(job.n_params):
         counts = counts and job.params[k].form != ARRAY
     if job.n_params > 1:
@@ -1094,50 +1178,67 @@ cdef void run_leaf(
             running[k].count = 0.0
             if not counts:
                 clear(&running[k].linear)
-            nodes[k].weight = pair_of(0.0)
-            nodes[k].count = count
-            nodes[k].below = 0.0
-        if w is not NULL:
+            nodes[k] = no_node()
+        if weighs:
             clear(&weights)
-            sum_buffer(w, n, &weights)
-            nodes[0].weight = fold(&weights, n)
+        if job.has_where:
+            count = 0.0
 
-    # Chunk by chunk, all that is to be done: what the first kernel has fetched, the
-    # others find in the first-level cache, while the next chunk is being prefetched.
-    # A single kernel takes the leaf as a whole.
-    chunk = n
-    if writes and sums or job.n_params > 1 or w is not NULL or b is not NULL:
-        chunk = CHUNK
-    i = 0
-    while i < n and (sums or writes):
-        m = chunk if n - i > chunk else n - i
-        if sums:
-            for k in range(job.n_params):
-                sum_chunk(
-                    x + i, y + i, at(b, i), at(w, i), m, &job.params[k],
-                    <floating*>at(<const floating*>buffer, i),
-                    <floating*>at(<const floating*>buffer2, i), &running[k],
-                )
+    if scratch is NULL and (fused or not (sums and writes)):
+        block = LEAF  # nothing to pack, and a single kernel
+    start = 0
+    while start < length:
+        n = block if length - start > block else length - start
+        if job.operation != WEIGHTS:
+            x = load(&job.x, output, first + start, n, raw, x_buffer)
+            y = load(&job.y, output, first + start, n, raw, y_buffer)
+        if job.has_beta:
+            b = load(&job.beta, output, first + start, n, raw, b_buffer)
+        if job.has_weight:
+            w = load(&job.weight, output, first + start, n, raw, w_buffer)
+        if job.has_factor:
+            f = load(&job.factor, output, first + start, n, raw, f_buffer)
+        if job.has_where:
+            mask = load_mask(&job.where, output, first + start, n, mask_buffer)
+            count += count_selected(mask, n)
+        if weighs and mask is NULL:
+            sum_buffer(w, n, &weights)
+        elif weighs:
+            memcpy(buffer, w, n * sizeof(floating))
+            select(buffer, mask, n)
+            sum_buffer(<const floating*>buffer, n, &weights)
+        if writes and job.out.direct:
+            out = <floating*>(job.out.data + (first + start) * <Py_ssize_t>sizeof(floating))
+        if fused:
+            sum_block_and_write_slopes(x, y, n, &job.params[0], job.scale, running, out)
+        else:
+            for k in range(job.n_params if sums else 0):
+                if counts:
+                    sum_block(x, y, n, &job.params[k], &running[k])
+                else:
+                    sum_any_block(x, y, b, w, mask, n, &job.params[k], &running[k])
                 if job.count_below:
-                    nodes[k].below += count_below(x + i, y + i, m, &job.params[k])
-        if writes:
-            write_chunk(
-                job, x + i, y + i, at(b, i), at(w, i), at(f, i), m, out + i,
-                <floating*>at(<const floating*>buffer2, i),
-            )
-        i += m
+                    nodes[k].below += count_below(x, y, n, &job.params[k])
+            if writes:
+                write_block(job, x, y, b, w, f, mask, n, out, buffer2)
+        if writes and not job.out.direct:
+            store(&job.out, first + start, n, raw, buffer)
+        if job.operation == CURVATURE or job.operation == BOTH:
+            store(&job.out2, first + start, n, raw, buffer2)
+        start += n
 
     if job.reduce:
         for k in range(job.n_params):
-            nodes[k].loss = fold(&running[k].loss, n)
+            nodes[k].count = count
+            if not sums:
+                continue
+            nodes[k].loss = fold(&running[k].loss, length, tag)
             if counts:
                 nodes[k].linear = pair_of(running[k].count)
             else:
-                nodes[k].linear = fold(&running[k].linear, n)
-    if writes and not job.out.direct:
-        store(&job.out, start, n, raw, buffer)
-    if job.operation == CURVATURE or job.operation == BOTH:
-        store(&job.out2, start, n, raw, buffer2)
+                nodes[k].linear = fold(&running[k].linear, length, tag)
+        if weighs:
+            nodes[0].weight = fold(&weights, length, tag)
 
 
 cdef inline void leaf_of_any_type(
@@ -1149,149 +1250,235 @@ cdef inline void leaf_of_any_type(
         run_leaf(job, output, leaf, nodes, scratch, <const double*>NULL)
 
 
+cdef struct Sink:
+    # Where the reduced losses of all outputs go, output by output.
+    char* results          # [output * n_params + k]
+    bint narrow            # they are float32, else float64
+    Reduction reduction
+    double smallest        # divisor of a mean over the outputs
+
+
 cdef struct Columns:
-    # The lanes of TILE outputs side by side: those of one lane are neighbours.
+    # The lanes of up to TILE outputs: those of one lane are neighbours, [lane][output].
     double hi[LANES * TILE]
     double lo[LANES * TILE]
-    double count[TILE]
+    double linear[TILE]
 
 
-cdef inline const floating* row_of(
-    const Operand* op, const char* data, Py_ssize_t i, Py_ssize_t width, floating* buffer
+cdef inline const floating* slab_of(
+    const Operand* op, const char* data, Py_ssize_t rows, Py_ssize_t width, floating* buffer
 ) noexcept nogil:
-    """Element i of ``width`` neighbouring outputs: in place if adjacent, else packed."""
-    cdef Py_ssize_t step = op.kept_stride[op.n_kept - 1]
-    data += i * op.stride[0]
-    if step == <Py_ssize_t>sizeof(floating):
+    """``rows`` elements each of ``width`` outputs, [row][output]: in place or packed."""
+    cdef Py_ssize_t step = op.kept_stride[op.n_kept - 1], size = sizeof(floating), i
+    if step == size and (op.stride[0] == width * size or rows == 1):
         return <const floating*>data
-    copy_strided(<char*>buffer, sizeof(floating), data, step, width, sizeof(floating))
+    for i in range(rows):
+        copy_strided(
+            <char*>&buffer[i * width], size, data + i * op.stride[0], step, width, <int>size
+        )
     return buffer
 
 
+cdef inline void terms_or_offsets(
+    const floating* x, const floating* y, Py_ssize_t n, const Params* p, bint offsets,
+    floating* out,
+) noexcept nogil:
+    if offsets:
+        write_offsets(x, y, <const floating*>NULL, n, p, out)
+    else:
+        write_terms(x, y, <const floating*>NULL, n, p, out)
+
+
+cdef const floating* slab_terms(
+    const Job* job, const char* x, const char* y, Py_ssize_t rows, Py_ssize_t width,
+    bint offsets, floating* a, floating* b,
+) noexcept nogil:
+    """The terms of a slab, or what is to be subtracted from them, [row][output]."""
+    cdef Params* p = &job.params[0]
+    cdef Py_ssize_t x_step = job.x.kept_stride[job.x.n_kept - 1]
+    cdef Py_ssize_t y_step = job.y.kept_stride[job.y.n_kept - 1]
+    cdef Py_ssize_t size = sizeof(floating), i, c
+    if job.x.stride[0] == size and job.y.stride[0] == size and rows > 1:
+        # The elements of an output are contiguous: transposing comes last, and once.
+        if x_step == rows * size and y_step == rows * size:
+            terms_or_offsets(
+                <const floating*>x, <const floating*>y, rows * width, p, offsets, a
+            )
+        else:
+            for c in range(width):
+                terms_or_offsets(
+                    <const floating*>(x + c * x_step), <const floating*>(y + c * y_step),
+                    rows, p, offsets, a + c * rows,
+                )
+        for i in range(rows):
+            for c in range(width):
+                b[i * width + c] = a[c * rows + i]
+        return b
+    terms_or_offsets(
+        slab_of(&job.x, x, rows, width, a), slab_of(&job.y, y, rows, width, b),
+        rows * width, p, offsets, a,
+    )
+    return a
+
+
+cdef inline void add_terms(
+    const floating* terms, Py_ssize_t n, double* hi, double* lo
+) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(n):
+        lane_add(hi, lo, j, terms[j], terms[j])
+
+
+cdef inline void add_slab(
+    const floating* terms, Py_ssize_t rows, Py_ssize_t width, double* hi, double* lo
+) noexcept nogil:
+    """Row i goes to lane i % LANES, in the order of sum_buffer."""
+    cdef Py_ssize_t n = LANES * width, j
+    cdef double first, second
+    if rows == 2 * LANES:
+        for j in range(n):
+            first = terms[j]
+            second = terms[j + n]
+            lane_add(hi, lo, j, first + second, terms[j])
+    elif rows <= LANES:
+        add_terms(terms, rows * width, hi, lo)
+    else:
+        add_terms(terms, n, hi, lo)
+        add_terms(terms + n, rows * width - n, hi, lo)
+
+
 cdef void sum_columns(
-    const Job* job, Py_ssize_t output, Py_ssize_t width, Py_ssize_t leaf, Node* nodes,
-    Py_ssize_t step, const floating* tag,
+    const Job* job, Py_ssize_t output, Py_ssize_t width, Py_ssize_t leaf, Columns* sums,
+    const floating* tag,
 ) noexcept nogil:
     """One leaf each of neighbouring outputs, vectorised over the outputs.
 
     For reductions whose outputs are adjacent in memory (axis 0 of a C-ordered array), or
     too short to be vectorised one by one. Each output gets the bits that run_leaf gives.
 
-    OUT: nodes[0], nodes[step], ..., width of them.
+    OUT: the sums of output c in hi[c], lo[c] and linear[c].
     """
-    cdef Params* p = &job.params[0]
     cdef Py_ssize_t start = leaf * LEAF
     cdef Py_ssize_t n = job.n - start if job.n - start < LEAF else LEAF
     cdef const char* x = job.x.data + kept_offset(&job.x, output) + start * job.x.stride[0]
     cdef const char* y = job.y.data + kept_offset(&job.y, output) + start * job.y.stride[0]
-    cdef Py_ssize_t used = n if n < LANES else LANES, i = 0, c, lane, half, low, high
-    cdef floating x_row[TILE]
-    cdef floating y_row[TILE]
-    cdef floating terms[TILE]
-    cdef floating terms2[TILE]
-    cdef floating linear[TILE]
-    cdef floating linear2[TILE]
-    cdef Columns sums
+    cdef Py_ssize_t used = n if n < LANES else LANES, i = 0, c, j, rows, half
+    cdef char space[2 * SLAB * TILE * 8 + LINE]
+    cdef floating* a = <floating*>aligned(space)
+    cdef floating* b = a + SLAB * TILE
+    cdef const floating* terms
     cdef Pair r
-    cdef double both
-    for c in range(used * TILE):
-        sums.hi[c] = 0.0
-        sums.lo[c] = 0.0
+    for j in range(used * width):
+        sums.hi[j] = 0.0
+        sums.lo[j] = 0.0
     for c in range(width):
-        sums.count[c] = 0.0
-        linear[c] = 0
-        linear2[c] = 0
+        sums.linear[c] = 0.0
     while i < n:
-        lane = i % LANES
-        write_terms(
-            row_of(&job.x, x, i, width, x_row), row_of(&job.y, y, i, width, y_row),
-            <const floating*>NULL, width, p, terms, linear,
-        )
-        if i - lane <= n - 2 * LANES:
-            # Two terms of a lane are added before they enter it, as in the sums above.
-            write_terms(
-                row_of(&job.x, x, i + LANES, width, x_row),
-                row_of(&job.y, y, i + LANES, width, y_row),
-                <const floating*>NULL, width, p, terms2, linear2,
-            )
-            for c in range(width):
-                both = <double>terms[c] + <double>terms2[c]
-                lane_add(sums.hi, sums.lo, lane * TILE + c, both, terms[c])
-                sums.count[c] += linear[c] + linear2[c]
-            i += LANES + 1 if lane == LANES - 1 else 1
-        else:
-            for c in range(width):
-                lane_add(sums.hi, sums.lo, lane * TILE + c, terms[c], terms[c])
-                sums.count[c] += linear[c]
-            i += 1
+        rows = SLAB if n - i > SLAB else n - i
+        terms = slab_terms(job, x, y, rows, width, False, a, b)
+        add_slab(terms, rows, width, sums.hi, sums.lo)
+        if job.params[0].form != PRODUCT:
+            terms = slab_terms(job, x, y, rows, width, True, a, b)
+            for j in range(rows):
+                for c in range(width):
+                    sums.linear[c] += terms[j * width + c]
+        x += rows * job.x.stride[0]
+        y += rows * job.y.stride[0]
+        i += rows
     half = LANES // 2
     while half > 0:
-        for lane in range(half):
-            if lane + half >= used:
-                break
-            low, high = lane * TILE, (lane + half) * TILE
-            for c in range(width):
-                r = two_sum(sums.hi[low + c], sums.hi[high + c])
-                sums.hi[low + c] = r.hi
-                sums.lo[low + c] = (sums.lo[low + c] + sums.lo[high + c]) + r.lo
+        # Lanes that took in nothing are left out.
+        for j in range((half if half < used - half else used - half) * width):
+            if floating is float:
+                sums.hi[j] += sums.hi[j + half * width]
+            else:
+                r = two_sum(sums.hi[j], sums.hi[j + half * width])
+                sums.hi[j] = r.hi
+                sums.lo[j] = (sums.lo[j] + sums.lo[j + half * width]) + r.lo
         half = half // 2
-    for c in range(width):
-        nodes[c * step] = no_node()
-        nodes[c * step].loss.hi = sums.hi[c]
-        nodes[c * step].loss.lo = sums.lo[c]
-        nodes[c * step].linear.hi = sums.count[c]
-        nodes[c * step].count = n
 
 
-cdef bint suits_columns(const Job* job) noexcept nogil:
-    """Whether sum_columns can do the job, and is the better way."""
-    cdef Py_ssize_t itemsize = job.x.itemsize
-    cdef int last = job.x.n_kept - 1
-    return (
-        job.outputs > 1 and job.n > 0 and job.n_params == 1
-        and not (job.has_beta or job.has_weight or job.has_where)
-        and job.params[0].form != ARRAY
-        and job.x.typed and job.y.typed and job.x.ndim == 1 and job.y.ndim == 1
-        and job.x.kept_shape[last] > 1
-        and (
-            job.n <= TILE
-            or job.x.kept_shape[last] >= LANES
-            and job.x.kept_stride[last] == itemsize and job.y.kept_stride[last] == itemsize
-        )
+cdef bint suits_columns(Job* job) noexcept nogil:
+    """Whether sum_columns can do the job, and is the better way.
+
+    Kept axes are merged for it where the strides of both arrays allow.
+    """
+    cdef Operand* x = &job.x
+    cdef Operand* y = &job.y
+    cdef Py_ssize_t size = x.itemsize
+    cdef int axis, last = 0
+    if (
+        job.outputs <= 1 or job.n == 0 or job.n_params > 1
+        or job.has_beta or job.has_weight or job.has_where or job.params[0].form == ARRAY
+        or not x.typed or not y.typed or x.ndim > 1 or y.ndim > 1
+    ):
+        return False
+    for axis in range(1, x.n_kept):
+        if (
+            x.kept_stride[last] == x.kept_stride[axis] * x.kept_shape[axis]
+            and y.kept_stride[last] == y.kept_stride[axis] * x.kept_shape[axis]
+            or x.kept_shape[last] == 1
+        ):
+            x.kept_shape[last] = y.kept_shape[last] = x.kept_shape[last] * x.kept_shape[axis]
+        else:
+            last += 1
+            x.kept_shape[last] = y.kept_shape[last] = x.kept_shape[axis]
+        x.kept_stride[last] = x.kept_stride[axis]
+        y.kept_stride[last] = y.kept_stride[axis]
+    x.n_kept = y.n_kept = last + 1
+    return x.kept_shape[last] > 1 and (
+        job.n <= SHORT or x.kept_stride[last] == size and y.kept_stride[last] == size
     )
 
 
-cdef void run_task(
+cdef void run_columns(
+    const Job* job, Py_ssize_t output, Py_ssize_t stop, Py_ssize_t leaf,
+    Py_ssize_t leaves, Node* nodes, Sink* sink,
+) noexcept nogil:
+    """One leaf of the outputs from ``output`` to ``stop``.
+
+    OUT: nodes[0], nodes[leaves], ..., or, of outputs of a single leaf, their results.
+    """
+    cdef Columns sums
+    cdef Py_ssize_t extent = job.x.kept_shape[job.x.n_kept - 1], width, c
+    while output < stop:
+        # Neighbours are those along the last of the kept axes.
+        width = extent - output % extent
+        if width > stop - output:
+            width = stop - output
+        if job.single:
+            sum_columns(job, output, width, leaf, &sums, <const float*>NULL)
+        else:
+            sum_columns(job, output, width, leaf, &sums, <const double*>NULL)
+        if nodes is NULL:
+            deliver_columns(job, output, width, &sums, sink)
+        else:
+            for c in range(width):
+                nodes[0] = no_node()
+                nodes.loss.hi = sums.hi[c]
+                nodes.loss.lo = sums.lo[c]
+                nodes.linear.hi = sums.linear[c]
+                nodes.count = job.n - leaf * LEAF if job.n - leaf * LEAF < LEAF else LEAF
+                nodes += leaves
+        output += width
+
+
+cdef inline void run_task(
     const Job* job, Py_ssize_t first_output, Py_ssize_t outputs, Py_ssize_t block,
     Py_ssize_t width, Py_ssize_t first_leaf, Py_ssize_t leaves, Py_ssize_t leaf,
-    Node* nodes, char* scratch,
+    Node* nodes, char* scratch, Sink* sink,
 ) noexcept nogil:
     """One leaf of the outputs from ``first_output + block`` on, at most ``width`` of them."""
     cdef Py_ssize_t stop = block + width if block + width < outputs else outputs
-    cdef Py_ssize_t extent, run
-    if not job.side_by_side:
-        leaf_of_any_type(
-            job, first_output + block, first_leaf + leaf,
-            nodes + (block * leaves + leaf) * job.n_params, scratch,
+    if nodes is not NULL:
+        nodes += (block * leaves + leaf) * job.n_params
+    if job.side_by_side:
+        run_columns(
+            job, first_output + block, first_output + stop, first_leaf + leaf, leaves,
+            nodes, sink,
         )
-        return
-    extent = job.x.kept_shape[job.x.n_kept - 1]
-    while block < stop:
-        # Neighbours are those along the last of the kept axes.
-        run = extent - (first_output + block) % extent
-        if run > stop - block:
-            run = stop - block
-        if job.single:
-            sum_columns[float](
-                job, first_output + block, run, first_leaf + leaf,
-                nodes + block * leaves + leaf, leaves, <const float*>NULL,
-            )
-        else:
-            sum_columns[double](
-                job, first_output + block, run, first_leaf + leaf,
-                nodes + block * leaves + leaf, leaves, <const double*>NULL,
-            )
-        block += run
+    else:
+        leaf_of_any_type(job, first_output + block, first_leaf + leaf, nodes, scratch)
 
 
 cdef Node no_node() noexcept nogil:
@@ -1362,7 +1549,7 @@ cdef void tree_sum(Node* nodes, Py_ssize_t n, Py_ssize_t step) noexcept nogil:
 cdef int run_group(
     const Job* job, Py_ssize_t first_output, Py_ssize_t outputs,
     Py_ssize_t first_leaf, Py_ssize_t leaves, Node* nodes, char* scratch,
-    Py_ssize_t scratch_size,
+    Py_ssize_t scratch_size, Sink* sink,
 ) except -1:
     """Run outputs x leaves leaves, neighbouring outputs first, on the job's threads."""
     global smoothl1_team_started
@@ -1375,7 +1562,7 @@ cdef int run_group(
             for task in range(tasks):
                 run_task(
                     job, first_output, outputs, (task % blocks) * width, width,
-                    first_leaf, leaves, task // blocks, nodes, scratch,
+                    first_leaf, leaves, task // blocks, nodes, scratch, sink,
                 )
         else:
             smoothl1_team_started = 1
@@ -1383,50 +1570,46 @@ cdef int run_group(
                 run_task(
                     job, first_output, outputs, (task % blocks) * width, width,
                     first_leaf, leaves, task // blocks, nodes,
-                    scratch + threadid() * scratch_size,
+                    scratch + threadid() * scratch_size, sink,
                 )
     return PyErr_CheckSignals()
 
 
-cdef double finish(
-    const Node* node, const Params* p, Reduction reduction, const Pair* weight
+cdef inline double finish(
+    Pair sum, Pair linear, Pair divisor, const Params* p
 ) noexcept nogil:
-    """The reduced loss, in double-double up to the one rounding at the end."""
-    cdef Pair sum = node.loss
-    if not isfinite(sum.hi):
-        sum.lo = 0.0
-    elif p.form != PRODUCT:
-        # huber, PAIR: the terms are half the loss plus its offset.
-        if p.form == PAIR:
-            sum = pair_times(sum, pair_of(2.0)) if p.huber else pair_over(sum, pair_of(p.c))
-        if node.linear.hi != 0.0:
-            # The offset: gain * beta / 2 each, or, per element, already summed but
-            # for the 1/2.
-            sum = pair_add(
-                sum,
-                pair_times(
-                    node.linear,
-                    two_product(-p.gain, 0.5 * p.beta) if p.form == PAIR else pair_of(-0.5),
-                ),
-            )
-    if reduction == MEAN:
-        if isfinite(sum.hi) and node.count > 0:
-            sum = pair_over(sum, pair_of(node.count))
-        else:
-            return sum.hi / node.count
-    elif reduction == WEIGHTED_MEAN:
-        if isfinite(sum.hi) and isfinite(weight.hi) and weight.hi != 0:
-            sum = pair_over(sum, weight[0])
-        else:
-            return sum.hi / weight.hi
+    """The reduced loss before its one rounding to the working dtype.
+
+    float64 is finished in double-double. float32 has bits to spare: for it the lower parts
+    are left out, and what remains has no branch and vectorises.
+    """
+    cdef double loss = sum.hi / p.over
+    if p.single:
+        # z * c - offset is at least half of z * c, so little cancels.
+        if linear.hi != 0.0 and isfinite(loss):
+            loss = loss + linear.hi * p.offset
+        return loss / divisor.hi
+    if not isfinite(loss):
+        return loss / divisor.hi
+    if p.over != 1.0:
+        sum = pair_over(sum, pair_of(p.over))
+    if linear.hi != 0.0:
+        sum = pair_add(
+            sum,
+            pair_times(
+                linear,
+                two_product(-p.gain, 0.5 * p.beta) if p.form == PAIR else pair_of(p.offset),
+            ),
+        )
+    if isfinite(divisor.hi) and divisor.hi != 0.0:
+        sum = pair_over(sum, divisor)
+    else:
+        return sum.hi / divisor.hi
     return sum.hi + sum.lo if isfinite(sum.lo) else sum.hi
 
 
-cdef struct Sink:
-    # Where the reduced losses of all outputs go, output by output.
-    double* results        # [output * n_params + k]
-    Reduction reduction
-    double smallest        # divisor of a mean over the outputs
+cdef inline Pair divisor_of(Reduction reduction, double count, Pair weight) noexcept nogil:
+    return weight if reduction == WEIGHTED_MEAN else pair_of(count if reduction == MEAN else 1.0)
 
 
 cdef void deliver(
@@ -1434,15 +1617,34 @@ cdef void deliver(
 ) noexcept nogil:
     """Finish the sums of one output."""
     cdef int k
-    cdef double divisor = nodes[0].count
-    if sink.reduction == WEIGHTED_MEAN:
-        divisor = abs(nodes[0].weight.hi + nodes[0].weight.lo)
-    if divisor < sink.smallest:
-        sink.smallest = divisor
+    cdef Pair divisor = divisor_of(sink.reduction, nodes[0].count, nodes[0].weight)
+    cdef double loss
+    if abs(divisor.hi + divisor.lo) < sink.smallest:
+        sink.smallest = abs(divisor.hi + divisor.lo)
     for k in range(job.n_params):
-        sink.results[output * job.n_params + k] = finish(
-            &nodes[k], &job.params[k], sink.reduction, &nodes[0].weight
-        )
+        loss = finish(nodes[k].loss, nodes[k].linear, divisor, &job.params[k])
+        if sink.narrow:
+            (<float*>sink.results)[output * job.n_params + k] = <float>loss
+        else:
+            (<double*>sink.results)[output * job.n_params + k] = loss
+
+
+cdef void deliver_columns(
+    const Job* job, Py_ssize_t output, Py_ssize_t width, const Columns* sums, Sink* sink
+) noexcept nogil:
+    """Finish the sums of neighbouring outputs of a single leaf each."""
+    cdef Params p = job.params[0]
+    cdef Pair divisor = divisor_of(sink.reduction, job.n, pair_of(0.0)), sum
+    cdef float* narrow = <float*>sink.results + output
+    cdef double* wide = <double*>sink.results + output
+    cdef Py_ssize_t c
+    for c in range(width):
+        sum.hi = sums.hi[c]
+        sum.lo = sums.lo[c]
+        if sink.narrow:
+            narrow[c] = <float>finish(sum, pair_of(sums.linear[c]), divisor, &p)
+        else:
+            wide[c] = finish(sum, pair_of(sums.linear[c]), divisor, &p)
 
 
 cdef void* allocate(Py_ssize_t size) except? NULL:
@@ -1469,6 +1671,16 @@ cdef int run(Job* job, Node* totals, Sink* sink) except -1:
         # Too short to be worth releasing the GIL.
         leaf_of_any_type(job, 0, 0, totals, NULL)
         return 0
+    job.n_threads = team(job)
+    if job.side_by_side and job.leaves == 1 and sink is not NULL:
+        # Many short outputs: no tree, and results straight from the columns.
+        first = 0
+        while first < job.outputs:
+            outputs = GROUP * TILE if GROUP * TILE < job.outputs - first else job.outputs - first
+            run_group(job, first, outputs, 0, 1, NULL, NULL, 0, sink)
+            first += outputs
+        sink.smallest = divisor_of(sink.reduction, job.n, pair_of(0.0)).hi
+        return 0
     # Leaves of an output are taken in groups of a power of two, so that each group is a
     # subtree; what is left of the group's size goes to further outputs, side by side.
     group = 1
@@ -1482,9 +1694,8 @@ cdef int run(Job* job, Node* totals, Sink* sink) except -1:
         group //= 2
     if tile > job.outputs:
         tile = job.outputs
-    job.n_threads = team(job)
     if job.has_scratch:
-        size = BUFFERS * (job.n if job.n < LEAF else LEAF) * sizeof(double)
+        size = BUFFERS * (job.n if job.n < BLOCK else BLOCK) * sizeof(double)
         size += m * sizeof(Running)
     try:
         scratch = <char*>allocate(size * job.n_threads)
@@ -1503,7 +1714,7 @@ cdef int run(Job* job, Node* totals, Sink* sink) except -1:
             leaf = leaves = 0
             while leaf < job.leaves:
                 leaves = group if group < job.leaves - leaf else job.leaves - leaf
-                run_group(job, first, outputs, leaf, leaves, nodes, scratch, size)
+                run_group(job, first, outputs, leaf, leaves, nodes, scratch, size, sink)
                 leaf += leaves
                 if not job.reduce:
                     continue
@@ -1592,6 +1803,7 @@ cdef inline void clear_options(Job* job) noexcept:
     job.has_factor = False
     job.has_where = False
     job.count_below = False
+    job.sum_weights = False
     job.side_by_side = False
 
 
@@ -1671,12 +1883,15 @@ cdef bint plain_out(Job* job, object input, object out):
     )
 
 
-cdef object scalar(double value, bint single):
+cdef object scalar(const Node* node, Reduction reduction, const Params* p):
+    cdef double loss = finish(
+        node.loss, node.linear, divisor_of(reduction, node.count, node.weight), p
+    )
     cdef float narrow
-    if single:
-        narrow = <float>value
+    if p.single:
+        narrow = <float>loss
         return PyArray_Scalar(&narrow, cnp.PyArray_DescrFromType(cnp.NPY_FLOAT32), None)
-    return PyArray_Scalar(&value, cnp.PyArray_DescrFromType(cnp.NPY_FLOAT64), None)
+    return PyArray_Scalar(&loss, cnp.PyArray_DescrFromType(cnp.NPY_FLOAT64), None)
 
 
 cdef object empty_like(cnp.ndarray a):
@@ -1716,7 +1931,7 @@ def fast_loss(input, target, reduction, beta, bint huber, out, n_threads):
         return out
     job.operation = SUM
     run(&job, &node, NULL)
-    return scalar(finish(&node, &p, how, NULL), job.single)
+    return scalar(&node, how, &p)
 
 
 def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint loss_too, n_threads):
@@ -1745,7 +1960,7 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
     run(&job, &node, NULL)
     if not loss_too:
         return out
-    return scalar(finish(&node, &p, how, NULL), job.single), out
+    return scalar(&node, how, &p), out
 
 
 # ---------------------------------------------------------------------------
@@ -1827,28 +2042,33 @@ cdef class Work:
     def __dealloc__(self):
         free(self.params)
 
-    def sum(self, str reduction):
+    def sum(self, str reduction, bint narrow=False):
         """Reduce the loss, each output and each threshold.
 
         Returns
         -------
-        ndarray of float64, shape (outputs, thresholds)
+        ndarray, shape (outputs, thresholds)
+            Of float32 if ``narrow``, else of float64;
             nan where a mean is over no element or over weights that sum to 0.
         smallest : float
             The smallest divisor of a mean over the outputs, nan if there is no output.
         """
         self.job.operation = SUM
         self.job.side_by_side = suits_columns(&self.job)
-        return self._reduce(reduction)
+        return self._reduce(reduction, narrow)
 
-    cdef tuple _reduce(self, str reduction):
+    cdef tuple _reduce(self, str reduction, bint narrow):
         cdef Sink sink
         cdef cnp.npy_intp size = self.job.outputs * self.job.n_params
-        cdef cnp.ndarray results = cnp.PyArray_ZEROS(1, &size, cnp.NPY_FLOAT64, 0)
-        sink.results = <double*>cnp.PyArray_DATA(results)
+        cdef cnp.ndarray results = cnp.PyArray_EMPTY(
+            1, &size, cnp.NPY_FLOAT32 if narrow else cnp.NPY_FLOAT64, 0
+        )
+        sink.results = <char*>cnp.PyArray_DATA(results)
+        sink.narrow = narrow
         sink.reduction = REDUCTIONS[reduction]
         sink.smallest = INFINITY
         self.job.reduce = True
+        self.job.sum_weights = sink.reduction == WEIGHTED_MEAN
         run(&self.job, NULL, &sink)
         return (<object>results).reshape(self.job.outputs, self.job.n_params), sink.smallest
 
@@ -1889,7 +2109,7 @@ cdef class Work:
         if overlaps:
             self.job.out.direct = False
         if reduction is not None:
-            return self._reduce(reduction)
+            return self._reduce(reduction, False)
         self.job.reduce = False
         run(&self.job, NULL, NULL)
         return None
@@ -1924,6 +2144,7 @@ cdef class Totals:
         work.job.operation = SUM
         work.job.reduce = True
         work.job.count_below = True
+        work.job.sum_weights = True
         totals = <Node*>allocate(m * sizeof(Node))
         try:
             run(&work.job, totals, NULL)
@@ -1937,9 +2158,10 @@ cdef class Totals:
         cdef int k
         cdef Sink sink
         cdef cnp.npy_intp size = self._size()
-        cdef cnp.ndarray results = cnp.PyArray_ZEROS(1, &size, cnp.NPY_FLOAT64, 0)
+        cdef cnp.ndarray results = cnp.PyArray_EMPTY(1, &size, cnp.NPY_FLOAT64, 0)
         cdef Node* roots = <Node*>allocate(size * sizeof(Node))
-        sink.results = <double*>cnp.PyArray_DATA(results)
+        sink.results = <char*>cnp.PyArray_DATA(results)
+        sink.narrow = False
         sink.reduction = REDUCTIONS[reduction]
         sink.smallest = INFINITY
         for k in range(size):
