@@ -44,6 +44,7 @@ Knuth, TAOCP vol. 2, section 4.2.2 (two-sum); Dekker, Numer. Math. 18, 1971.
 
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
+from libc.float cimport DBL_MAX
 from libc.math cimport INFINITY, fma, frexp, isfinite, isinf, ldexp
 from libc.stdint cimport (
     int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
@@ -75,8 +76,10 @@ cdef extern from *:
       static int omp_get_max_threads(void) { return 1; }
       static int omp_get_num_procs(void) { return 1; }
       static int omp_in_parallel(void) { return 0; }
+      static double omp_get_wtime(void) { return 0.0; }
     #endif
 
+    static volatile double smoothl1_debt = 0.0;  /* seconds to run serially, see repay() */
     static volatile int smoothl1_team_started = 0;  /* this process ran a team */
     static volatile int smoothl1_team_lost = 0;     /* ... but its parent did, not it */
     static void smoothl1_after_fork(void) {
@@ -95,9 +98,21 @@ cdef extern from *:
     int omp_get_max_threads() nogil
     int omp_get_num_procs() nogil
     int omp_in_parallel() nogil
+    double omp_get_wtime() nogil
+    double smoothl1_debt
     int smoothl1_team_started
     int smoothl1_team_lost
     void smoothl1_watch_forks()
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+      #define SMOOTHL1_PREFETCH(address) __builtin_prefetch(address)
+    #else
+      #define SMOOTHL1_PREFETCH(address) ((void)(address))
+    #endif
+    """
+    void SMOOTHL1_PREFETCH(const void* address) noexcept nogil
 
 cdef extern from "numpy/halffloat.h":
     float npy_half_to_float(uint16_t h) nogil
@@ -269,8 +284,8 @@ cdef struct Params:
     bint single      # the working dtype is float32
     double s         # PRODUCT, PAIR: see there
     double c         # PAIR
-    double over      # loss = terms / over ...
-    double offset    # ... + linear * offset
+    double over      # loss = (terms + linear * offset) / over
+    Pair offset
 
 
 cdef inline floating value(
@@ -373,7 +388,6 @@ cdef void make_params(
     )
     p.s = p.c = 0.0  # never garbage: multiplying a subnormal number takes 100 cycles
     p.over = 1.0
-    p.offset = -0.5 * p.gain * beta  # exact for float32
     if is_array:
         p.form = ARRAY
     elif mantissa == 0.5 and isfinite(p.inverse) and p.inverse > 0.0:
@@ -396,8 +410,11 @@ cdef void make_params(
         if p.s > (1.7014118346046923e38 if single else 8.98846567431158e307):
             p.form = ARRAY  # a subnormal beta, whose s is no finite power of two
             p.over = 1.0
-    if p.form == ARRAY:
-        p.offset = -0.5
+    p.offset = pair_of(-0.5)
+    if p.form != ARRAY:
+        p.offset = pair_times(two_product(-0.5 * p.gain, beta), pair_of(p.over))
+        if not isfinite(p.offset.hi + p.offset.lo):
+            p.offset = pair_of(0.0)  # the loss of what is beyond overflows, too
 
 
 # ---------------------------------------------------------------------------
@@ -995,6 +1012,7 @@ cdef struct Job:
     int n_params
     Params* params         # one, or one for each threshold of a path
     int n_threads
+    bint times             # it is worth a team: seconds count, see charge
     bint has_beta
     bint has_weight
     bint has_factor
@@ -1030,6 +1048,13 @@ ctypedef fused element:
     float
     double
     uint8_t
+
+
+cdef inline void prefetch(const char* data, Py_ssize_t size) noexcept nogil:
+    """Ask for memory that is needed soon; an address beyond the end does no harm."""
+    cdef Py_ssize_t i
+    for i in range((size + LINE - 1) // LINE):
+        SMOOTHL1_PREFETCH(data + i * LINE)
 
 
 cdef inline const element* at(const element* a, Py_ssize_t i) noexcept nogil:
@@ -1209,6 +1234,12 @@ cdef void run_leaf(
             sum_buffer(<const floating*>buffer, n, &weights)
         if writes and job.out.direct:
             out = <floating*>(job.out.data + (first + start) * <Py_ssize_t>sizeof(floating))
+        if job.n_params > 1:
+            # The second threshold works in the cache: memory can deliver the next block.
+            if job.x.direct:
+                prefetch(<const char*>(x + n), n * <Py_ssize_t>sizeof(floating))
+            if job.y.direct:
+                prefetch(<const char*>(y + n), n * <Py_ssize_t>sizeof(floating))
         if fused:
             sum_block_and_write_slopes(x, y, n, &job.params[0], job.scale, running, out)
         else:
@@ -1289,6 +1320,15 @@ cdef inline void terms_or_offsets(
         write_terms(x, y, <const floating*>NULL, n, p, out)
 
 
+cdef inline void transpose(
+    const floating* a, Py_ssize_t rows, Py_ssize_t width, floating* out
+) noexcept nogil:
+    cdef Py_ssize_t i, c
+    for i in range(rows):
+        for c in range(width):
+            out[i * width + c] = a[c * rows + i]
+
+
 cdef const floating* slab_terms(
     const Job* job, const char* x, const char* y, Py_ssize_t rows, Py_ssize_t width,
     bint offsets, floating* a, floating* b,
@@ -1310,9 +1350,15 @@ cdef const floating* slab_terms(
                     <const floating*>(x + c * x_step), <const floating*>(y + c * y_step),
                     rows, p, offsets, a + c * rows,
                 )
-        for i in range(rows):
-            for c in range(width):
-                b[i * width + c] = a[c * rows + i]
+        # Known to the compiler, a few rows are transposed by shuffles.
+        if rows == 2:
+            transpose(a, 2, width, b)
+        elif rows == 3:
+            transpose(a, 3, width, b)
+        elif rows == 4:
+            transpose(a, 4, width, b)
+        else:
+            transpose(a, rows, width, b)
         return b
     terms_or_offsets(
         slab_of(&job.x, x, rows, width, a), slab_of(&job.y, y, rows, width, b),
@@ -1368,15 +1414,21 @@ cdef void sum_columns(
     cdef floating* b = a + SLAB * TILE
     cdef const floating* terms
     cdef Pair r
-    for j in range(used * width):
-        sums.hi[j] = 0.0
-        sums.lo[j] = 0.0
     for c in range(width):
         sums.linear[c] = 0.0
+    if n > LANES:
+        for j in range(LANES * width):
+            sums.hi[j] = 0.0
+            sums.lo[j] = 0.0
     while i < n:
         rows = SLAB if n - i > SLAB else n - i
         terms = slab_terms(job, x, y, rows, width, False, a, b)
-        add_slab(terms, rows, width, sums.hi, sums.lo)
+        if n > LANES:
+            add_slab(terms, rows, width, sums.hi, sums.lo)
+        else:
+            for j in range(n * width):
+                sums.hi[j] = terms[j]
+                sums.lo[j] = 0.0
         if job.params[0].form != PRODUCT:
             terms = slab_terms(job, x, y, rows, width, True, a, b)
             for j in range(rows):
@@ -1546,6 +1598,32 @@ cdef void tree_sum(Node* nodes, Py_ssize_t n, Py_ssize_t step) noexcept nogil:
         width *= 2
 
 
+# A team waits for its last thread. On a machine whose processors are all busy that can be
+# milliseconds, hundreds of times the work. So what a slow team lost is a debt, repaid by
+# running that much of later work, many times over, on one thread: the mean time of a call
+# stays near that of a serial one, and threads are back soon after the processors are.
+# Calls at the same time may lose an update of the debt; it is an estimate anyway.
+
+cdef enum:
+    REPAYMENT = 8
+
+cdef inline void note_time(double* seconds) noexcept nogil:
+    # By address: a variable assigned in the loop would be private to each thread.
+    seconds[0] = omp_get_wtime()
+
+
+cdef void charge(double total, double own) noexcept nogil:
+    """Note the seconds of a team, and those of this thread's own share."""
+    global smoothl1_debt
+    if total > 4.0 * own:
+        smoothl1_debt = REPAYMENT * (total - own)
+
+
+cdef void repay(double seconds) noexcept nogil:
+    global smoothl1_debt
+    smoothl1_debt = smoothl1_debt - seconds
+
+
 cdef int run_group(
     const Job* job, Py_ssize_t first_output, Py_ssize_t outputs,
     Py_ssize_t first_leaf, Py_ssize_t leaves, Node* nodes, char* scratch,
@@ -1557,6 +1635,10 @@ cdef int run_group(
     cdef Py_ssize_t blocks = (outputs + width - 1) // width
     cdef Py_ssize_t task, tasks = blocks * leaves
     cdef int n_threads = job.n_threads if job.n_threads < tasks else <int>tasks
+    cdef Py_ssize_t own = 0  # the last task of this thread
+    cdef double start = 0.0, began = 0.0, finished = 0.0
+    if job.times:
+        start = omp_get_wtime()
     with nogil:
         if n_threads <= 1:
             for task in range(tasks):
@@ -1566,46 +1648,53 @@ cdef int run_group(
                 )
         else:
             smoothl1_team_started = 1
+            own = (tasks + n_threads - 1) // n_threads - 1
             for task in prange(tasks, num_threads=n_threads, schedule="static"):
+                if task == 0:
+                    note_time(&began)
                 run_task(
                     job, first_output, outputs, (task % blocks) * width, width,
                     first_leaf, leaves, task // blocks, nodes,
                     scratch + threadid() * scratch_size, sink,
                 )
+                if task == own:
+                    note_time(&finished)
+            charge(omp_get_wtime() - start, finished - began)
+    if job.times and n_threads <= 1:
+        repay(omp_get_wtime() - start)
     return PyErr_CheckSignals()
 
 
-cdef inline double finish(
-    Pair sum, Pair linear, Pair divisor, const Params* p
+cdef inline double finish_single(
+    double sum, double linear, double offset, double scale
 ) noexcept nogil:
-    """The reduced loss before its one rounding to the working dtype.
+    """The reduced loss for float32, whose rounding hides those of float64.
 
-    float64 is finished in double-double. float32 has bits to spare: for it the lower parts
-    are left out, and what remains has no branch and vectorises.
+    Without a division, and without a branch, so that a row of results vectorises.
     """
-    cdef double loss = sum.hi / p.over
+    # sum is at least twice what is subtracted, so little cancels.
+    cdef double rest = linear * offset if abs(sum) <= DBL_MAX else 0.0
+    return (sum + rest) * scale
+
+
+cdef inline double finish_double(
+    Pair sum, Pair linear, Pair offset, Pair divisor
+) noexcept nogil:
+    """The same for float64 and finite sums, in double-double up to the one rounding."""
+    cdef double loss
+    sum = pair_over(pair_add(sum, pair_times(linear, offset)), divisor)
+    loss = sum.hi + sum.lo
+    return loss if abs(loss) <= DBL_MAX else sum.hi
+
+
+cdef double finish(Pair sum, Pair linear, Pair divisor, const Params* p) noexcept nogil:
+    """The reduced loss before its one rounding to the working dtype."""
+    divisor = pair_times(divisor, pair_of(p.over))
     if p.single:
-        # z * c - offset is at least half of z * c, so little cancels.
-        if linear.hi != 0.0 and isfinite(loss):
-            loss = loss + linear.hi * p.offset
-        return loss / divisor.hi
-    if not isfinite(loss):
-        return loss / divisor.hi
-    if p.over != 1.0:
-        sum = pair_over(sum, pair_of(p.over))
-    if linear.hi != 0.0:
-        sum = pair_add(
-            sum,
-            pair_times(
-                linear,
-                two_product(-p.gain, 0.5 * p.beta) if p.form == PAIR else pair_of(p.offset),
-            ),
-        )
-    if isfinite(divisor.hi) and divisor.hi != 0.0:
-        sum = pair_over(sum, divisor)
-    else:
+        return finish_single(sum.hi, linear.hi, p.offset.hi, 1.0 / divisor.hi)
+    if not isfinite(sum.hi) or not isfinite(divisor.hi) or divisor.hi == 0.0:
         return sum.hi / divisor.hi
-    return sum.hi + sum.lo if isfinite(sum.lo) else sum.hi
+    return finish_double(sum, linear, p.offset, divisor)
 
 
 cdef inline Pair divisor_of(Reduction reduction, double count, Pair weight) noexcept nogil:
@@ -1633,18 +1722,30 @@ cdef void deliver_columns(
     const Job* job, Py_ssize_t output, Py_ssize_t width, const Columns* sums, Sink* sink
 ) noexcept nogil:
     """Finish the sums of neighbouring outputs of a single leaf each."""
-    cdef Params p = job.params[0]
+    cdef Params* p = &job.params[0]
     cdef Pair divisor = divisor_of(sink.reduction, job.n, pair_of(0.0)), sum
+    cdef Pair over = pair_times(divisor, pair_of(p.over)), offset = p.offset
     cdef float* narrow = <float*>sink.results + output
     cdef double* wide = <double*>sink.results + output
+    cdef double scale = 1.0 / over.hi
+    cdef int64_t huge = 0
     cdef Py_ssize_t c
+    if sink.narrow:
+        for c in range(width):
+            narrow[c] = <float>finish_single(sums.hi[c], sums.linear[c], offset.hi, scale)
+        return
+    for c in range(width):
+        huge += not abs(sums.hi[c]) <= DBL_MAX  # or NaN
+    if job.single or huge > 0:
+        for c in range(width):
+            sum.hi = sums.hi[c]
+            sum.lo = sums.lo[c]
+            wide[c] = finish(sum, pair_of(sums.linear[c]), divisor, p)
+        return
     for c in range(width):
         sum.hi = sums.hi[c]
         sum.lo = sums.lo[c]
-        if sink.narrow:
-            narrow[c] = <float>finish(sum, pair_of(sums.linear[c]), divisor, &p)
-        else:
-            wide[c] = finish(sum, pair_of(sums.linear[c]), divisor, &p)
+        wide[c] = finish_double(sum, pair_of(sums.linear[c]), offset, over)
 
 
 cdef void* allocate(Py_ssize_t size) except? NULL:
@@ -1762,11 +1863,12 @@ def thread_limit():
     return min(omp_get_max_threads(), omp_get_num_procs(), _threads.cpu_quota())
 
 
-cdef int team(const Job* job) except -1:
+cdef int team(Job* job) except -1:
     """Threads for this job: no more than its work is worth."""
     cdef double work = <double>job.n * job.outputs * job.n_params
     cdef int limit = job.n_threads
-    if work <= GRAIN or smoothl1_team_lost or omp_in_parallel():
+    job.times = False
+    if work <= GRAIN or limit == 1 or smoothl1_team_lost or omp_in_parallel():
         return 1
     if limit == 0:
         limit = thread_limit()
@@ -1775,12 +1877,23 @@ cdef int team(const Job* job) except -1:
     if limit > MOST_THREADS and limit > omp_get_num_procs():
         # The runtime aborts the process if it cannot start a thread.
         limit = max(MOST_THREADS, omp_get_num_procs())
-    return limit if SMOOTHL1_OPENMP else 1
+    if limit == 1 or not SMOOTHL1_OPENMP:
+        return 1
+    job.times = True
+    return limit if smoothl1_debt <= 0.0 else 1
 
 
 def team_state():
     """Whether this process ran a team, and whether it was forked from one that had."""
     return bool(smoothl1_team_started), bool(smoothl1_team_lost)
+
+
+def team_debt(seconds=None):
+    """Seconds of work still to be run on one thread after a slow team; optionally set them."""
+    global smoothl1_debt
+    if seconds is not None:
+        smoothl1_debt = seconds
+    return smoothl1_debt
 
 
 def openmp_version():
