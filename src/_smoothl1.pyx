@@ -790,15 +790,19 @@ cdef int set_operand(Operand* op, cnp.ndarray a, int n_kept, char working) excep
 cdef inline void copy_items(
     item* to, Py_ssize_t to_stride, const item* src, Py_ssize_t stride, Py_ssize_t n
 ) noexcept nogil:
-    # memcpy of a constant size is a plain move, and right at any alignment. One stride is
-    # often that of neighbours, the other twice it (a column of two): known to the compiler,
-    # it can shuffle vectors instead of moving items.
+    # memcpy of a constant size is a plain move, and right at any alignment. Where the compiler
+    # knows the strides (a column of two, a repeated element) it moves vectors, not items.
     cdef Py_ssize_t i, size = sizeof(item)
+    cdef item value
     cdef char* a = <char*>to
     cdef const char* b = <const char*>src
     if to_stride == size and stride == 2 * size:
         for i in range(n):
             memcpy(a + i * <Py_ssize_t>sizeof(item), b + 2 * i * <Py_ssize_t>sizeof(item), sizeof(item))
+    elif to_stride == size and stride == 0:
+        memcpy(&value, b, sizeof(item))
+        for i in range(n):
+            memcpy(a + i * <Py_ssize_t>sizeof(item), &value, sizeof(item))
     else:
         for i in range(n):
             memcpy(a + i * to_stride, b + i * stride, sizeof(item))
@@ -922,8 +926,16 @@ cdef const floating* load(
     cdef char* data = op.data + kept_offset(op, output)
     cdef bint same = op.kind == c"f" and op.itemsize == <int>sizeof(floating)
     cdef char* target = <char*>buffer if same else raw
+    cdef Py_ssize_t column
     if op.direct:
         return <const floating*>(data + start * op.itemsize)
+    if op.ndim == 2 and op.typed and op.stride[1] == op.itemsize:
+        # Within a row (of a slice of a matrix, or a row that is repeated).
+        column = start % op.shape[1]
+        if column + n <= op.shape[1]:
+            return <const floating*>(
+                data + start // op.shape[1] * op.stride[0] + column * op.itemsize
+            )
     if op.plain:
         raw = data + start * op.itemsize
     else:
@@ -1018,6 +1030,7 @@ cdef struct Job:
     bint has_factor
     bint has_where
     bint has_scratch
+    bint packs             # an operand goes through a buffer
     bint side_by_side      # see sum_columns
     Operand x              # input
     Operand y              # target
@@ -1187,7 +1200,7 @@ cdef void run_leaf(
     cdef bint writes = job.operation != SUM and job.operation != WEIGHTS
     cdef bint weighs = job.has_weight and (job.sum_weights or job.operation == WEIGHTS)
     cdef bint fused = (
-        sums and job.operation == SLOPE and scratch is NULL
+        sums and job.operation == SLOPE and not job.has_scratch
         and job.params[0].form == PRODUCT and not job.params[0].divide
     )
     # Without weights, selection and thresholds per element, what is linear is counted.
@@ -1209,7 +1222,7 @@ cdef void run_leaf(
         if job.has_where:
             count = 0.0
 
-    if scratch is NULL and (fused or not (sums and writes)):
+    if not job.packs and job.n_params == 1 and (fused or not (sums and writes)):
         block = LEAF  # nothing to pack, and a single kernel
     start = 0
     while start < length:
@@ -1768,6 +1781,7 @@ cdef int run(Job* job, Node* totals, Sink* sink) except -1:
     cdef Stack* stacks = NULL
     cdef Node* node
     job.leaves = (job.n + LEAF - 1) // LEAF
+    job.packs = False
     if job.outputs == 1 and job.leaves == 1 and not job.has_scratch:
         # Too short to be worth releasing the GIL.
         leaf_of_any_type(job, 0, 0, totals, NULL)
@@ -1795,6 +1809,14 @@ cdef int run(Job* job, Node* totals, Sink* sink) except -1:
         group //= 2
     if tile > job.outputs:
         tile = job.outputs
+    job.packs = job.has_scratch and (
+        job.has_where or job.has_factor
+        or job.operation == BOTH or job.operation == CURVATURE or job.operation == WEIGHTS
+        or job.operation != SUM and not job.out.direct
+        or job.has_beta and not job.beta.direct
+        or job.has_weight and not job.weight.direct
+        or not (job.x.direct and job.y.direct)
+    )
     if job.has_scratch:
         size = BUFFERS * (job.n if job.n < BLOCK else BLOCK) * sizeof(double)
         size += m * sizeof(Running)

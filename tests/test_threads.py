@@ -227,6 +227,29 @@ def test_many_python_threads_at_once(rng):
         assert all(pool.map(call, range(64)))
 
 
+DEBT = """
+    import os, numpy as np, smoothl1
+    from smoothl1._simd import core
+    x, y = np.linspace(-3, 3, 10**6), np.zeros(10**6)
+    core.team_debt(1e-3)
+    losses, debts = [], []
+    for _ in range(10_000):
+        losses.append(smoothl1.smooth_l1_loss(x, y, n_threads=2))
+        debts.append(core.team_debt())
+        if core.team_state()[0]:
+            break
+    serial = debts[: next(i for i, debt in enumerate(debts) if debt <= 0) + 1]
+    print(len(set(losses)), serial == sorted(serial, reverse=True), 1 < len(losses) < 10_000)
+"""
+
+
+@openmp
+def test_the_debt_of_a_slow_team_is_repaid_on_one_thread():
+    """Serial calls repay it, with the same bits; then a team is started again."""
+    clean = {"SMOOTHL1_NUM_THREADS": "", "OMP_NUM_THREADS": ""}
+    assert run(DEBT, **clean) == "1 True True"
+
+
 FORK = """
     import os, sys, numpy as np, smoothl1
     x = np.linspace(-3, 3, 10**6)

@@ -1,6 +1,10 @@
 """The same calls for a number of threads given with each."""
 
+import contextlib
 import os
+import subprocess
+import sys
+import time
 
 from .common import arrays, function
 
@@ -25,3 +29,47 @@ class Threads:
 
     def time_call(self, name, threads, n):
         self.function(self.input, self.target, n_threads=threads)
+
+
+@contextlib.contextmanager
+def busy_processors():
+    """Keep every processor busy with another process, for the block."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(AVAILABLE)]
+    try:
+        time.sleep(0.5)  # they have started
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def busy_ratio(n):
+    """Return the mean time of a call on a busy machine, over that of a serial one there."""
+    x, y = arrays(n, "float32")
+    loss = function("smooth_l1_loss")
+    calls = {1: 0, AVAILABLE: 0}
+    seconds = dict.fromkeys(calls, 0.0)
+    with busy_processors():
+        for _ in range(4):
+            for threads in calls:
+                start = time.perf_counter()
+                while (elapsed := time.perf_counter() - start) < 0.5:
+                    loss(x, y, n_threads=threads)
+                    calls[threads] += 1
+                seconds[threads] += elapsed
+    mean = {threads: seconds[threads] / calls[threads] for threads in calls}
+    return mean[AVAILABLE] / mean[1]
+
+
+class Busy:
+    """Mean time of a call while other processes keep the processors busy."""
+
+    params = [[4096, 2**16, 10**6]]
+    param_names = ["n"]
+    timeout = 120
+
+    def track_ratio(self, n):
+        return busy_ratio(n)
+
+    track_ratio.unit = "times the serial call"
