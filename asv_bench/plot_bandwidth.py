@@ -1,6 +1,6 @@
 """Draw the bandwidth of a mean against the number of elements: ours, peers', the limit.
 
-    python asv_bench/plot_bandwidth.py docs/bandwidth.svg
+python asv_bench/plot_bandwidth.py docs/bandwidth.svg
 """
 
 import argparse
@@ -61,7 +61,8 @@ def main():
             if name == "limit":
                 axis.plot(sizes, speeds, color="0.4", linestyle="--", label="reading alone, in C")
             elif not np.isnan(speeds).all():
-                axis.plot(sizes, speeds, linewidth=2.5 if name == "ours" else 1.2, label=LABELS[name])
+                width = 2.5 if name == "ours" else 1.2
+                axis.plot(sizes, speeds, linewidth=width, label=LABELS[name])
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
         axis.set_xlabel("float32 elements")

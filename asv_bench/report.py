@@ -48,7 +48,7 @@ def repeats_for(n):
 
 
 def measure_call():
-    """Calls on ten elements over NumPy's addition of the same."""
+    """Compare calls on ten elements with NumPy's addition of the same."""
     import numpy as np
 
     import smoothl1
@@ -107,12 +107,13 @@ def measure_layouts(dtype, threads):
     columns = [np.stack([a, a], axis=1)[:, 0] for a in (x, y)]
     rows = x.reshape(-1, 4), y.reshape(-1, 4)
     row = np.broadcast_to(y[:1024], (n // 1024, 1024))
+    wide = y.astype(other)
     mixed = (1 + np.dtype(other).itemsize / x.itemsize) / 2
     cases = {  # bytes beside those of the contiguous case
         "column of (n, 2)": (2.0, lambda: smoothl1.smooth_l1_loss(*columns)),
         f"{dtype} with {np.dtype(other)}": (
             mixed,
-            lambda z=y.astype(other): smoothl1.smooth_l1_loss(x, z),
+            lambda: smoothl1.smooth_l1_loss(x, wide),
         ),
         "broadcast row": (0.5, lambda: smoothl1.smooth_l1_loss(x.reshape(-1, 1024), row)),
         "axis=-1 of (n, 4)": (1.125, lambda: smoothl1.smooth_l1_loss(*rows, axis=-1)),
@@ -179,11 +180,13 @@ def measure_peers(dtype, threads):
                     ratios.pop(name, None)
             if torch is not None:
                 u, v = torch.from_numpy(x).requires_grad_(), torch.from_numpy(y)
-                loss = torch.nn.functional.smooth_l1_loss
-                calls["torch none"] = lambda u=u.detach(), v=v: loss(u, v, reduction="none")
+                plain = u.detach()
+                calls["torch none"] = lambda u=plain, v=v: torch.nn.functional.smooth_l1_loss(
+                    u, v, reduction="none"
+                )
                 calls["torch both"] = lambda u=u, v=v: (
                     setattr(u, "grad", None),
-                    loss(u, v).backward(),
+                    torch.nn.functional.smooth_l1_loss(u, v).backward(),
                 )
                 calls["none"] = lambda x=x, y=y: smoothl1.smooth_l1_loss(x, y, "none")
                 calls["both"] = lambda x=x, y=y: smoothl1.smooth_l1_value_and_grad(x, y)
@@ -217,7 +220,7 @@ def measure_peers(dtype, threads):
 
 
 def measure_busy():
-    """The mean time of calls while other processes keep every processor busy."""
+    """Compare the mean time of calls while other processes keep every processor busy."""
     from benchmarks.threads import busy_ratio
 
     for n in (4096, 2**16, 10**6):

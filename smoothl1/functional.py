@@ -13,7 +13,7 @@ import warnings
 from typing import Any, Literal, SupportsIndex
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from smoothl1 import _arguments as arguments
 from smoothl1._arguments import Operands
@@ -570,9 +570,7 @@ def _work(
     )
 
 
-def _reduced(
-    work: core.Work, reduction: str, dtype: np.dtype[Any]
-) -> AnyArray:
+def _reduced(work: core.Work, reduction: str, dtype: np.dtype[Any]) -> AnyArray:
     """Sum, rounded to the dtype of the result; warn or raise where there is nothing.
 
     Of shape (outputs, thresholds).

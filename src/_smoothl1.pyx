@@ -798,7 +798,10 @@ cdef inline void copy_items(
     cdef const char* b = <const char*>src
     if to_stride == size and stride == 2 * size:
         for i in range(n):
-            memcpy(a + i * <Py_ssize_t>sizeof(item), b + 2 * i * <Py_ssize_t>sizeof(item), sizeof(item))
+            memcpy(
+                a + i * <Py_ssize_t>sizeof(item), b + 2 * i * <Py_ssize_t>sizeof(item),
+                sizeof(item),
+            )
     elif to_stride == size and stride == 0:
         memcpy(&value, b, sizeof(item))
         for i in range(n):
@@ -1350,7 +1353,7 @@ cdef const floating* slab_terms(
     cdef Params* p = &job.params[0]
     cdef Py_ssize_t x_step = job.x.kept_stride[job.x.n_kept - 1]
     cdef Py_ssize_t y_step = job.y.kept_stride[job.y.n_kept - 1]
-    cdef Py_ssize_t size = sizeof(floating), i, c
+    cdef Py_ssize_t size = sizeof(floating), c
     if job.x.stride[0] == size and job.y.stride[0] == size and rows > 1:
         # The elements of an output are contiguous: transposing comes last, and once.
         if x_step == rows * size and y_step == rows * size:

@@ -34,7 +34,8 @@ class Threads:
 @contextlib.contextmanager
 def busy_processors():
     """Keep every processor busy with another process, for the block."""
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(AVAILABLE)]
+    spin = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(spin) for _ in range(AVAILABLE)]
     try:
         time.sleep(0.5)  # they have started
         yield
