@@ -188,7 +188,7 @@ def check_reduction(reduction: object, allowed: tuple[str, ...] = REDUCTIONS) ->
         raise ValueError(
             f"reduction must be one of {', '.join(map(repr, allowed))}, got {reduction!r}{hint}"
         )
-    return reduction
+    return str(reduction)  # not a subclass, which the compiled core would refuse
 
 
 def check_weighted(reduction: str, weight: object) -> None:

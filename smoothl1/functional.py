@@ -528,8 +528,8 @@ def smooth_l1_path(
     >>> smooth_l1_path([0.5, 4.0], [0.0, 0.0], [0.0, 1.0, 2.0])
     array([2.25   , 1.8125 , 1.53125])
     """
-    arguments.check_reduction(reduction, arguments.REDUCTIONS[1:])
-    arguments.check_weighted(reduction, weight)
+    how = arguments.check_reduction(reduction, arguments.REDUCTIONS[1:])
+    arguments.check_weighted(how, weight)
     threads = arguments.thread_argument(n_threads)
     path = arguments.as_array("betas", betas)
     if path.ndim != 1:
@@ -540,7 +540,7 @@ def smooth_l1_path(
         return np.empty(0, operands.dtype)
     order = tuple(range(operands.input.ndim))
     work = _work(operands, order, threads, betas=path.astype(np.float64).tolist())
-    losses: AnyArray = _reduced(work, reduction, operands.dtype)[0]
+    losses: AnyArray = _reduced(work, how, operands.dtype)[0]
     return losses
 
 
@@ -615,7 +615,7 @@ def _loss(
     out: AnyArray | None,
     n_threads: SupportsIndex | None,
 ) -> Loss:
-    arguments.check_reduction(reduction)
+    reduction = arguments.check_reduction(reduction)
     arguments.check_weighted(reduction, weight)
     threads = arguments.thread_argument(n_threads)
     operands = arguments.prepare(input, target, name, threshold, weight=weight, where=where)
@@ -657,7 +657,7 @@ def _gradient(
     loss_too: bool = False,
 ) -> tuple[Loss, AnyArray]:
     """Return loss (None unless asked for) and gradient."""
-    arguments.check_reduction(reduction)
+    reduction = arguments.check_reduction(reduction)
     arguments.check_weighted(reduction, weight)
     threads = arguments.thread_argument(n_threads)
     scale, factor = 1.0, None

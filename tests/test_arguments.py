@@ -377,3 +377,18 @@ def test_arguments_are_left_alone(rng):
     smooth_l1_grad_hess(x, y, b, weight=w)
     for a, copy in zip((x, y, w, b, where), copies, strict=True):
         np.testing.assert_array_equal(a, copy)
+
+
+def test_reduction_may_be_a_string_of_numpy():
+    x = np.arange(6.0).reshape(2, 3)
+    for name in ("mean", "sum", "none"):
+        reduction = np.array([name])[0]
+        assert type(reduction) is not str
+        expected = smoothl1.smooth_l1_loss(x, x[::-1], name)
+        np.testing.assert_array_equal(smoothl1.smooth_l1_loss(x, x[::-1], reduction), expected)
+    got = smoothl1.smooth_l1_loss(x, x[::-1], np.str_("sum"), axis=0)
+    np.testing.assert_array_equal(got, smoothl1.smooth_l1_loss(x, x[::-1], "sum", axis=0))
+    np.testing.assert_array_equal(
+        smoothl1.smooth_l1_grad(x[:, ::2], x[:, 1::2].repeat(2, 1), np.str_("mean")),
+        smoothl1.smooth_l1_grad(x[:, ::2], x[:, 1::2].repeat(2, 1), "mean"),
+    )

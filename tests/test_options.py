@@ -103,6 +103,18 @@ def test_outputs_side_by_side_have_the_bits_of_each_slice(dtype, beta, shape, ax
             assert got[index] == smooth_l1_loss(flat[0][index], flat[1][index], "sum", beta)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.37, 1.0, 1e-45, 1e300, np.inf])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 16, 17, 31, 33, 511, 513])
+def test_short_rows_with_special_values_have_the_bits_of_each_row(dtype, beta, n, rng):
+    x, y = rng.standard_normal((2, 70, n)).astype(dtype)
+    special = [np.nan, np.inf, -np.inf, np.finfo(dtype).max, np.finfo(dtype).tiny]
+    x.ravel()[rng.choice(70 * n, 5, replace=False)] = special
+    for reduction in ("sum", "mean"):
+        got = smooth_l1_loss(x, y, reduction, beta, axis=1)
+        rows = [smooth_l1_loss(u, v, reduction, beta) for u, v in zip(x, y, strict=True)]
+        np.testing.assert_array_equal(got, np.array(rows))
+
+
 def test_axis_with_tall_outputs_beyond_one_group(rng):
     # 2 columns of more leaves than a group of a tile holds.
     x = rng.standard_normal((40 * 4096 + 17, 2)).astype(np.float32)
