@@ -13,6 +13,7 @@ from smoothl1.functional import (
     smooth_l1_path,
     smooth_l1_value_and_grad,
 )
+from smoothl1.location import huber_location
 from smoothl1.modules import HuberLoss, SmoothL1Loss
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "__version__",
     "get_num_threads",
     "huber_grad",
+    "huber_location",
     "huber_loss",
     "huber_value_and_grad",
     "num_threads",

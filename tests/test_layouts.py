@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from smoothl1 import (
+    num_threads,
     smooth_l1_grad,
     smooth_l1_grad_hess,
     smooth_l1_loss,
@@ -260,3 +261,22 @@ def test_64_dimensions(dtype, rng):
     np.testing.assert_array_equal(smooth_l1_loss(x, y, axis=()), smooth_l1_loss(x, y, "none"))
     twos = np.broadcast_to(dtype(3), [2] * 12 + [1] * (dims - 12))
     assert smooth_l1_loss(twos, dtype(0), "sum") == 2.5 * 2**12
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_large_out_has_the_bits_of_a_fresh_result(threads):
+    """From 64 MB on, ``out`` is written past the caches; here it starts off any vector."""
+    n = 2**24 + 3
+    x = np.linspace(-3, 3, n, dtype=np.float32)
+    y = np.zeros(n, np.float32)
+    space = np.full(n + 2, 7, np.float32)
+    out = space[1:-1]
+    with num_threads(threads):
+        assert smooth_l1_loss(x, y, "none", out=out) is out
+        np.testing.assert_array_equal(out, smooth_l1_loss(x, y, "none"))
+        loss, grad = smooth_l1_value_and_grad(x, y, out=out)
+        fresh_loss, fresh = smooth_l1_value_and_grad(x, y)
+        assert grad is out
+        assert loss == fresh_loss
+        np.testing.assert_array_equal(out, fresh)
+    assert space[0] == space[-1] == 7
