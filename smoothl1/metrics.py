@@ -1,0 +1,222 @@
+"""Metrics for regression, by scikit-learn's conventions; they need scikit-learn.
+
+They are called with ``(y_true, y_pred)``, and the means divide by the sum of the sample
+weights. ``sklearn.metrics.make_scorer`` takes both, ``mean_smooth_l1_loss`` with
+``greater_is_better=False``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.utils import check_array, check_consistent_length
+
+from smoothl1._arguments import check_threshold
+from smoothl1._typing import AnyArray
+from smoothl1.functional import smooth_l1_loss
+from smoothl1.location import huber_location
+
+__all__ = ["d2_smooth_l1_score", "mean_smooth_l1_loss"]
+
+_AVERAGES = ("raw_values", "uniform_average")
+
+
+def mean_smooth_l1_loss(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    beta: float = 1.0,
+    multioutput: str | ArrayLike = "uniform_average",
+) -> float | AnyArray:
+    r"""Mean Smooth L1 loss: quadratic for errors below `beta`, linear above.
+
+    .. math:: \frac{1}{\sum_i w_i} \sum_i w_i\,\mathrm{smooth\_l1}(y_i - \hat y_i;\,\beta)
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        True values.
+    y_pred : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Predictions.
+    sample_weight : array-like of shape (n_samples,), optional
+        Weights of the samples; their sum must not be 0.
+    beta : float, default=1.0
+        Threshold, >= 0, in the units of `y_true`. 0 gives the mean absolute error.
+    multioutput : {"raw_values", "uniform_average"} or array-like of shape (n_outputs,), \
+default="uniform_average"
+        "raw_values" returns the loss of each output, "uniform_average" their mean, an
+        array of weights their weighted mean.
+
+    Returns
+    -------
+    float or ndarray of shape (n_outputs,)
+        An array for "raw_values" only. It is >= 0; the best value is 0.
+
+    Raises
+    ------
+    ValueError
+        For shapes or lengths that do not match, NaN or infinite values, a negative or
+        NaN `beta`, weights that sum to 0, an unknown `multioutput`.
+
+    See Also
+    --------
+    smoothl1.smooth_l1_loss : the loss of arrays, without scikit-learn's conventions.
+    d2_smooth_l1_score : the fraction of this loss that a model explains.
+
+    Examples
+    --------
+    >>> from smoothl1.metrics import mean_smooth_l1_loss
+    >>> mean_smooth_l1_loss([3, -0.5, 2, 7], [2.5, 0.0, 2, 8])
+    0.1875
+    >>> mean_smooth_l1_loss([[0, 1], [2, 1]], [[0, 4], [2, 1]], multioutput="raw_values")
+    array([0.  , 1.25])
+    """
+    y_true, y_pred, weights = _check_targets(y_true, y_pred, sample_weight)
+    losses = _losses(y_true, y_pred, weights, _check_beta(beta))
+    return _average(losses, multioutput)
+
+
+def d2_smooth_l1_score(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    beta: float = 1.0,
+    multioutput: str | ArrayLike = "uniform_average",
+) -> float | AnyArray:
+    r"""Fraction of the Smooth L1 loss that a model explains, :math:`D^2`.
+
+    One minus the mean loss of the predictions over that of the best constant, which is
+    the (weighted) Huber location of `y_true`. Between :math:`R^2` (large `beta`) and
+    scikit-learn's ``d2_absolute_error_score`` (``beta=0``).
+
+    Parameters
+    ----------
+    y_true, y_pred, sample_weight, beta, multioutput
+        As for `mean_smooth_l1_loss`; weights must be >= 0.
+
+    Returns
+    -------
+    float or ndarray of shape (n_outputs,)
+        At most 1, the best value; 0 for the best constant; negative for what is worse. An
+        output whose true values are constant scores 1 if it is predicted exactly, else 0.
+
+    Raises
+    ------
+    ValueError
+        As `mean_smooth_l1_loss`.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        For less than two samples; the score is nan.
+
+    See Also
+    --------
+    smoothl1.huber_location : the best constant.
+
+    References
+    ----------
+    .. [1] T. Hastie, R. Tibshirani, M. Wainwright, "Statistical Learning with Sparsity",
+       2015, equation 3.11.
+
+    Examples
+    --------
+    >>> from smoothl1.metrics import d2_smooth_l1_score
+    >>> d2_smooth_l1_score([1, 2, 3, 10], [1, 2, 4, 9], beta=2.0)
+    0.918...
+    >>> d2_smooth_l1_score([1, 2, 3], [2, 2, 2])
+    0.0
+    """
+    y_true, y_pred, weights = _check_targets(y_true, y_pred, sample_weight)
+    beta = _check_beta(beta)
+    if len(y_true) < 2:
+        warnings.warn(
+            "D^2 score is not well-defined with less than two samples.",
+            UndefinedMetricWarning,
+            stacklevel=2,
+        )
+        return float("nan")
+    best = [huber_location(column, beta, sample_weight=weights) for column in y_true.T]
+    null = np.broadcast_to(np.array(best, dtype=y_true.dtype), y_true.shape)
+    numerator = _losses(y_true, y_pred, weights, beta)
+    denominator = _losses(y_true, null, weights, beta)
+    scores = np.where(numerator == 0.0, 1.0, 0.0)
+    np.divide(numerator, denominator, out=scores, where=denominator != 0.0)
+    np.subtract(1.0, scores, out=scores, where=denominator != 0.0)
+    return _average(scores, multioutput)
+
+
+def _check_targets(
+    y_true: Any, y_pred: Any, sample_weight: Any
+) -> tuple[AnyArray, AnyArray, AnyArray | None]:
+    """Return the targets as arrays of shape (n_samples, n_outputs), and the weights."""
+    check_consistent_length(y_true, y_pred, sample_weight)
+    floats = [np.float64, np.float32]
+    y_true, y_pred = (
+        check_array(y, ensure_2d=False, dtype=floats, input_name=name)
+        for name, y in (("y_true", y_true), ("y_pred", y_pred))
+    )
+    y_true, y_pred = (y.reshape(-1, 1) if y.ndim == 1 else y for y in (y_true, y_pred))
+    if y_true.shape != y_pred.shape:
+        raise ValueError(
+            f"y_true and y_pred must have the same number of outputs, "
+            f"got {y_true.shape[1]} and {y_pred.shape[1]}"
+        )
+    if sample_weight is None:
+        return y_true, y_pred, None
+    weights = check_array(
+        sample_weight, ensure_2d=False, dtype=floats, input_name="sample_weight"
+    )
+    if weights.ndim != 1:
+        raise ValueError(f"sample_weight must be 1-D, got shape {weights.shape}")
+    if weights.sum() == 0:
+        raise ValueError("sample_weight must not sum to 0")
+    return y_true, y_pred, weights
+
+
+def _check_beta(beta: Any) -> float:
+    threshold = check_threshold("beta", beta)
+    if not isinstance(threshold, float):
+        raise ValueError(f"beta must be a number, got an array of shape {threshold.shape}")
+    return threshold
+
+
+def _losses(
+    y_true: AnyArray, y_pred: AnyArray, weights: AnyArray | None, beta: float
+) -> AnyArray:
+    """Return the mean loss of each output, in float64."""
+    if weights is None and y_true.shape[1] == 1:
+        return np.array([smooth_l1_loss(y_pred[:, 0], y_true[:, 0], beta=beta)], np.float64)
+    losses = smooth_l1_loss(
+        y_pred,
+        y_true,
+        "mean" if weights is None else "weighted_mean",
+        beta,
+        weight=None if weights is None else weights[:, np.newaxis],
+        axis=0,
+    )
+    return np.asarray(losses, np.float64)
+
+
+def _average(values: AnyArray, multioutput: Any) -> float | AnyArray:
+    """Combine the values of the outputs as ``multioutput`` says."""
+    if isinstance(multioutput, str):
+        if multioutput not in _AVERAGES:
+            raise ValueError(
+                f"multioutput must be one of {', '.join(map(repr, _AVERAGES))} or an array of "
+                f"weights, got {multioutput!r}"
+            )
+        return values if multioutput == "raw_values" else float(np.average(values))
+    weights = check_array(multioutput, ensure_2d=False, input_name="multioutput")
+    if weights.shape != values.shape:
+        raise ValueError(
+            f"multioutput must hold a weight for each of the {len(values)} outputs, "
+            f"got shape {weights.shape}"
+        )
+    return float(np.average(values, weights=weights))
