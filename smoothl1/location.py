@@ -95,9 +95,7 @@ def huber_location(
         weights = _scratch(given)
         bad = ~((weights >= 0) & np.isfinite(weights))
         if bad.any():
-            raise ValueError(
-                f"sample_weight must be >= 0 and finite, got {_first(weights, bad)}"
-            )
+            raise ValueError(f"sample_weight must be >= 0 and finite, got {_first(weights, bad)}")
         if not weights.any():
             raise ValueError("sample_weight must hold a positive weight, got zeros only")
     location = core.location(values, weights, threshold)

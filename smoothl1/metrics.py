@@ -170,9 +170,7 @@ def _check_targets(
         )
     if sample_weight is None:
         return y_true, y_pred, None
-    weights = check_array(
-        sample_weight, ensure_2d=False, dtype=floats, input_name="sample_weight"
-    )
+    weights = check_array(sample_weight, ensure_2d=False, dtype=floats, input_name="sample_weight")
     if weights.ndim != 1:
         raise ValueError(f"sample_weight must be 1-D, got shape {weights.shape}")
     if weights.sum() == 0:
@@ -187,9 +185,7 @@ def _check_beta(beta: Any) -> float:
     return threshold
 
 
-def _losses(
-    y_true: AnyArray, y_pred: AnyArray, weights: AnyArray | None, beta: float
-) -> AnyArray:
+def _losses(y_true: AnyArray, y_pred: AnyArray, weights: AnyArray | None, beta: float) -> AnyArray:
     """Return the mean loss of each output, in float64."""
     if weights is None and y_true.shape[1] == 1:
         return np.array([smooth_l1_loss(y_pred[:, 0], y_true[:, 0], beta=beta)], np.float64)

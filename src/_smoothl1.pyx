@@ -2707,3 +2707,48 @@ def location(cnp.ndarray y, cnp.ndarray weight, double beta):
             result = smallest if result < smallest else result
             result = largest if result > largest else result
     return result
+
+
+# ---------------------------------------------------------------------------
+# Line search
+# ---------------------------------------------------------------------------
+
+def line_derivatives(
+    const double[::1] residual, const double[::1] direction, const double[::1] weight,
+    double step, double beta,
+):
+    """First and second derivative in t of sum w smooth_l1(r - t d; beta), at t = step.
+
+    For 0 < beta < inf. The second is the sum of w d**2 / beta over the quadratic piece.
+    """
+    cdef double space[2 * CHUNK]
+    cdef double* first = space
+    cdef double* second = first + CHUNK
+    cdef const double* r
+    cdef const double* d
+    cdef const double* w
+    cdef Py_ssize_t n = residual.shape[0], start = 0, m, i
+    cdef double z
+    cdef Lanes slopes, curvatures
+    if direction.shape[0] != n or weight.shape[0] != n:
+        raise ValueError("residual, direction and weight must be of one length")
+    if n == 0:
+        return 0.0, 0.0
+    with nogil:
+        clear(&slopes)
+        clear(&curvatures)
+        while start < n:
+            m = CHUNK if n - start > CHUNK else n - start
+            r = &residual[start]
+            d = &direction[start]
+            w = &weight[start]
+            for i in range(m):
+                z = r[i] - step * d[i]
+                first[i] = -w[i] * d[i] * (clip(z, beta) / beta)
+                second[i] = curvature(abs(z), beta, w[i] * d[i] * d[i]) / beta
+            sum_buffer(<const double*>first, m, &slopes)
+            sum_buffer(<const double*>second, m, &curvatures)
+            start += m
+        first[0] = total(&slopes, n, pair_of(0.0)).hi
+        second[0] = total(&curvatures, n, pair_of(0.0)).hi
+    return first[0], second[0]

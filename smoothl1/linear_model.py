@@ -1,0 +1,311 @@
+"""Linear regression with the Smooth L1 loss; it needs scikit-learn and SciPy."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from smoothl1 import _solvers
+from smoothl1._typing import AnyArray
+from smoothl1.location import huber_location
+
+__all__ = ["SmoothL1Regressor"]
+
+# Features from which on "auto" takes L-BFGS; see the notes of the class.
+_MANY_FEATURES = 1000
+_SOLVERS = {"newton": _solvers.newton, "lbfgs": _solvers.lbfgs}
+
+
+class SmoothL1Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    r"""Linear model that minimises the Smooth L1 loss with an L2 penalty.
+
+    .. math::
+
+        \min_{w, c}\ \frac{1}{\sum_i s_i} \sum_i s_i\,
+        \mathrm{smooth\_l1}(y_i - x_i^\top w - c;\,\beta) + \frac{\alpha}{2}\,\|w\|^2
+
+    with sample weights :math:`s_i`. Residuals above `beta` count linearly, so that a few
+    outliers in y do not decide the fit.
+
+    Parameters
+    ----------
+    beta : float, default=1.0
+        Threshold between the quadratic and the linear piece, > 0, in the units of y.
+    alpha : float, default=1e-4
+        Strength of the penalty, >= 0. The intercept is not penalised.
+    fit_intercept : bool, default=True
+        Whether to fit c; otherwise it is 0.
+    solver : {"auto", "newton", "lbfgs"}, default="auto"
+        "newton" is a semismooth Newton method on the active set, the residuals in the
+        quadratic piece: exact, and finite, with a system of n_features equations a step.
+        "lbfgs" is SciPy's L-BFGS, for many features. "auto" takes "newton" below 1000
+        features.
+    max_iter : int, default=100
+        Most iterations of the solver, for each target; "lbfgs" is given 10 times as many.
+    tol : float, default=1e-6
+        Largest component of the gradient at the solution, with respect to the
+        coefficients of standardised features.
+    warm_start : bool, default=False
+        Whether `fit` starts from the coefficients of the last one.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Coefficients, in the dtype of X.
+    intercept_ : float or ndarray of shape (n_targets,)
+        Intercepts.
+    n_iter_ : int
+        Iterations of the solver; the most over the targets.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X has names that are all strings.
+
+    See Also
+    --------
+    sklearn.linear_model.HuberRegressor : estimates the scale of the residuals as well.
+    smoothl1.metrics.mean_smooth_l1_loss : the loss without the penalty.
+
+    Notes
+    -----
+    X is centred and scaled inside, and the result brought back: coefficients do not
+    depend on the units of the features but through the penalty. A sparse X stays as it is,
+    in CSR form. Collinear features without a penalty get a solution of small norm.
+
+    Penalties of scikit-learn that give the same objective, with n the number of samples or
+    the sum of their weights: ``Ridge(alpha=alpha * beta * n)`` for a `beta` beyond all
+    residuals; ``HuberRegressor(epsilon=epsilon, alpha=alpha * epsilon * n)`` if it
+    estimates the scale ``beta / epsilon``.
+
+    References
+    ----------
+    .. [1] P. J. Huber, "Robust Regression: Asymptotics, Conjectures and Monte Carlo", Ann.
+       Statist. 1 (1973), 799-821.
+    .. [2] K. Madsen, H. B. Nielsen, "Finite algorithms for robust linear regression", BIT
+       30 (1990), 682-699.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from smoothl1.linear_model import SmoothL1Regressor
+    >>> X = np.arange(10.0).reshape(-1, 1)
+    >>> y = 2 * X[:, 0] + 1
+    >>> y[3] = 1000
+    >>> model = SmoothL1Regressor(alpha=0).fit(X, y)
+    >>> bool(abs(model.coef_[0] - 2) < 0.05)
+    True
+    >>> model.predict([[20.0]]).round(1)
+    array([41.1])
+    """
+
+    def __init__(
+        self,
+        *,
+        beta: float = 1.0,
+        alpha: float = 1e-4,
+        fit_intercept: bool = True,
+        solver: str = "auto",
+        max_iter: int = 100,
+        tol: float = 1e-6,
+        warm_start: bool = False,
+    ) -> None:
+        self.beta = beta
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.warm_start = warm_start
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features; float32 and float64 are taken as they are, a sparse matrix as CSR.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights, >= 0, not all 0. A weight of 0 is the same as leaving the sample out,
+            a weight of 2 the same as having it twice.
+
+        Returns
+        -------
+        SmoothL1Regressor
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            For a parameter out of its range, NaN or infinite values, shapes that do not
+            match, bad weights.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If a solver stops before the gradient is below `tol`.
+        """
+        self._check_parameters()
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            multi_output=True,
+            y_numeric=True,
+        )
+        weight = _check_weight(sample_weight, X.shape[0])
+        if not weight.all():
+            X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
+        weight = weight / weight.max()  # so that the sum is finite
+        weight /= weight.sum()
+
+        many = X.shape[1] >= _MANY_FEATURES
+        solver = ("lbfgs" if many else "newton") if self.solver == "auto" else self.solver
+        max_iter = self.max_iter if solver == "newton" else 10 * self.max_iter
+        mean, deviation = _moments(X, weight, self.fit_intercept)
+        # With alpha * beta beside the variance, the curvature of the penalty is at most
+        # that of the loss, also for features that hardly vary.
+        scale = np.sqrt(deviation**2 + self.alpha * self.beta)
+        constant = scale == 0.0
+        scale[constant] = 1.0
+        penalty = np.where(constant, 1.0 / self.beta, self.alpha / scale**2)
+        if self.fit_intercept:
+            penalty = np.append(penalty, 0.0)
+        make = _solvers.SparseDesign if scipy.sparse.issparse(X) else _solvers.DenseDesign
+        design = make(X, mean, scale, self.fit_intercept)
+
+        targets = np.asarray(y, np.float64).reshape(len(y), -1)
+        coef = np.empty((targets.shape[1], X.shape[1]))
+        intercept = np.zeros(targets.shape[1])
+        start = self._start(coef.shape)
+        n_iter = 0
+        for k, target in enumerate(targets.T):
+            centre = 0.0
+            if self.fit_intercept:
+                centre = float(huber_location(target, self.beta, sample_weight=weight))
+            problem = _solvers.Problem(design, target - centre, weight, self.beta, penalty)
+            theta = np.zeros(len(penalty))
+            if start is not None:
+                theta[: X.shape[1]] = start[0][k] * scale
+                theta[X.shape[1] :] = start[1][k] - centre + mean @ start[0][k]
+            solution = _SOLVERS[solver](problem, theta, max_iter, self.tol)
+            if not solution.converged:
+                warnings.warn(
+                    f"solver {solver!r} stopped after {solution.n_iter} iterations: "
+                    f"{solution.message}; raise max_iter or tol, or alpha",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+            coef[k] = solution.theta[: X.shape[1]] / scale
+            intercept[k] = centre + solution.theta[X.shape[1] :].sum() - mean @ coef[k]
+            n_iter = max(n_iter, solution.n_iter)
+        self.n_iter_ = n_iter
+        coef = coef.astype(X.dtype)
+        self.coef_, self.intercept_ = (
+            (coef, intercept) if y.ndim == 2 else (coef[0], float(intercept[0]))
+        )
+        return self
+
+    def predict(self, X: ArrayLike) -> AnyArray:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Predictions.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
+        return np.asarray(X @ self.coef_.T + np.asarray(self.intercept_, self.coef_.dtype))
+
+    def _check_parameters(self) -> None:
+        positive = "a finite number > 0"
+        checks = {
+            "beta": (_is_real(self.beta) and 0 < self.beta < np.inf, positive),
+            "alpha": (_is_real(self.alpha) and 0 <= self.alpha < np.inf, "a finite number >= 0"),
+            "tol": (_is_real(self.tol) and 0 <= self.tol < np.inf, "a finite number >= 0"),
+            "max_iter": (isinstance(self.max_iter, Integral) and self.max_iter > 0, "an int > 0"),
+            "solver": (self.solver in ("auto", *_SOLVERS), "'auto', 'newton' or 'lbfgs'"),
+        }
+        for name, (good, wanted) in checks.items():
+            if not good:
+                raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
+
+    def _start(self, shape: tuple[int, int]) -> tuple[AnyArray, AnyArray] | None:
+        """Return the last coefficients and intercepts, for a warm start that can use them."""
+        if not (self.warm_start and hasattr(self, "coef_")):
+            return None
+        coef = np.atleast_2d(np.asarray(self.coef_, np.float64))
+        return (coef, np.atleast_1d(self.intercept_)) if coef.shape == shape else None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _check_weight(sample_weight: Any, n_samples: int) -> AnyArray:
+    if sample_weight is None:
+        return np.ones(n_samples)
+    weight = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weight.shape != (n_samples,):
+        raise ValueError(f"sample_weight must have shape ({n_samples},), got {weight.shape}")
+    if not (weight >= 0).all():
+        raise ValueError(f"sample_weight must be >= 0, got {weight.min()}")
+    if not weight.any():
+        raise ValueError("sample_weight must hold a positive weight, got zeros only")
+    return np.asarray(weight)
+
+
+def _moments(X: Any, weight: AnyArray, centred: bool) -> tuple[AnyArray, AnyArray]:
+    """Weighted means (0 unless ``centred``) and deviations from them, in float64.
+
+    A deviation that is nothing but rounding is 0.
+    """
+    p = X.shape[1]
+    mean = np.zeros(p)
+    if scipy.sparse.issparse(X):
+        square = X.multiply(X).T @ weight
+        if centred:
+            mean = np.asarray(X.T @ weight, np.float64)
+        deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
+        noise = np.sqrt(np.finfo(X.dtype).eps) * np.abs(mean)
+    else:
+        if centred:
+            mean = np.asarray(weight.astype(X.dtype) @ X, np.float64)
+        variance = np.zeros(p)
+        shift = np.zeros(p)
+        for start in range(0, len(X), _solvers._ROWS):
+            part = slice(start, start + _solvers._ROWS)
+            block = X[part] - mean
+            shift += weight[part] @ block
+            variance += weight[part] @ (block * block)
+        if centred:
+            mean += shift
+            variance -= shift**2
+        deviation = np.sqrt(np.maximum(variance, 0.0))
+        noise = 10 * np.finfo(X.dtype).eps * np.abs(mean)
+    return mean, np.where(deviation <= noise, 0.0, deviation)
