@@ -17,19 +17,27 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 import scipy.optimize
+import scipy.sparse.linalg
 
 from smoothl1._simd import core
 from smoothl1._typing import AnyArray
 from smoothl1.functional import smooth_l1_value_and_grad
 
 # Rows that are weighted at a time in a Gram matrix: they stay in the second-level cache.
-_ROWS = 2048
+ROWS = 2048
 # What a further step may still promise, of the objective, where a solver has converged.
 _GAIN = 1e-11
+# Before the threshold of the problem is reached: the gradient and the promise that end a
+# stage, and how far down between n_parameters and all active rows the next one goes.
+_ROUGH_TOL, _ROUGH_GAIN, _KEPT = 1e-2, 1e-3, 0.4
 
 
 class DenseDesign:
-    """Z as an array of the dtype of X, in rows, made once."""
+    """Z as an array of the dtype of X, in rows, made once.
+
+    All products are SciPy's, as the factorizations are: NumPy may bring a BLAS of its own,
+    whose idle threads would compete with SciPy's for the processors.
+    """
 
     def __init__(self, X: AnyArray, mean: AnyArray, scale: AnyArray, fit_intercept: bool) -> None:
         n, p = X.shape
@@ -38,32 +46,31 @@ class DenseDesign:
         self.Z[:, :p] /= scale.astype(X.dtype)
         if fit_intercept:
             self.Z[:, p] = 1.0
+        self._gemv, self._syrk = scipy.linalg.get_blas_funcs(("gemv", "syrk"), (self.Z,))
 
     def predict(self, theta: AnyArray) -> AnyArray:
         """Return Z theta."""
-        return np.asarray(self.Z @ theta.astype(self.Z.dtype), np.float64)
+        return np.asarray(self._gemv(1.0, self.Z.T, theta, trans=1), np.float64)
 
     def adjoint(self, v: AnyArray) -> AnyArray:
-        """Return Z' v, summed in float64 from block to block."""
-        v = v.astype(self.Z.dtype)
-        if self.Z.dtype == np.float64:
-            return v @ self.Z
+        """Return Z' v; sums over many rows are in float64."""
         total = np.zeros(self.Z.shape[1])
-        for start in range(0, len(v), _ROWS):
-            part = slice(start, start + _ROWS)
-            total += v[part] @ self.Z[part]
+        rows = len(v) if self.Z.dtype == np.float64 else ROWS
+        for start in range(0, len(v), rows):
+            part = slice(start, start + rows)
+            total += self._gemv(1.0, self.Z[part].T, v[part])
         return total
 
     def gram(self, weight: AnyArray, rows: AnyArray | None = None) -> AnyArray:
-        """Return Z' diag(weight) Z over all rows, or over those in ``rows``; weight >= 0."""
+        """Return the lower triangle of Z' diag(weight) Z, weight >= 0; over ``rows`` if given."""
         size = self.Z.shape[1]
         total = np.zeros((size, size))
         root = np.sqrt(weight).astype(self.Z.dtype)
-        for start in range(0, len(weight), _ROWS):
-            part = slice(start, start + _ROWS)
+        for start in range(0, len(weight), ROWS):
+            part = slice(start, start + ROWS)
             block = self.Z[part] if rows is None else self.Z[rows[part]]
             block = block * root[part, np.newaxis]
-            total += block.T @ block  # of one array: NumPy computes one triangle only
+            total += self._syrk(1.0, block.T, lower=1)
         return total
 
 
@@ -140,43 +147,30 @@ def newton(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solu
     The Hessian is that of the quadratic pieces alone. Where its range does not hold the
     gradient, or the step gains nothing, a majorize-minimize step takes its place: weighted
     least squares with the weights ``w / max(|r|, beta)``, which cannot fail to descend. The
-    first step from 0 is one, too. The objective is piecewise quadratic: a step that meets
-    the active set of the minimiser ends there.
+    objective is piecewise quadratic: a step that meets the active set of the minimiser ends
+    there.
 
     A beta far below the residuals leaves few of them active; it is approached by larger
-    ones, each starting where the last ended, roughly solved.
+    ones, each starting where the last one's solution, found roughly, would go.
     """
-    path = _Path(problem, theta)
+    iterates = _Iterates(problem, theta)
     if not theta.any():
-        path.start()
-    size = len(problem.penalty)
-    distance = np.sort(np.abs(path.residual))
-    beta = max(
-        float(distance[min(len(distance) - 1, max(len(distance) // 2, 2 * size))]), problem.beta
-    )
-    while beta > 1.5 * problem.beta and path.n_iter < max_iter:
-        path.descend(beta, max_iter, TOL, GAIN)
-        distance = np.sort(np.abs(path.residual))
-        count = int(np.searchsorted(distance, beta))
-        spare = count - size
-        after = problem.beta
-        if spare > 0:
-            after = max(float(distance[size + int(spare * FRAC)]), problem.beta)
-        after = min(after, beta / 1.5)
-        if after < 1.5 * problem.beta:
-            after = problem.beta
-        path.follow(beta, after)
+        iterates.start()
+    beta = problem.beta
+    if iterates.slope() > _ROUGH_TOL:
+        beta = iterates.threshold_above(max(len(problem.y) // 2, 2 * len(theta)))
+    while beta > problem.beta and iterates.n_iter < max_iter:
+        iterates.descend(beta, max_iter, _ROUGH_TOL, _ROUGH_GAIN)
+        inner = np.count_nonzero(np.abs(iterates.residual) < beta)
+        spare = max(inner - len(theta), 0)
+        after = iterates.threshold_above(len(theta) + int(spare * _KEPT), beta / 1.5)
+        iterates.follow(beta, after)
         beta = after
-    return path.descend(problem.beta, max_iter, tol, _GAIN)
+    return iterates.descend(problem.beta, max_iter, tol, _GAIN)
 
 
-TOL = 1e-2
-GAIN = 1e-3
-FRAC = 0.4
-
-
-class _Path:
-    """The iterates of `newton`: coefficients, residuals, the Gram matrix of the active rows."""
+class _Iterates:
+    """The iterates of `newton`: parameters, residuals, the Gram matrix of the active rows."""
 
     def __init__(self, problem: Problem, theta: AnyArray) -> None:
         self.problem = problem
@@ -184,10 +178,32 @@ class _Path:
         self.residual = problem.y - problem.design.predict(theta)
         self.n_iter = 0
         self.active = np.zeros(len(problem.y), bool)
-        self.gram = np.zeros((len(problem.penalty), len(problem.penalty)))
+        self.gram = np.zeros((len(theta), len(theta)))
+
+    def start(self) -> None:
+        """One step from 0: majorize-minimize or least squares, whichever gains more.
+
+        Where parameters are about as many as rows, least squares fits so many rows that
+        the active set it meets is nearly the last one.
+        """
+        problem = self.problem
+        trials = []
+        for weight in (_majorizer(problem, self.residual), problem.weight / problem.beta):
+            step, _ = _solve(
+                _add_diagonal(problem.design.gram(weight), problem.penalty),
+                -problem.design.adjoint(weight * self.residual),
+            )
+            theta, residual, _ = self._search(problem, step)
+            trials.append((problem.at(theta, residual)[0], theta, residual))
+        _, self.theta, self.residual = min(trials, key=lambda trial: trial[0])
+        self.n_iter += 1
+
+    def slope(self) -> float:
+        """Return the largest component of the gradient."""
+        return float(np.abs(self.problem.at(self.theta, self.residual)[1]).max())
 
     def descend(self, beta: float, max_iter: int, tol: float, least_gain: float) -> Solution:
-        """Newton steps for one threshold, until the gradient and what is to gain are small."""
+        """Take steps for one threshold until the gradient and what is to gain are small."""
         problem = replace(self.problem, beta=beta)
         value, gradient = problem.at(self.theta, self.residual)
         majorize = False
@@ -197,14 +213,16 @@ class _Path:
                 step, consistent = _solve(self._hessian(beta), gradient)
             if not consistent:
                 majorize = True
-                step, _ = _solve(_majorizer(problem, self.residual), gradient)
-            gain = 0.5 * float(gradient @ step)  # what the quadratic model promises
+                gram = problem.design.gram(_majorizer(problem, self.residual))
+                step, _ = _solve(_add_diagonal(gram, problem.penalty), gradient)
+            promise = 0.5 * float(gradient @ step)  # the gain in the quadratic model
             flat = bool(np.abs(gradient).max() <= tol)
-            if flat and not majorize and gain <= least_gain * value:
+            if flat and not majorize and promise <= least_gain * value:
                 return Solution(self.theta, self.n_iter, True)
             if self.n_iter >= max_iter:
                 return Solution(self.theta, self.n_iter, False, "max_iter is reached")
-            length = self._move(problem, step)
+            self.theta, self.residual, length = self._search(problem, step)
+            self.n_iter += 1
             before = value
             value, gradient = problem.at(self.theta, self.residual)
             if value < before:
@@ -214,70 +232,62 @@ class _Path:
             else:
                 majorize = True
 
-    def start(self) -> None:
-        """One majorize-minimize step, or one of least squares, whichever gains more."""
-        problem = self.problem
-        _, gradient = problem.at(self.theta, self.residual)
-        robust = _solve(_majorizer(problem, self.residual), gradient)[0]
-        whole = problem.design.gram(problem.weight) / problem.beta + np.diag(problem.penalty)
-        squares = _solve(
-            whole, problem.design.adjoint(-problem.weight * self.residual) / problem.beta
-        )[0]
-        paths = []
-        for step in (robust, squares):
-            path = _Path.__new__(_Path)
-            path.__dict__.update(self.__dict__)
-            path.residual = self.residual.copy()
-            path._move(problem, step)
-            paths.append((problem.at(path.theta, path.residual)[0], path))
-        best = min(paths, key=lambda t: t[0])[1]
-        self.__dict__.update(best.__dict__)
+    def threshold_above(self, count: int, most: float = np.inf) -> float:
+        """Return the threshold that leaves ``count`` rows active, or that of the problem.
+
+        The problem's, if it is larger or close.
+        """
+        distance = np.abs(self.residual)
+        count = min(max(count, len(self.theta)), len(distance) - 1)
+        beta = min(float(np.partition(distance, count)[count]), most)
+        return beta if beta > 1.5 * self.problem.beta else self.problem.beta
 
     def follow(self, beta: float, after: float) -> None:
-        """Predict the solution for another threshold, if the active set stays as it is."""
+        """Go where the solution goes as the threshold shrinks, if the active set stays."""
+        design, weight = self.problem.design, self.problem.weight
         hessian = self._hessian(beta)
-        inner = np.where(self.active, self.problem.weight * self.residual, 0.0)
-        rate, ok = _solve(hessian, self.problem.design.adjoint(inner) / beta**2)
+        inner = np.where(self.active, weight * self.residual, 0.0)
+        rate, _ = _solve(hessian, design.adjoint(inner) / beta**2)
         step = (after - beta) * rate
         self.theta = self.theta - step
-        self.residual += self.problem.design.predict(step)
+        self.residual = self.residual + design.predict(step)
 
-    def _move(self, problem: Problem, step: AnyArray) -> float:
+    def _search(self, problem: Problem, step: AnyArray) -> tuple[AnyArray, AnyArray, float]:
         change = problem.design.predict(step)
         length = _line_search(problem, self.residual, change, self.theta, step)
-        self.theta = self.theta - length * step
-        self.residual += length * change
-        self.n_iter += 1
-        return length
+        return self.theta - length * step, self.residual + length * change, length
 
     def _hessian(self, beta: float) -> AnyArray:
-        """The second derivative; its Gram matrix is brought up to date by what changed."""
+        """Return the second derivative, with the Gram matrix brought up to date."""
         design, weight = self.problem.design, self.problem.weight
         active = np.abs(self.residual) < beta
         joined = np.flatnonzero(active & ~self.active)
         left = np.flatnonzero(self.active & ~active)
         if len(joined) + len(left) < np.count_nonzero(active):
-            self.gram = self.gram + design.gram(weight[joined], joined)
+            self.gram += design.gram(weight[joined], joined)
             self.gram -= design.gram(weight[left], left)
         else:
             rows = np.flatnonzero(active)
             self.gram = design.gram(weight[rows], rows)
         self.active = active
-        hessian = self.gram / beta
-        np.einsum("ii->i", hessian)[:] += self.problem.penalty
-        return hessian
+        return _add_diagonal(self.gram / beta, self.problem.penalty)
 
 
 def _majorizer(problem: Problem, residual: AnyArray) -> AnyArray:
-    """Hessian of the quadratic that touches F at the residuals and lies above it."""
-    weight = problem.weight / np.maximum(np.abs(residual), problem.beta)
-    return problem.design.gram(weight) + np.diag(problem.penalty)
+    """Weights of the least-squares problem that touches F at the residuals and lies above."""
+    return problem.weight / np.maximum(np.abs(residual), problem.beta)
+
+
+def _add_diagonal(matrix: AnyArray, diagonal: AnyArray) -> AnyArray:
+    matrix.flat[:: len(diagonal) + 1] += diagonal
+    return matrix
 
 
 def _solve(hessian: AnyArray, gradient: AnyArray) -> tuple[AnyArray, bool]:
     """Return the solution of least norm, and whether it is one.
 
-    It is none if the gradient has a part outside the range of a singular matrix.
+    It is none if the gradient has a part outside the range of a singular matrix. Of the
+    matrix the lower triangle is read.
     """
     cutoff = len(gradient) * 16 * np.finfo(float).eps
     try:
@@ -327,7 +337,11 @@ def _line_search(
 
 
 def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solution:
-    """L-BFGS of SciPy, for many features: no Hessian is formed."""
+    """L-BFGS, then Newton steps by conjugate gradients: for many features, without a Hessian.
+
+    The line search of L-BFGS compares values of F, in which rounding hides what a gradient
+    below about 1e-7 still promises.
+    """
 
     def value_and_grad(theta: AnyArray) -> tuple[float, AnyArray]:
         return problem.at(theta, problem.y - problem.design.predict(theta))
@@ -339,5 +353,32 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
         jac=True,
         options={"maxiter": max_iter, "maxfun": 20 * max_iter, "gtol": tol, "ftol": 0.0},
     )
-    flat = np.abs(result.jac).max() <= tol
-    return Solution(result.x, int(result.nit), bool(flat), str(result.message))
+    theta, gradient, n_iter = result.x, result.jac, int(result.nit)
+    residual = problem.y - problem.design.predict(theta)
+    size = np.abs(gradient).max()
+    while result.status != 1 and size > 1e-3 * tol:  # 1: max_iter is reached
+        step = _conjugate_gradients(problem, residual, gradient)
+        change = problem.design.predict(step)
+        length = _line_search(problem, residual, change, theta, step)
+        nearer = theta - length * step
+        residual = problem.y - problem.design.predict(nearer)
+        before, (_, gradient) = size, problem.at(nearer, residual)
+        size = np.abs(gradient).max()
+        if size >= before:
+            size = before
+            break
+        theta, n_iter = nearer, n_iter + 1
+    return Solution(theta, n_iter, bool(size <= tol), str(result.message))
+
+
+def _conjugate_gradients(problem: Problem, residual: AnyArray, gradient: AnyArray) -> AnyArray:
+    """Solve for a Newton step, roughly, with products by the Hessian alone."""
+    design = problem.design
+    weight = np.where(np.abs(residual) < problem.beta, problem.weight / problem.beta, 0.0)
+    hessian = scipy.sparse.linalg.LinearOperator(
+        (len(gradient), len(gradient)),
+        matvec=lambda v: design.adjoint(weight * design.predict(v)) + problem.penalty * v,
+        dtype=np.float64,
+    )
+    step, _ = scipy.sparse.linalg.cg(hessian, gradient, rtol=1e-3, maxiter=len(gradient))
+    return np.asarray(step)

@@ -298,8 +298,8 @@ def _moments(X: Any, weight: AnyArray, centred: bool) -> tuple[AnyArray, AnyArra
             mean = np.asarray(weight.astype(X.dtype) @ X, np.float64)
         variance = np.zeros(p)
         shift = np.zeros(p)
-        for start in range(0, len(X), _solvers._ROWS):
-            part = slice(start, start + _solvers._ROWS)
+        for start in range(0, len(X), _solvers.ROWS):
+            part = slice(start, start + _solvers.ROWS)
             block = X[part] - mean
             shift += weight[part] @ block
             variance += weight[part] @ (block * block)
