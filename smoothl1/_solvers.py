@@ -64,13 +64,16 @@ class DenseDesign:
     def gram(self, weight: AnyArray, rows: AnyArray | None = None) -> AnyArray:
         """Return the lower triangle of Z' diag(weight) Z, weight >= 0; over ``rows`` if given."""
         size = self.Z.shape[1]
-        total = np.zeros((size, size))
+        total = np.zeros((size, size), order="F")
         root = np.sqrt(weight).astype(self.Z.dtype)
         for start in range(0, len(weight), ROWS):
             part = slice(start, start + ROWS)
             block = self.Z[part] if rows is None else self.Z[rows[part]]
             block = block * root[part, np.newaxis]
-            total += self._syrk(1.0, block.T, lower=1)
+            if self.Z.dtype == np.float64:
+                total = self._syrk(1.0, block.T, 1.0, total, lower=1, overwrite_c=1)
+            else:  # summed in float64 from block to block
+                total += self._syrk(1.0, block.T, lower=1)
         return total
 
 
@@ -181,22 +184,32 @@ class _Iterates:
         self.gram = np.zeros((len(theta), len(theta)))
 
     def start(self) -> None:
-        """One step from 0: majorize-minimize or least squares, whichever gains more.
+        """One step from 0: least squares or majorize-minimize, whichever gains more.
 
-        Where parameters are about as many as rows, least squares fits so many rows that
-        the active set it meets is nearly the last one.
+        Least squares it is without a trial where that leaves nearly all rows active: few
+        outliers, or about as many parameters as rows.
         """
         problem = self.problem
-        trials = []
-        for weight in (_majorizer(problem, self.residual), problem.weight / problem.beta):
-            step, _ = _solve(
-                _add_diagonal(problem.design.gram(weight), problem.penalty),
-                -problem.design.adjoint(weight * self.residual),
-            )
-            theta, residual, _ = self._search(problem, step)
-            trials.append((problem.at(theta, residual)[0], theta, residual))
-        _, self.theta, self.residual = min(trials, key=lambda trial: trial[0])
+        self.active[:] = True
+        self.gram = problem.design.gram(problem.weight)
+        squares = self._weighted(problem.weight / problem.beta, self.gram / problem.beta)
+        near = np.count_nonzero(np.abs(squares[2]) < problem.beta)
+        best = squares
+        if near < 0.9 * len(problem.y):
+            weight = _majorizer(problem, self.residual)
+            robust = self._weighted(weight, problem.design.gram(weight))
+            best = min(squares, robust, key=lambda end: end[0])
+        _, self.theta, self.residual = best
         self.n_iter += 1
+
+    def _weighted(self, weight: AnyArray, gram: AnyArray) -> tuple[float, AnyArray, AnyArray]:
+        """Step from 0 to weighted least squares; return F, parameters and residuals there."""
+        problem = self.problem
+        step, _ = _solve(
+            _add_diagonal(gram, problem.penalty), -problem.design.adjoint(weight * self.residual)
+        )
+        theta, residual, _ = self._search(problem, step)
+        return problem.at(theta, residual)[0], theta, residual
 
     def slope(self) -> float:
         """Return the largest component of the gradient."""
@@ -356,7 +369,7 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
     theta, gradient, n_iter = result.x, result.jac, int(result.nit)
     residual = problem.y - problem.design.predict(theta)
     size = np.abs(gradient).max()
-    while result.status != 1 and size > 1e-3 * tol:  # 1: max_iter is reached
+    while result.status != 1 and size > 1e-7 * tol:  # 1: max_iter is reached
         step = _conjugate_gradients(problem, residual, gradient)
         change = problem.design.predict(step)
         length = _line_search(problem, residual, change, theta, step)
@@ -364,7 +377,7 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
         residual = problem.y - problem.design.predict(nearer)
         before, (_, gradient) = size, problem.at(nearer, residual)
         size = np.abs(gradient).max()
-        if size >= before:
+        if size > 0.5 * before:
             size = before
             break
         theta, n_iter = nearer, n_iter + 1
@@ -380,5 +393,5 @@ def _conjugate_gradients(problem: Problem, residual: AnyArray, gradient: AnyArra
         matvec=lambda v: design.adjoint(weight * design.predict(v)) + problem.penalty * v,
         dtype=np.float64,
     )
-    step, _ = scipy.sparse.linalg.cg(hessian, gradient, rtol=1e-3, maxiter=len(gradient))
+    step, _ = scipy.sparse.linalg.cg(hessian, gradient, rtol=1e-6, maxiter=2 * len(gradient))
     return np.asarray(step)
