@@ -1,30 +1,28 @@
 """Solvers of the linear model: semismooth Newton and L-BFGS, on centred and scaled features.
 
-With residuals r = y - Z theta, weights w that sum to 1 and a diagonal penalty P they minimise
+With residuals r = y - Z theta, weights w and a diagonal penalty P they minimise
 
     F(theta) = sum_i w_i smooth_l1(r_i; beta) + theta' P theta / 2.
 
 Z holds the features, centred and scaled to unit variance or less, and a column of ones for the
-intercept. So a component of the gradient is at most about 1, whatever the units of X and y
-are, and ``tol`` bounds it in these terms.
+intercept; y is of the order of 1. So components of the gradient are of the order of 1 at most,
+whatever the units of the user's X and y are, and ``tol`` bounds them in these terms.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import scipy.linalg
 import scipy.optimize
 import scipy.sparse.linalg
 
+from smoothl1._designs import Design
 from smoothl1._simd import core
 from smoothl1._typing import AnyArray
 from smoothl1.functional import smooth_l1_value_and_grad
 
-# Rows that are weighted at a time in a Gram matrix: they stay in the second-level cache.
-ROWS = 2048
 # What a further step may still promise, of the objective, where a solver has converged.
 _GAIN = 1e-11
 # Before the threshold of the problem is reached: the gradient and the promise that end a
@@ -32,98 +30,13 @@ _GAIN = 1e-11
 _ROUGH_TOL, _ROUGH_GAIN, _KEPT = 1e-2, 1e-3, 0.4
 
 
-class DenseDesign:
-    """Z as an array of the dtype of X, in rows, made once.
-
-    All products are SciPy's, as the factorizations are: NumPy may bring a BLAS of its own,
-    whose idle threads would compete with SciPy's for the processors.
-    """
-
-    def __init__(self, X: AnyArray, mean: AnyArray, scale: AnyArray, fit_intercept: bool) -> None:
-        n, p = X.shape
-        self.Z = np.empty((n, p + fit_intercept), X.dtype)
-        np.subtract(X, mean.astype(X.dtype), out=self.Z[:, :p])
-        self.Z[:, :p] /= scale.astype(X.dtype)
-        if fit_intercept:
-            self.Z[:, p] = 1.0
-        self._gemv, self._syrk = scipy.linalg.get_blas_funcs(("gemv", "syrk"), (self.Z,))
-
-    def predict(self, theta: AnyArray) -> AnyArray:
-        """Return Z theta."""
-        return np.asarray(self._gemv(1.0, self.Z.T, theta, trans=1), np.float64)
-
-    def adjoint(self, v: AnyArray) -> AnyArray:
-        """Return Z' v; sums over many rows are in float64."""
-        total = np.zeros(self.Z.shape[1])
-        rows = len(v) if self.Z.dtype == np.float64 else ROWS
-        for start in range(0, len(v), rows):
-            part = slice(start, start + rows)
-            total += self._gemv(1.0, self.Z[part].T, v[part])
-        return total
-
-    def gram(self, weight: AnyArray, rows: AnyArray | None = None) -> AnyArray:
-        """Return the lower triangle of Z' diag(weight) Z, weight >= 0; over ``rows`` if given."""
-        size = self.Z.shape[1]
-        total = np.zeros((size, size), order="F")
-        root = np.sqrt(weight).astype(self.Z.dtype)
-        for start in range(0, len(weight), ROWS):
-            part = slice(start, start + ROWS)
-            block = self.Z[part] if rows is None else self.Z[rows[part]]
-            block = block * root[part, np.newaxis]
-            if self.Z.dtype == np.float64:
-                total = self._syrk(1.0, block.T, 1.0, total, lower=1, overwrite_c=1)
-            else:  # summed in float64 from block to block
-                total += self._syrk(1.0, block.T, lower=1)
-        return total
-
-
-class SparseDesign:
-    """Z over a CSR matrix, which stays as it is: the means are a rank-one term."""
-
-    def __init__(self, X: Any, mean: AnyArray, scale: AnyArray, fit_intercept: bool) -> None:
-        self.X = X
-        self.mean = mean
-        self.scale = scale
-        self.fit_intercept = fit_intercept
-
-    def predict(self, theta: AnyArray) -> AnyArray:
-        """Return Z theta."""
-        p = len(self.scale)
-        coef = theta[:p] / self.scale
-        return np.asarray(self.X @ coef, np.float64) + (theta[p:].sum() - self.mean @ coef)
-
-    def adjoint(self, v: AnyArray) -> AnyArray:
-        """Return Z' v."""
-        total = v.sum()
-        product: AnyArray = (self.X.T @ v - self.mean * total) / self.scale
-        return np.append(product, total) if self.fit_intercept else product
-
-    def gram(self, weight: AnyArray, rows: AnyArray | None = None) -> AnyArray:
-        """Return Z' diag(weight) Z over all rows, or over those in ``rows``; weight >= 0."""
-        X = self.X if rows is None else self.X[rows]
-        p = len(self.scale)
-        total = weight.sum()
-        sums = X.T @ weight
-        cross = np.outer(self.mean, sums)
-        product = (X.T @ X.multiply(weight[:, np.newaxis]).tocsr()).toarray()
-        product = product - cross - cross.T + total * np.outer(self.mean, self.mean)
-        product /= np.outer(self.scale, self.scale)
-        if not self.fit_intercept:
-            return np.asarray(product)
-        result = np.empty((p + 1, p + 1))
-        result[:p, :p] = product
-        result[:p, p] = result[p, :p] = (sums - self.mean * total) / self.scale
-        result[p, p] = total
-        return result
-
-
 @dataclass(slots=True)
 class Problem:
     """What is minimised."""
 
-    design: DenseDesign | SparseDesign
+    design: Design
     y: AnyArray  # of float64
-    weight: AnyArray  # of float64, with sum 1
+    weight: AnyArray  # of float64; their sum is max(1, beta)
     beta: float
     penalty: AnyArray  # the diagonal of P
 
@@ -159,12 +72,12 @@ def newton(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solu
     iterates = _Iterates(problem, theta)
     if not theta.any():
         iterates.start()
-    beta = problem.beta
+    beta: float = problem.beta
     if iterates.slope() > _ROUGH_TOL:
         beta = iterates.threshold_above(max(len(problem.y) // 2, 2 * len(theta)))
     while beta > problem.beta and iterates.n_iter < max_iter:
         iterates.descend(beta, max_iter, _ROUGH_TOL, _ROUGH_GAIN)
-        inner = np.count_nonzero(np.abs(iterates.residual) < beta)
+        inner = int(np.count_nonzero(np.abs(iterates.residual) < beta))
         spare = max(inner - len(theta), 0)
         after = iterates.threshold_above(len(theta) + int(spare * _KEPT), beta / 1.5)
         iterates.follow(beta, after)
@@ -258,10 +171,10 @@ class _Iterates:
     def follow(self, beta: float, after: float) -> None:
         """Go where the solution goes as the threshold shrinks, if the active set stays."""
         design, weight = self.problem.design, self.problem.weight
-        hessian = self._hessian(beta)
+        hessian = beta * self._hessian(beta)  # theta' = -hessian^-1 Z' inner / beta
         inner = np.where(self.active, weight * self.residual, 0.0)
-        rate, _ = _solve(hessian, design.adjoint(inner) / beta**2)
-        step = (after - beta) * rate
+        step, _ = _solve(hessian, design.adjoint(inner))
+        step *= (after - beta) / beta
         self.theta = self.theta - step
         self.residual = self.residual + design.predict(step)
 
@@ -341,8 +254,10 @@ def _line_search(
         else:
             high = t
         after = t - slope / curvature if curvature > 0 else np.inf
-        if not low <= after <= high:
-            after = 2 * t if high == np.inf else 0.5 * (low + high)
+        if high == np.inf:
+            after = min(after, 8 * t)
+        elif not low <= after <= high:
+            after = 0.5 * (low + high)
         if abs(after - t) <= 1e-13 * t:
             return after
         t = after
@@ -368,7 +283,7 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
     )
     theta, gradient, n_iter = result.x, result.jac, int(result.nit)
     residual = problem.y - problem.design.predict(theta)
-    size = np.abs(gradient).max()
+    size = float(np.abs(gradient).max())
     while result.status != 1 and size > 1e-7 * tol:  # 1: max_iter is reached
         step = _conjugate_gradients(problem, residual, gradient)
         change = problem.design.predict(step)
@@ -376,7 +291,7 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
         nearer = theta - length * step
         residual = problem.y - problem.design.predict(nearer)
         before, (_, gradient) = size, problem.at(nearer, residual)
-        size = np.abs(gradient).max()
+        size = float(np.abs(gradient).max())
         if size > 0.5 * before:
             size = before
             break

@@ -14,15 +14,18 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from smoothl1 import _solvers
+from smoothl1._designs import DenseDesign, SparseDesign
+from smoothl1._solvers import Problem, lbfgs, newton
 from smoothl1._typing import AnyArray
 from smoothl1.location import huber_location
 
 __all__ = ["SmoothL1Regressor"]
 
-# Features from which on "auto" takes L-BFGS; see the notes of the class.
-_MANY_FEATURES = 1000
-_SOLVERS = {"newton": _solvers.newton, "lbfgs": _solvers.lbfgs}
+# Features from which on "auto" takes L-BFGS. With two cores the two cross between 300 features
+# (strong penalty) and 3000 (correlated features, or hardly any penalty).
+_MANY_FEATURES = 1500
+_OVERFLOW = "the targets or the coefficients overflow; bring X and y to other units"
+_SOLVERS = {"newton": newton, "lbfgs": lbfgs}
 
 
 class SmoothL1Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -47,13 +50,14 @@ class SmoothL1Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
     solver : {"auto", "newton", "lbfgs"}, default="auto"
         "newton" is a semismooth Newton method on the active set, the residuals in the
         quadratic piece: exact, and finite, with a system of n_features equations a step.
-        "lbfgs" is SciPy's L-BFGS, for many features. "auto" takes "newton" below 1000
-        features.
+        "lbfgs" is SciPy's L-BFGS with a few Newton steps by conjugate gradients at the
+        end, for many features. "auto" takes "newton" below 1500 features.
     max_iter : int, default=100
         Most iterations of the solver, for each target; "lbfgs" is given 10 times as many.
     tol : float, default=1e-6
         Largest component of the gradient at the solution, with respect to the
-        coefficients of standardised features.
+        coefficients of standardised features; as a fraction of the steepest slope of the
+        loss, which is 1 unless `beta` exceeds the residuals.
     warm_start : bool, default=False
         Whether `fit` starts from the coefficients of the last one.
 
@@ -104,7 +108,7 @@ class SmoothL1Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
     >>> bool(abs(model.coef_[0] - 2) < 0.05)
     True
     >>> model.predict([[20.0]]).round(1)
-    array([41.1])
+    array([40.8])
     """
 
     def __init__(
@@ -126,7 +130,7 @@ class SmoothL1Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
         self.tol = tol
         self.warm_start = warm_start
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the model.
 
         Parameters
@@ -174,17 +178,16 @@ class SmoothL1Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
         many = X.shape[1] >= _MANY_FEATURES
         solver = ("lbfgs" if many else "newton") if self.solver == "auto" else self.solver
         max_iter = self.max_iter if solver == "newton" else 10 * self.max_iter
-        mean, deviation = _moments(X, weight, self.fit_intercept)
+        tol = max(self.tol, 30 * np.finfo(X.dtype).eps)  # a gradient is known no better
         # With alpha * beta beside the variance, the curvature of the penalty is at most
         # that of the loss, also for features that hardly vary.
-        scale = np.sqrt(deviation**2 + self.alpha * self.beta)
-        constant = scale == 0.0
-        scale[constant] = 1.0
-        penalty = np.where(constant, 1.0 / self.beta, self.alpha / scale**2)
+        make = SparseDesign if scipy.sparse.issparse(X) else DenseDesign
+        design = make(X, weight, np.sqrt(self.alpha * self.beta), self.fit_intercept)
+        penalty = np.where(
+            design.constant, 1.0 / self.beta, (np.sqrt(self.alpha) / design.scale) ** 2
+        )
         if self.fit_intercept:
             penalty = np.append(penalty, 0.0)
-        make = _solvers.SparseDesign if scipy.sparse.issparse(X) else _solvers.DenseDesign
-        design = make(X, mean, scale, self.fit_intercept)
 
         targets = np.asarray(y, np.float64).reshape(len(y), -1)
         coef = np.empty((targets.shape[1], X.shape[1]))
@@ -195,12 +198,23 @@ class SmoothL1Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
             centre = 0.0
             if self.fit_intercept:
                 centre = float(huber_location(target, self.beta, sample_weight=weight))
-            problem = _solvers.Problem(design, target - centre, weight, self.beta, penalty)
+            with np.errstate(over="ignore"):
+                target = target - centre
+            # The solver sees targets of the order of 1, and an objective multiplied by beta
+            # if that is more: no tolerance depends on units, and no square leaves the range.
+            unit = _power_of_two(float(np.abs(target).max()))
+            beta = min(max(self.beta / unit, 2.0**-1000), 2.0**300)
+            problem = Problem(
+                design,
+                target / unit,
+                weight * max(1.0, beta),
+                beta,
+                penalty * max(unit, self.beta),
+            )
             theta = np.zeros(len(penalty))
             if start is not None:
-                theta[: X.shape[1]] = start[0][k] * scale
-                theta[X.shape[1] :] = start[1][k] - centre + mean @ start[0][k]
-            solution = _SOLVERS[solver](problem, theta, max_iter, self.tol)
+                theta = design.parameters(start[0][k], start[1][k] - centre) / unit
+            solution = _SOLVERS[solver](problem, theta, max_iter, tol)
             if not solution.converged:
                 warnings.warn(
                     f"solver {solver!r} stopped after {solution.n_iter} iterations: "
@@ -208,17 +222,18 @@ class SmoothL1Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
                     ConvergenceWarning,
                     stacklevel=2,
                 )
-            coef[k] = solution.theta[: X.shape[1]] / scale
-            intercept[k] = centre + solution.theta[X.shape[1] :].sum() - mean @ coef[k]
+            coef[k], intercept[k] = design.coefficients(solution.theta, unit)
+            intercept[k] += centre
             n_iter = max(n_iter, solution.n_iter)
-        self.n_iter_ = n_iter
+        if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
+            raise ValueError(_OVERFLOW)
         coef = coef.astype(X.dtype)
-        self.coef_, self.intercept_ = (
-            (coef, intercept) if y.ndim == 2 else (coef[0], float(intercept[0]))
-        )
+        self.coef_: AnyArray = coef if y.ndim == 2 else coef[0]
+        self.intercept_: AnyArray | float = intercept if y.ndim == 2 else float(intercept[0])
+        self.n_iter_ = n_iter
         return self
 
-    def predict(self, X: ArrayLike) -> AnyArray:
+    def predict(self, X: Any) -> AnyArray:
         """Predict targets.
 
         Parameters
@@ -236,12 +251,14 @@ class SmoothL1Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
         return np.asarray(X @ self.coef_.T + np.asarray(self.intercept_, self.coef_.dtype))
 
     def _check_parameters(self) -> None:
-        positive = "a finite number > 0"
+        nonnegative = "a finite number >= 0"
         checks = {
-            "beta": (_is_real(self.beta) and 0 < self.beta < np.inf, positive),
-            "alpha": (_is_real(self.alpha) and 0 <= self.alpha < np.inf, "a finite number >= 0"),
-            "tol": (_is_real(self.tol) and 0 <= self.tol < np.inf, "a finite number >= 0"),
-            "max_iter": (isinstance(self.max_iter, Integral) and self.max_iter > 0, "an int > 0"),
+            "beta": (_is_real(self.beta) and 0 < self.beta < np.inf, "a finite number > 0"),
+            "alpha": (_is_real(self.alpha) and 0 <= self.alpha < np.inf, nonnegative),
+            "fit_intercept": (isinstance(self.fit_intercept, bool | np.bool_), "True or False"),
+            "warm_start": (isinstance(self.warm_start, bool | np.bool_), "True or False"),
+            "max_iter": (_is_integer(self.max_iter) and self.max_iter > 0, "an int > 0"),
+            "tol": (_is_real(self.tol) and 0 <= self.tol < np.inf, nonnegative),
             "solver": (self.solver in ("auto", *_SOLVERS), "'auto', 'newton' or 'lbfgs'"),
         }
         for name, (good, wanted) in checks.items():
@@ -261,6 +278,17 @@ class SmoothL1Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
         return tags
 
 
+def _power_of_two(size: float) -> float:
+    """Return the largest power of two that is at most ``size``; 1 for 0."""
+    if size == np.inf:
+        raise ValueError(_OVERFLOW)
+    return float(np.ldexp(1.0, np.frexp(size)[1] - 1)) if size > 0 else 1.0
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def _is_real(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
@@ -278,34 +306,3 @@ def _check_weight(sample_weight: Any, n_samples: int) -> AnyArray:
     if not weight.any():
         raise ValueError("sample_weight must hold a positive weight, got zeros only")
     return np.asarray(weight)
-
-
-def _moments(X: Any, weight: AnyArray, centred: bool) -> tuple[AnyArray, AnyArray]:
-    """Weighted means (0 unless ``centred``) and deviations from them, in float64.
-
-    A deviation that is nothing but rounding is 0.
-    """
-    p = X.shape[1]
-    mean = np.zeros(p)
-    if scipy.sparse.issparse(X):
-        square = X.multiply(X).T @ weight
-        if centred:
-            mean = np.asarray(X.T @ weight, np.float64)
-        deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
-        noise = np.sqrt(np.finfo(X.dtype).eps) * np.abs(mean)
-    else:
-        if centred:
-            mean = np.asarray(weight.astype(X.dtype) @ X, np.float64)
-        variance = np.zeros(p)
-        shift = np.zeros(p)
-        for start in range(0, len(X), _solvers.ROWS):
-            part = slice(start, start + _solvers.ROWS)
-            block = X[part] - mean
-            shift += weight[part] @ block
-            variance += weight[part] @ (block * block)
-        if centred:
-            mean += shift
-            variance -= shift**2
-        deviation = np.sqrt(np.maximum(variance, 0.0))
-        noise = 10 * np.finfo(X.dtype).eps * np.abs(mean)
-    return mean, np.where(deviation <= noise, 0.0, deviation)

@@ -1,0 +1,430 @@
+import pickle
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+import scipy.sparse
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import HuberRegressor, LinearRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from smoothl1.linear_model import SmoothL1Regressor
+
+SOLVERS = ["newton", "lbfgs"]
+
+
+def sample(n=300, p=8, seed=0, outliers=0.1, dtype=np.float64):
+    """Features of different scale, and targets with outliers."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p)) * np.logspace(0, 2, p) + rng.normal(size=p)
+    y = X @ (rng.normal(size=p) / np.logspace(0, 2, p)) + 3 + rng.normal(size=n)
+    y[rng.random(n) < outliers] += 50
+    return X.astype(dtype), y.astype(dtype)
+
+
+def objective(model, X, y, weight=None):
+    """What is minimised, in extended precision."""
+    X, y, coef = (np.asarray(a, np.longdouble) for a in (X, y, model.coef_))
+    weight = np.ones(len(y)) if weight is None else np.asarray(weight)
+    z = np.abs(y - X @ coef - np.longdouble(model.intercept_))
+    beta = np.longdouble(model.beta)
+    loss = np.where(z < beta, z * z / (2 * beta), z - beta / 2)
+    return (weight * loss).sum() / weight.sum() + model.alpha / 2 * (coef * coef).sum()
+
+
+def slopes(model, X, y, weight=None):
+    """Its gradient by the coefficients and the intercept; 0 proves a minimum (F is convex)."""
+    X, y, coef = (np.asarray(a, np.longdouble) for a in (X, y, model.coef_))
+    weight = np.ones(len(y)) if weight is None else np.asarray(weight)
+    slope = np.clip((y - X @ coef - np.longdouble(model.intercept_)) / model.beta, -1, 1)
+    slope = slope * weight / weight.sum()
+    return model.alpha * coef - slope @ X, -slope.sum()
+
+
+@parametrize_with_checks([SmoothL1Regressor(solver=s) for s in ("auto", "newton", "lbfgs")])
+def test_estimator_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("alpha", [0.0, 1e-4, 1.0])
+@pytest.mark.parametrize("beta", [0.1, 1.0, 30.0])
+def test_the_gradient_vanishes_at_the_solution(solver, weighted, alpha, beta, rng):
+    X, y = sample()
+    weight = rng.random(len(y)) if weighted else None
+    model = SmoothL1Regressor(beta=beta, alpha=alpha, solver=solver).fit(X, y, weight)
+    by_coef, by_intercept = slopes(model, X, y, weight)
+    assert np.abs(by_coef / X.std(axis=0)).max() < 1e-9
+    assert abs(by_intercept) < 1e-9
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_without_an_intercept(solver):
+    X, y = sample()
+    model = SmoothL1Regressor(fit_intercept=False, solver=solver).fit(X, y)
+    assert model.intercept_ == 0.0
+    assert np.abs(slopes(model, X, y)[0] / X.std(axis=0)).max() < 1e-9
+
+
+@pytest.mark.parametrize("beta", [1e-2, 1e-4, 1e-300])
+def test_a_small_beta_approaches_least_absolute_deviations(beta):
+    # The minimum of sum |r| passes through as many points as there are parameters; with
+    # the same loss as any other line through two of the points it is checked here.
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=31)
+    y = 2 * x + rng.standard_cauchy(31)
+    model = SmoothL1Regressor(beta=beta, alpha=0).fit(x[:, np.newaxis], y)
+    best = np.inf
+    for i in range(31):
+        for j in range(i):
+            slope = (y[i] - y[j]) / (x[i] - x[j])
+            best = min(best, np.abs(y - y[i] - slope * (x - x[i])).mean())
+    reached = np.abs(y - model.predict(x[:, np.newaxis])).mean()
+    assert best * (1 - 1e-12) <= reached <= best + beta
+
+
+def test_a_huge_beta_is_ridge_regression():
+    X, y = sample()
+    beta, alpha = 1e6, 1e-5
+    model = SmoothL1Regressor(beta=beta, alpha=alpha).fit(X, y)
+    ridge = Ridge(alpha=alpha * beta * len(y)).fit(X, y)
+    np.testing.assert_allclose(model.coef_, ridge.coef_, rtol=1e-9)
+    np.testing.assert_allclose(model.intercept_, ridge.intercept_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("beta", [1e6, 1e100, 1e300])
+def test_a_huge_beta_without_a_penalty_is_least_squares(solver, beta):
+    X, y = sample()
+    model = SmoothL1Regressor(beta=beta, alpha=0, solver=solver).fit(X, y)
+    squares = LinearRegression().fit(X, y)
+    np.testing.assert_allclose(model.coef_, squares.coef_, rtol=1e-9)
+    np.testing.assert_allclose(model.intercept_, squares.intercept_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_huber_regressor_with_the_same_scale(alpha):
+    X, y = sample()
+    X = StandardScaler().fit_transform(X)
+    huber = HuberRegressor(alpha=alpha, tol=1e-9, max_iter=10_000).fit(X, y)
+    model = SmoothL1Regressor(
+        beta=huber.epsilon * huber.scale_, alpha=alpha / (huber.epsilon * len(y))
+    ).fit(X, y)
+    np.testing.assert_allclose(model.coef_, huber.coef_, atol=1e-4)
+    np.testing.assert_allclose(model.intercept_, huber.intercept_, atol=1e-4)
+    theirs = clone(model)
+    theirs.coef_, theirs.intercept_ = huber.coef_, huber.intercept_
+    assert objective(model, X, y) <= objective(theirs, X, y)
+
+
+def test_the_objective_is_no_worse_than_what_another_optimiser_finds():
+    from scipy.optimize import minimize
+
+    X, y = load_diabetes(return_X_y=True)
+    model = SmoothL1Regressor(beta=30.0, alpha=1e-3).fit(X, y)
+
+    def value(theta):
+        other = clone(model)
+        other.coef_, other.intercept_ = theta[:-1], theta[-1]
+        return float(objective(other, X, y))
+
+    start = np.append(model.coef_, model.intercept_)
+    other = minimize(value, start * 1.01, method="BFGS", options={"gtol": 1e-8})
+    assert value(start) <= other.fun * (1 + 1e-12)
+
+
+def test_solvers_agree():
+    X, y = sample(500, 20)
+    a, b = (SmoothL1Regressor(solver=s).fit(X, y) for s in SOLVERS)
+    np.testing.assert_allclose(a.coef_, b.coef_, rtol=1e-9, atol=1e-12)
+    assert abs(objective(a, X, y) / objective(b, X, y) - 1) < 1e-12
+
+
+def test_as_many_features_as_samples():
+    X, y = sample(200, 200)
+    model = SmoothL1Regressor(alpha=1e-3).fit(X, y)
+    assert np.abs(slopes(model, X, y)[0] / X.std(axis=0)).max() < 1e-9
+
+
+def test_more_features_than_samples():
+    X, y = sample(60, 200)
+    model = SmoothL1Regressor(alpha=1e-3).fit(X, y)
+    assert np.abs(slopes(model, X, y)[0] / X.std(axis=0)).max() < 1e-9
+
+
+def test_many_features_go_to_lbfgs():
+    X, y = sample(400, 1500)
+    X /= X.std(axis=0)
+    auto, lbfgs, newton = (
+        SmoothL1Regressor(alpha=0.1, solver=s).fit(X, y) for s in ("auto", "lbfgs", "newton")
+    )
+    assert auto.n_iter_ == lbfgs.n_iter_ != newton.n_iter_
+    np.testing.assert_allclose(auto.coef_, newton.coef_, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_time_in_milliseconds_keeps_its_coefficient(solver):
+    rng = np.random.default_rng(0)
+    t = 1.7e12 + 1e4 * rng.random(300)  # ten seconds of a day in 2023
+    x = rng.normal(size=300)
+    y = 2e-3 * (t - 1.7e12) + x + 0.1 * rng.normal(size=300)
+    for make in (np.asarray, scipy.sparse.csr_array):
+        X = make(np.column_stack([t, x]))
+        model = SmoothL1Regressor(alpha=0, solver=solver).fit(X, y)
+        np.testing.assert_allclose(model.coef_, [2e-3, 1.0], rtol=0.02)
+        assert np.abs(model.predict(X) - y).mean() < 0.1
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("unit", [2.0**-600, 2.0**-20, 2.0**20, 2.0**600])
+def test_units_of_the_features_and_the_target(solver, unit):
+    X, y = sample(100, 3)
+    reference = SmoothL1Regressor(alpha=0, solver=solver).fit(X, y)
+    model = SmoothL1Regressor(alpha=0, solver=solver).fit(X * [1, unit, 1], y)
+    np.testing.assert_allclose(model.coef_ * [1, unit, 1], reference.coef_, rtol=1e-9)
+    model = SmoothL1Regressor(alpha=0, beta=unit, solver=solver).fit(X, y * unit)
+    np.testing.assert_allclose(model.coef_ / unit, reference.coef_, rtol=1e-9)
+    np.testing.assert_allclose(model.intercept_ / unit, reference.intercept_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("beta", [1e-6, 0.1, 10.0])
+def test_collinear_features_without_a_penalty(solver, beta):
+    X, y = sample(200, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # L-BFGS at the smallest beta
+        one = SmoothL1Regressor(alpha=0, beta=beta, solver=solver).fit(X, y)
+        two = SmoothL1Regressor(alpha=0, beta=beta, solver=solver).fit(np.hstack([X, X]), y)
+    np.testing.assert_allclose(two.coef_[:2], two.coef_[2:], rtol=1e-6)
+    assert objective(two, np.hstack([X, X]), y) <= objective(one, X, y) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("alpha", [0.0, 1e-4])
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 1.7e12])
+def test_a_constant_feature_has_the_coefficient_0(solver, alpha, value):
+    X, y = sample(100, 3)
+    X[:, 1] = value
+    for make in (np.asarray, scipy.sparse.csr_array):
+        model = SmoothL1Regressor(alpha=alpha, solver=solver).fit(make(X), y)
+        assert model.coef_[1] == 0.0
+        rest = SmoothL1Regressor(alpha=alpha, solver=solver).fit(make(X[:, ::2]), y)
+        np.testing.assert_allclose(model.coef_[::2], rest.coef_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_weights_are_repetitions_and_zero_leaves_out(solver, rng):
+    X, y = sample(80, 4)
+    weight = rng.integers(0, 4, len(y))
+    weighted = SmoothL1Regressor(solver=solver).fit(X, y, weight)
+    repeated = SmoothL1Regressor(solver=solver).fit(X.repeat(weight, axis=0), y.repeat(weight))
+    np.testing.assert_allclose(weighted.coef_, repeated.coef_, rtol=1e-9)
+    scaled = SmoothL1Regressor(solver=solver).fit(X, y, weight * 1e300)
+    np.testing.assert_allclose(weighted.coef_, scaled.coef_, rtol=1e-12)
+
+
+def test_outliers_hardly_move_the_fit():
+    X, y = sample(outliers=0.0)
+    clean = SmoothL1Regressor().fit(X, y)
+    y[::20] = 1e9
+    soiled = SmoothL1Regressor().fit(X, y)
+    assert np.abs((soiled.coef_ - clean.coef_) * X.std(axis=0)).max() < 0.2
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_array, scipy.sparse.csc_matrix])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_sparse_features(solver, kind, fit_intercept, dtype, rng):
+    X, y = sample(200, 6, dtype=dtype)
+    X[rng.random(X.shape) < 0.7] = 0.0
+    X[:, 2] += 5
+    weight = rng.random(len(y))
+    dense, sparse = (
+        SmoothL1Regressor(solver=solver, fit_intercept=fit_intercept).fit(make(X), y, weight)
+        for make in (np.asarray, kind)
+    )
+    assert sparse.coef_.dtype == dtype
+    rtol = 1e-9 if dtype == np.float64 else 2e-5
+    np.testing.assert_allclose(sparse.coef_, dense.coef_, rtol=rtol, atol=1e-3 * rtol)
+    np.testing.assert_allclose(sparse.intercept_, dense.intercept_, rtol=rtol)
+    np.testing.assert_allclose(sparse.predict(kind(X)), dense.predict(X), rtol=rtol, atol=rtol)
+
+
+def test_a_sparse_matrix_with_duplicate_entries():
+    X = scipy.sparse.csr_array(
+        (np.array([1.0, 1.0, 3.0, 4.0]), np.array([0, 0, 1, 0]), np.array([0, 2, 3, 4])),
+        shape=(3, 2),
+    )
+    before = X.data.copy()
+    model = SmoothL1Regressor().fit(X, [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(X.data, before)
+    dense = SmoothL1Regressor().fit(X.toarray(), [1.0, 2.0, 3.0])
+    np.testing.assert_allclose(model.coef_, dense.coef_, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("p", "solver"), [(20_000, "auto"), (500, "newton")])
+def test_sparse_features_are_never_densified(p, solver):
+    n = 10_000 if p > 1500 else 100_000
+    rng = np.random.default_rng(0)
+    X = scipy.sparse.random_array((n, p), density=5 / p, rng=rng, format="csr")
+    y = X[:, :100] @ rng.normal(size=100) + 0.1 * rng.normal(size=n)
+    model = SmoothL1Regressor(alpha=1e-2, solver=solver)
+    tracemalloc.start()
+    model.fit(X, y)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.3 * n * p * 8  # of a dense copy
+    slope = np.clip((y - model.predict(X)) / model.beta, -1, 1) / n
+    assert np.abs(model.alpha * model.coef_ - X.T @ slope).max() < 1e-6
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_float32_stays_float32(solver):
+    X, y = sample(3000, 5)
+    double = SmoothL1Regressor(solver=solver).fit(X, y)
+    single = SmoothL1Regressor(solver=solver).fit(X.astype(np.float32), y.astype(np.float32))
+    assert single.coef_.dtype == np.float32
+    assert single.predict(X.astype(np.float32)).dtype == np.float32
+    np.testing.assert_allclose(single.coef_, double.coef_, rtol=1e-5)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_several_targets_are_fits_of_their_own(solver):
+    X, y = sample(100, 4)
+    Y = np.column_stack([y, -2 * y, X[:, 0]])
+    together = SmoothL1Regressor(solver=solver).fit(X, Y)
+    assert together.coef_.shape == (3, 4)
+    assert together.intercept_.shape == (3,)
+    assert together.predict(X).shape == (100, 3)
+    alone = [SmoothL1Regressor(solver=solver).fit(X, Y[:, k]) for k in range(3)]
+    for k in range(3):
+        np.testing.assert_array_equal(together.coef_[k], alone[k].coef_)
+        assert together.intercept_[k] == alone[k].intercept_
+    assert together.n_iter_ == max(model.n_iter_ for model in alone)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_it_warns_when_it_stops_early(solver):
+    X, y = sample(300, 30)
+    model = SmoothL1Regressor(beta=0.01, max_iter=1, solver=solver)
+    with pytest.warns(ConvergenceWarning, match=f"'{solver}' stopped after .*max_iter or tol"):
+        model.fit(X, y)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_warm_start_begins_where_the_last_fit_ended(solver):
+    X, y = sample(300, 30)
+    model = SmoothL1Regressor(warm_start=True, solver=solver).fit(X, y)
+    cold, coef = model.n_iter_, model.coef_
+    model.fit(X, y)
+    assert model.n_iter_ <= 1 < cold
+    np.testing.assert_allclose(model.coef_, coef, rtol=1e-9)
+    model.set_params(alpha=1.1e-4).fit(X, y)
+    fresh = SmoothL1Regressor(alpha=1.1e-4, solver=solver).fit(X, y)
+    assert model.n_iter_ <= fresh.n_iter_
+    np.testing.assert_allclose(model.coef_, fresh.coef_, rtol=1e-9)
+    model.fit(X[:, :5], y)  # of another shape: from the beginning
+    assert model.coef_.shape == (5,)
+
+
+def test_read_only_and_memory_mapped_inputs(tmp_path):
+    X, y = sample()
+    reference = SmoothL1Regressor().fit(X, y)
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    y.flags.writeable = False
+    model = SmoothL1Regressor().fit(mapped, y)
+    np.testing.assert_array_equal(model.coef_, reference.coef_)
+    np.testing.assert_array_equal(model.predict(mapped), reference.predict(X))
+
+
+def test_in_a_grid_search_with_routed_weights(rng):
+    X, y = sample()
+    weight = rng.random(len(y))
+    with config_context(enable_metadata_routing=True):
+        model = SmoothL1Regressor().set_fit_request(sample_weight=True)
+        model.set_score_request(sample_weight=True)
+        grid = {"smoothl1regressor__beta": [0.1, 1.0, 10.0]}
+        pipeline = make_pipeline(StandardScaler(), model)
+        pipeline[0].set_fit_request(sample_weight=False)
+        search = GridSearchCV(pipeline, grid, n_jobs=2, cv=3)
+        search.fit(X, y, sample_weight=weight)
+    best = search.best_estimator_[1]
+    scaled = search.best_estimator_[0].transform(X)
+    again = clone(best).fit(scaled, y, weight)
+    np.testing.assert_array_equal(best.coef_, again.coef_)
+    assert not np.array_equal(best.coef_, clone(best).fit(scaled, y).coef_)
+
+
+def test_names_of_features_and_pickling():
+    pd = pytest.importorskip("pandas")
+    X, y = sample(50, 2)
+    model = SmoothL1Regressor().fit(pd.DataFrame(X, columns=["a", "b"]), pd.Series(y))
+    assert list(model.feature_names_in_) == ["a", "b"]
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.coef_, model.coef_)
+
+
+def test_one_sample_and_equal_targets():
+    model = SmoothL1Regressor().fit([[2.0, 3.0]], [5.0])
+    np.testing.assert_array_equal(model.coef_, [0.0, 0.0])
+    assert model.intercept_ == 5.0
+    X, _ = sample(20, 3)
+    model = SmoothL1Regressor().fit(X, np.full(20, 7.0))
+    np.testing.assert_array_equal(model.coef_, 0.0)
+    assert model.intercept_ == 7.0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("beta", 0.0, "a finite number > 0, got 0.0"),
+        ("beta", -1.0, "a finite number > 0, got -1.0"),
+        ("beta", np.nan, "a finite number > 0, got nan"),
+        ("beta", np.inf, "a finite number > 0, got inf"),
+        ("beta", "1", "a finite number > 0, got '1'"),
+        ("alpha", -1e-9, "a finite number >= 0, got -1e-09"),
+        ("alpha", None, "a finite number >= 0, got None"),
+        ("tol", -1, "a finite number >= 0, got -1"),
+        ("max_iter", 0, "an int > 0, got 0"),
+        ("max_iter", 1.5, "an int > 0, got 1.5"),
+        ("max_iter", True, "an int > 0, got True"),
+        ("fit_intercept", 2, "True or False, got 2"),
+        ("warm_start", None, "True or False, got None"),
+        ("solver", "sgd", "'auto', 'newton' or 'lbfgs', got 'sgd'"),
+    ],
+)
+def test_bad_parameters(name, value, wanted):
+    model = SmoothL1Regressor(**{name: value})
+    with pytest.raises(ValueError, match=f"^{name} must be {wanted}$"):
+        model.fit([[1.0], [2.0]], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1.0, -1.0], r"sample_weight must be >= 0, got -1.0"),
+        ([0.0, 0.0], "sample_weight must hold a positive weight, got zeros only"),
+        ([1.0], r"sample_weight must have shape \(2,\), got \(1,\)"),
+        ([[1.0], [1.0]], r"sample_weight must have shape \(2,\), got \(2, 1\)"),
+        ([1.0, np.nan], "Input sample_weight contains NaN"),
+    ],
+)
+def test_bad_weights(weight, message):
+    with pytest.raises(ValueError, match=message):
+        SmoothL1Regressor().fit([[1.0], [2.0]], [1.0, 2.0], sample_weight=weight)
+
+
+def test_an_overflow_is_an_error():
+    with pytest.raises(ValueError, match="overflow; bring X and y to other units"):
+        SmoothL1Regressor(alpha=0).fit([[0.0], [1e-300], [2e-300]], [0.0, 1e300, 2e300])
