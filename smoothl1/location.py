@@ -83,7 +83,7 @@ def huber_location(
     values = _scratch(array)
     if values.size == 0:
         raise ValueError(f"y must hold at least one value, got shape {array.shape}")
-    if not np.isfinite(values).all():
+    if not (values.min() > -np.inf and values.max() < np.inf):  # false for NaN, too
         raise ValueError(f"y must be finite, got {_first(values, ~np.isfinite(values))}")
     weights = None
     if sample_weight is not None:
@@ -93,8 +93,8 @@ def huber_location(
                 f"sample_weight must have the shape of y, {array.shape}, got {given.shape}"
             )
         weights = _scratch(given)
-        bad = ~((weights >= 0) & np.isfinite(weights))
-        if bad.any():
+        if not (weights.min() >= 0 and weights.max() < np.inf):
+            bad = ~((weights >= 0) & (weights < np.inf))
             raise ValueError(f"sample_weight must be >= 0 and finite, got {_first(weights, bad)}")
         if not weights.any():
             raise ValueError("sample_weight must hold a positive weight, got zeros only")

@@ -2660,6 +2660,49 @@ cdef double solve(Search* s, double* y, double* w, Py_ssize_t n) noexcept nogil:
     return s.hi if left > 0.0 else (s.lo if left < 0.0 else between(s.lo, s.hi))
 
 
+cdef void extent(const double* a, Py_ssize_t n, double* smallest, double* largest) noexcept nogil:
+    """The least and the greatest element; inf and -inf for none."""
+    cdef double low[16]
+    cdef double high[16]
+    cdef Py_ssize_t i, k
+    for k in range(16):
+        low[k] = INFINITY
+        high[k] = -INFINITY
+    for i in range(0, n - 15, 16):
+        for k in range(16):
+            low[k] = a[i + k] if a[i + k] < low[k] else low[k]
+            high[k] = a[i + k] if a[i + k] > high[k] else high[k]
+    for i in range(n - n % 16, n):
+        low[0] = a[i] if a[i] < low[0] else low[0]
+        high[0] = a[i] if a[i] > high[0] else high[0]
+    smallest[0] = low[0]
+    largest[0] = high[0]
+    for k in range(1, 16):
+        smallest[0] = low[k] if low[k] < smallest[0] else smallest[0]
+        largest[0] = high[k] if high[k] > largest[0] else largest[0]
+
+
+cdef Py_ssize_t normalise(double* y, double* w, Py_ssize_t n) noexcept nogil:
+    """Bring the largest weight to [0.5, 1), drop elements of weight 0; return how many are left."""
+    cdef double smallest, largest, factor, rest
+    cdef int exponent
+    cdef Py_ssize_t i, k = 0
+    extent(w, n, &smallest, &largest)
+    frexp(largest, &exponent)
+    factor = ldexp(1.0, -exponent // 2)
+    rest = ldexp(1.0, -exponent - -exponent // 2)
+    for i in range(n):  # in two steps: their product might overflow
+        w[i] = (w[i] * factor) * rest
+    extent(w, n, &smallest, &largest)
+    if smallest > 0.0:
+        return n
+    for i in range(n):
+        y[k] = y[i]
+        w[k] = w[i]
+        k += w[k] > 0.0
+    return k
+
+
 def location(cnp.ndarray y, cnp.ndarray weight, double beta):
     """The minimiser of the sum of w smooth_l1(y - m; beta).
 
@@ -2667,27 +2710,17 @@ def location(cnp.ndarray y, cnp.ndarray weight, double beta):
     checked by ``smoothl1.location``; both are overwritten.
     """
     cdef Search s
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(y), i, k = 0
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(y)
     cdef double* a = <double*>cnp.PyArray_DATA(y)
     cdef double* w = NULL
-    cdef double smallest = INFINITY, largest = -INFINITY, result, factor
+    cdef double smallest, largest, result
     cdef int exponent
     if weight is not None:
         w = <double*>cnp.PyArray_DATA(weight)
     with nogil:
         if w is not NULL:
-            factor = 0.0
-            for i in range(n):
-                factor = w[i] if w[i] > factor else factor
-            frexp(factor, &exponent)
-            for i in range(n):  # in two steps: the factor itself might overflow
-                a[k] = a[i]
-                w[k] = ldexp(w[i], -exponent)
-                k += w[k] > 0.0
-            n = k
-        for i in range(n):
-            smallest = a[i] if a[i] < smallest else smallest
-            largest = a[i] if a[i] > largest else largest
+            n = normalise(a, w, n)
+        extent(a, n, &smallest, &largest)
         # Large values become 2**940, so that neither 2**64 of them overflow nor a small beta
         # underflows beside them; one that does is as good as 0.
         frexp(largest if largest > -smallest else -smallest, &exponent)

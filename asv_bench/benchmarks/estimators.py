@@ -1,0 +1,97 @@
+"""Location, metric and regressors beside what scikit-learn and NumPy have; n/a without them."""
+
+import warnings
+
+import numpy as np
+
+from .common import function
+
+
+def regression(n, p):
+    """Return features and targets with heavy-tailed noise."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, p))
+    return X, X @ rng.normal(size=p) + rng.standard_t(2, size=n)
+
+
+def imported(module, name):
+    """Return an attribute of a module; n/a where either is missing."""
+    try:
+        return getattr(__import__(module, fromlist=[name]), name)
+    except (ImportError, AttributeError):
+        raise NotImplementedError(f"no {module}.{name} here") from None
+
+
+class Location:
+    """Huber location of 10**6 elements; "median" is NumPy's, the control."""
+
+    params = [["0", "1", "100", "median"], [False, True]]
+    param_names = ["beta", "weighted"]
+
+    def setup(self, beta, weighted):
+        rng = np.random.default_rng(0)
+        y = rng.standard_t(2, size=10**6)
+        weight = rng.random(10**6) if weighted else None
+        if beta == "median":
+            if weighted:
+                raise NotImplementedError("NumPy's median takes no weights")
+            self.call = lambda: np.median(y)
+        else:
+            locate = function("huber_location")
+            self.call = lambda: locate(y, float(beta), sample_weight=weight)
+
+    def time_location(self, beta, weighted):
+        self.call()
+
+
+class Metric:
+    """Mean loss of 1000 samples; "mean_absolute_error" is scikit-learn's, the control."""
+
+    params = [["mean_smooth_l1_loss", "d2_smooth_l1_score", "mean_absolute_error"]]
+    param_names = ["metric"]
+
+    def setup(self, metric):
+        module = "sklearn.metrics" if metric == "mean_absolute_error" else "smoothl1.metrics"
+        self.metric = imported(module, metric)
+        self.y = np.random.default_rng(0).normal(size=(2, 1000))
+
+    def time_metric(self, metric):
+        self.metric(*self.y)
+
+
+class LinearModel:
+    """One fit; "HuberRegressor" is scikit-learn's, the control."""
+
+    params = [["newton", "lbfgs", "HuberRegressor"], ["100000 x 20", "600 x 600", "2000 x 200"]]
+    param_names = ["solver", "shape"]
+
+    def setup(self, solver, shape):
+        self.data = regression(*map(int, shape.split(" x ")))
+        if solver == "HuberRegressor":
+            self.model = imported("sklearn.linear_model", solver)()
+        else:
+            self.model = imported("smoothl1.linear_model", "SmoothL1Regressor")(solver=solver)
+
+    def time_fit(self, solver, shape):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some stop early
+            self.model.fit(*self.data)
+
+
+class Ensemble:
+    """Gradient boosting, 20 trees on 50 000 samples; "absolute_error" is the control."""
+
+    params = [["smooth_l1", "absolute_error"]]
+    param_names = ["loss"]
+
+    def setup(self, loss):
+        self.data = regression(50_000, 10)
+        if loss == "smooth_l1":
+            name = "SmoothL1HistGradientBoostingRegressor"
+            self.model = imported("smoothl1.ensemble", name)(max_iter=20)
+        else:
+            name = "HistGradientBoostingRegressor"
+            self.model = imported("sklearn.ensemble", name)(loss=loss, max_iter=20)
+
+    def time_fit(self, loss):
+        self.model.fit(*self.data)
