@@ -1463,6 +1463,35 @@ cdef inline void add_slab(
         add_terms(terms + n, rows * width - n, hi, lo)
 
 
+cdef inline Py_ssize_t fold_terms(
+    const floating* terms, Py_ssize_t n, Py_ssize_t width, double* hi, double* lo
+) noexcept nogil:
+    """Fill n lanes with a row each and fold them once; return how many lanes are left."""
+    cdef Py_ssize_t half = LANES // 2, folded, j
+    cdef Pair r
+    if n == 1:
+        half = folded = 0
+    else:
+        while half >= n:
+            half = half // 2
+        folded = (n - half) * width
+    for j in range(folded):
+        if floating is float:
+            hi[j] = <double>terms[j] + terms[j + half * width]
+        else:
+            r = two_sum(terms[j], terms[j + half * width])
+            hi[j] = r.hi
+            lo[j] = r.lo
+    n = half if half > 0 else 1
+    for j in range(folded, n * width):
+        hi[j] = terms[j]
+        lo[j] = 0.0
+    if floating is float:  # which has no low parts
+        for j in range(width):
+            lo[j] = 0.0
+    return n
+
+
 cdef void sum_columns(
     const Job* job, Py_ssize_t output, Py_ssize_t width, Py_ssize_t leaf, Columns* sums,
     const floating* tag,
@@ -1496,9 +1525,7 @@ cdef void sum_columns(
         if n > LANES:
             add_slab(terms, rows, width, sums.hi, sums.lo)
         else:
-            for j in range(n * width):
-                sums.hi[j] = terms[j]
-                sums.lo[j] = 0.0
+            used = fold_terms(terms, n, width, sums.hi, sums.lo)
         if job.params[0].form != PRODUCT:
             terms = slab_terms(job, x, y, rows, width, True, a, b)
             for j in range(rows):
