@@ -21,6 +21,8 @@ try:
 except ImportError:  # NumPy 1.x
     from numpy.core.numeric import normalize_axis_tuple  # type: ignore[no-redef]
 
+_SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
+
 REDUCTIONS = ("none", "mean", "sum", "weighted_mean")
 
 _REMEDIES = {
@@ -46,15 +48,13 @@ class Operands:
     @property
     def arrays(self) -> dict[str, AnyArray]:
         """The operands that are arrays, by name."""
-        found = {
-            "input": self.input,
-            "target": self.target,
-            "threshold": self.threshold,
-            "weight": self.weight,
-            "where": self.where,
-            "factor": self.factor,
-        }
-        return {name: a for name, a in found.items() if isinstance(a, np.ndarray)}
+        found = {"input": self.input, "target": self.target}
+        if isinstance(self.threshold, np.ndarray):
+            found["threshold"] = self.threshold
+        for name, a in (("weight", self.weight), ("where", self.where), ("factor", self.factor)):
+            if a is not None:
+                found[name] = a
+        return found
 
 
 def as_array(name: str, value: Any) -> AnyArray:
@@ -106,6 +106,9 @@ def _is_weak(value: Any) -> bool:
 
 
 def _result_dtype(*operands: AnyArray) -> np.dtype[Any]:
+    first = operands[0].dtype
+    if first.kind == "f" and first.isnative and all(a.dtype is first for a in operands):
+        return first
     floats = [a.dtype if a.dtype.kind == "f" else np.dtype(np.float64) for a in operands]
     return np.result_type(*floats).newbyteorder("=")
 
@@ -164,6 +167,8 @@ def check_threshold(name: str, value: Any, dtype: np.dtype[Any] | None = None) -
     ValueError
         If a value is negative or NaN, or a delta is 0.
     """
+    if type(value) is float and value >= _SMALLEST_NORMAL:
+        return value  # what is passed most, without an array made of it
     array = as_array(name, value)
     lowest = float(array.min()) if array.size else math.inf
     positive = name == "delta"

@@ -582,8 +582,10 @@ def _reduced(work: core.Work, reduction: str, dtype: np.dtype[Any]) -> AnyArray:
 
 
 def _rounded(values: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
+    if values.dtype == dtype:
+        return values
     with np.errstate(over="ignore", under="ignore"):
-        return values.astype(dtype, copy=False)
+        return values.astype(dtype)
 
 
 def _no_elements(reduction: str) -> None:
@@ -629,9 +631,9 @@ def _loss(
         _work(operands, order, threads).write_values(values.transpose(order), overlaps)
         return values
 
-    ndim = len(shape)
-    reduced = tuple(range(ndim)) if axis is None else arguments.normalize_axis(axis, ndim)
-    kept = tuple(axis for axis in range(ndim) if axis not in reduced)
+    axes = range(len(shape))
+    reduced = tuple(axes) if axis is None else arguments.normalize_axis(axis, len(shape))
+    kept = tuple(axis for axis in axes if axis not in reduced)
     if out is not None:
         arguments.check_out(out, tuple(shape[axis] for axis in kept))
     work = _work(operands, kept + tuple(sorted(reduced)), threads, len(kept))
