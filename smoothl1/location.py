@@ -57,8 +57,9 @@ def huber_location(
     The derivative of the loss in m is piecewise linear and nondecreasing, with corners at
     ``y - beta`` and ``y + beta``. Its root is bracketed between corners, chosen with the
     help of a small sample, and elements without a corner in the bracket are dropped: a
-    finite algorithm, without a sort, linear in time on average. Sums are in double-double;
-    the corners and the result are rounded to float64.
+    finite algorithm, without a sort, linear in time on average. Sums are in double-double
+    but for the first addition of two elements, the corners and the result are rounded to
+    float64: a tie of weights that differ by less than 1e-16 may be decided either way.
 
     References
     ----------

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array, check_consistent_length
 
-from smoothl1._arguments import check_threshold
-from smoothl1._typing import AnyArray
+from smoothl1._arguments import as_array, check_threshold
+from smoothl1._typing import AnyArray, Reduction
 from smoothl1.functional import smooth_l1_loss
 from smoothl1.location import huber_location
 
@@ -61,7 +61,8 @@ default="uniform_average"
     ------
     ValueError
         For shapes or lengths that do not match, NaN or infinite values, a negative or
-        NaN `beta`, weights that sum to 0, an unknown `multioutput`.
+        NaN `beta`, weights that sum to 0 (of samples or of outputs), an unknown
+        `multioutput`.
 
     See Also
     --------
@@ -98,7 +99,8 @@ def d2_smooth_l1_score(
     Parameters
     ----------
     y_true, y_pred, sample_weight, beta, multioutput
-        As for `mean_smooth_l1_loss`; weights must be >= 0.
+        As for `mean_smooth_l1_loss`; the weights of samples must be >= 0, and an
+        infinite `beta` gives :math:`R^2`.
 
     Returns
     -------
@@ -129,7 +131,7 @@ def d2_smooth_l1_score(
     --------
     >>> from smoothl1.metrics import d2_smooth_l1_score
     >>> d2_smooth_l1_score([1, 2, 3, 10], [1, 2, 4, 9], beta=2.0)
-    0.918...
+    0.9302325581395349
     >>> d2_smooth_l1_score([1, 2, 3], [2, 2, 2])
     0.0
     """
@@ -142,14 +144,24 @@ def d2_smooth_l1_score(
             stacklevel=2,
         )
         return float("nan")
-    best = [huber_location(column, beta, sample_weight=weights) for column in y_true.T]
-    null = np.broadcast_to(np.array(best, dtype=y_true.dtype), y_true.shape)
-    numerator = _losses(y_true, y_pred, weights, beta)
-    denominator = _losses(y_true, null, weights, beta)
-    scores = np.where(numerator == 0.0, 1.0, 0.0)
-    np.divide(numerator, denominator, out=scores, where=denominator != 0.0)
-    np.subtract(1.0, scores, out=scores, where=denominator != 0.0)
-    return _average(scores, multioutput)
+    columns = zip(y_true.T, y_pred.T, strict=True)
+    return _average(np.array([_d2(y, x, weights, beta) for y, x in columns]), multioutput)
+
+
+def _d2(y_true: AnyArray, y_pred: AnyArray, weights: AnyArray | None, beta: float) -> float:
+    """Return the score of one output."""
+    # A beta above every residual only divides both losses, until they underflow.
+    high, low = max(y_true.max(), y_pred.max()), min(y_true.min(), y_pred.min())
+    beta = min(beta, float(high) - float(low))
+    null = huber_location(y_true, beta, sample_weight=weights)
+    reduction: Reduction = "mean" if weights is None else "weighted_mean"
+    loss, null_loss = (
+        float(smooth_l1_loss(guess, y_true, reduction, beta, weight=weights))
+        for guess in (y_pred, null)
+    )
+    if loss == 0.0:
+        return 1.0
+    return 1.0 - loss / null_loss if null_loss else 0.0
 
 
 def _check_targets(
@@ -168,14 +180,18 @@ def _check_targets(
             f"y_true and y_pred must have the same number of outputs, "
             f"got {y_true.shape[1]} and {y_pred.shape[1]}"
         )
-    if sample_weight is None:
-        return y_true, y_pred, None
-    weights = check_array(sample_weight, ensure_2d=False, dtype=floats, input_name="sample_weight")
-    if weights.ndim != 1:
-        raise ValueError(f"sample_weight must be 1-D, got shape {weights.shape}")
-    if weights.sum() == 0:
-        raise ValueError("sample_weight must not sum to 0")
-    return y_true, y_pred, weights
+    weights = None
+    if sample_weight is not None:
+        weights = check_array(
+            sample_weight, ensure_2d=False, dtype=floats, input_name="sample_weight"
+        )
+        if weights.ndim != 1:
+            raise ValueError(f"sample_weight must be 1-D, got shape {weights.shape}")
+        if weights.sum() == 0:
+            raise ValueError("sample_weight must not sum to 0")
+    # As wide as the widest: weights in float64 may be 0 or infinite in float32.
+    arrays = [a for a in (y_true, y_pred, weights) if a is not None]
+    return y_true.astype(np.result_type(*arrays), copy=False), y_pred, weights
 
 
 def _check_beta(beta: Any) -> float:
@@ -209,10 +225,12 @@ def _average(values: AnyArray, multioutput: Any) -> float | AnyArray:
                 f"weights, got {multioutput!r}"
             )
         return values if multioutput == "raw_values" else float(np.average(values))
-    weights = check_array(multioutput, ensure_2d=False, input_name="multioutput")
+    weights = as_array("multioutput", multioutput)
     if weights.shape != values.shape:
         raise ValueError(
             f"multioutput must hold a weight for each of the {len(values)} outputs, "
             f"got shape {weights.shape}"
         )
+    if not np.isfinite(weights).all() or weights.sum() == 0:
+        raise ValueError(f"multioutput must be finite and not sum to 0, got {weights.tolist()}")
     return float(np.average(values, weights=weights))

@@ -2417,7 +2417,8 @@ PIECE = 256 * LEAF
 # with corners at y - beta and y + beta. The search keeps a bracket of its root. An element
 # with no corner strictly inside the bracket is one of three constants there, and is dropped:
 # it is saturated (below or above the bracket) or linear all through it. Corners are rounded to
-# float64; G is summed in double-double. beta = 0 gives the jumps of a median.
+# float64; G is summed in double-double, but for the first addition of two elements. beta = 0
+# gives the jumps of a median.
 
 cdef enum:
     # Elements whose root predicts that of the others. Fewer are searched corner by corner.
@@ -2604,7 +2605,7 @@ cdef void predict(
     cdef double work_y[SAMPLE]
     cdef double work_w[SAMPLE]
     cdef Search of_sample
-    cdef double root, d, part, margin = 0.0
+    cdef double root, d, part, margin = 0.0, down = ldexp(1.0, -440)
     cdef Pair ratio = pair_of(<double>SAMPLE / n)
     cdef Py_ssize_t i, stride = n // SAMPLE
     cdef int k
@@ -2622,8 +2623,9 @@ cdef void predict(
     for i in range(SAMPLE):
         d = root - ys[i]
         part = clip(d, s.beta) * s.unit if s.beta > 0.0 else <double>((d > 0.0) - (d < 0.0))
-        margin += (ws[i] * part) * (ws[i] * part)
-    margin = 2.0 * sqrt(margin)  # two standard deviations of the sample's G
+        part *= ws[i] * down  # whose square neither overflows nor underflows
+        margin += part * part
+    margin = 2.0 * sqrt(margin) / down  # two standard deviations of the sample's G
     for k in range(2):
         of_sample = s[0]
         of_sample.net = pair_times(s.net, ratio)

@@ -52,6 +52,9 @@ def results():
                     yield smoothl1.smooth_l1_grad_hess(x, y, beta, hessian="majorizer")[1]
                     yield smoothl1.smooth_l1_loss(x[::-1], y[::-1], "mean", beta)
                     yield smoothl1.smooth_l1_loss(x, y.astype(np.float16), "none", beta)
+                    if isinstance(beta, float):
+                        yield smoothl1.huber_location(y, beta)
+                        yield smoothl1.huber_location(y, beta, sample_weight=w)
         x, y = rng.standard_normal((2, 300, 5)).astype(dtype)
         for axis in (0, 1):
             yield smoothl1.smooth_l1_loss(x, y, "mean", 0.37, axis=axis)
