@@ -13,13 +13,20 @@ names = zipfile.ZipFile(wheel).namelist()
 wrong = [n for n in names if n.endswith((".c", ".pyx", ".o")) or n.startswith(("tests", "src"))]
 assert not wrong, wrong
 assert any("_smoothl1_baseline" in name and name.endswith((".so", ".pyd")) for name in names)
-for needed in ("smoothl1/py.typed", "smoothl1/_smoothl1_baseline.pyi"):
+for needed in ("smoothl1/py.typed", "smoothl1/_smoothl1_baseline.pyi", "smoothl1/_smoothl1.pxd"):
     assert needed in names, needed
 assert sum(name.startswith("smoothl1/data/") for name in names) == 2
 
 with tarfile.open(source) as archive:
     names = [name.partition("/")[2] for name in archive.getnames()]
-for needed in ("src/_smoothl1.pyx", "setup.py", "tests/test_sums.py", "LICENSE"):
+for needed in (
+    "src/_smoothl1.pyx",
+    "smoothl1/_smoothl1.pxd",
+    "setup.py",
+    "tests/test_sums.py",
+    "tests/downstream/robust.pyx",
+    "LICENSE",
+):
     assert needed in names, needed
 wrong = [name for name in names if name.endswith((".c", ".so", ".pyc"))]
 assert not wrong, wrong

@@ -5,7 +5,8 @@ Design
 
 The data flows through four layers, in the order of this file.
 
-1. *Point functions*: the mathematics, one formula each, inlined everywhere.
+1. *Point functions*: the mathematics, one formula each, inlined everywhere
+   (``smoothl1/_smoothl1.pxd``).
 2. *Leaf kernels*: plain typed loops over at most ``LEAF`` contiguous elements.
    GCC vectorises every one of them without ``-ffast-math``.
 3. *Operands*: a leaf of any NumPy array (strided, broadcast, byte-swapped,
@@ -53,6 +54,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 cimport numpy as cnp
+
+from smoothl1._smoothl1 cimport clip, curvature, floating, half_of, majorizer, slope, value
 
 from smoothl1 import _threads
 
@@ -225,10 +228,6 @@ cdef enum Form:
     PAIR
     ARRAY
 
-ctypedef fused floating:
-    float
-    double
-
 ctypedef fused item:
     uint8_t
     uint16_t
@@ -305,14 +304,8 @@ cdef inline Pair pair_of(double a) noexcept nogil:
 # ---------------------------------------------------------------------------
 # Point functions
 # ---------------------------------------------------------------------------
-# d = input - target, z = |d|. One set of formulas serves both losses:
-#
-#     smooth_l1(z; beta) :  ratio = z / beta,  gain = 1      (quadratic: z**2 / (2 beta))
-#     huber(z; delta)    :  ratio = z,         gain = delta  (quadratic: z**2 / 2)
-#
-# The caller passes ``ratio`` because it alone knows whether the division can be a
-# multiplication: by 1/beta where that is exact (same bits), by 1 for Huber. Every
-# selection is written so that NaN takes a branch that returns NaN.
+# value, slope, clip, curvature, majorizer and half_of are in ``smoothl1/_smoothl1.pxd``, for
+# other Cython code, too. They are inlined: no module ``smoothl1._smoothl1`` exists.
 
 cdef struct Params:
     double beta      # threshold, rounded to the working dtype
@@ -327,43 +320,6 @@ cdef struct Params:
     double c         # PAIR
     double over      # loss = (terms + linear * offset) / over
     Pair offset
-
-
-cdef inline floating value(
-    floating z, floating ratio, floating beta, floating half, floating gain
-) noexcept nogil:
-    """The loss. (z / 2) * (z / beta) neither overflows nor underflows where z**2 would."""
-    return <floating>0.5 * z * ratio if z < beta else gain * (z - half)
-
-
-cdef inline floating slope(
-    floating d, floating ratio, floating beta, floating scale, floating edge
-) noexcept nogil:
-    """The gradient times scale; edge = gain * scale is its bound. sign(0) = 0."""
-    return ratio * scale if abs(d) < beta else (edge if d > 0 else (-edge if d < 0 else d))
-
-
-cdef inline floating clip(floating d, floating beta) noexcept nogil:
-    """d between -beta and beta: slope * beta / scale for 0 < beta < inf, in two instructions."""
-    cdef floating below = beta if d > beta else d
-    return -beta if below < -beta else below
-
-
-cdef inline floating curvature(
-    floating z, floating beta, floating inside
-) noexcept nogil:
-    """The second derivative: ``inside`` where z < beta, else 0."""
-    return inside if z < beta else (<floating>0 if z >= beta else z)
-
-
-cdef inline floating majorizer(floating z, floating beta, floating gain) noexcept nogil:
-    """Curvature of the parabola that touches the loss at +-z and lies above it."""
-    return gain / (beta if z < beta else z)
-
-
-cdef inline floating half_of(floating beta) noexcept nogil:
-    """beta / 2; 0 for beta = inf, so that a residual of inf stays inf, not inf - inf."""
-    return <floating>0.5 * beta if beta < <floating>INFINITY else <floating>0
 
 
 # Two ways to write a term of a sum, both without a division.
@@ -834,7 +790,7 @@ cdef inline void copy_items(
     # memcpy of a constant size is a plain move, and right at any alignment. Where the compiler
     # knows the strides (a column of two, a repeated element) it moves vectors, not items.
     cdef Py_ssize_t i, size = sizeof(item)
-    cdef item value
+    cdef item repeated
     cdef char* a = <char*>to
     cdef const char* b = <const char*>src
     if to_stride == size and stride == 2 * size:
@@ -844,9 +800,9 @@ cdef inline void copy_items(
                 sizeof(item),
             )
     elif to_stride == size and stride == 0:
-        memcpy(&value, b, sizeof(item))
+        memcpy(&repeated, b, sizeof(item))
         for i in range(n):
-            memcpy(a + i * <Py_ssize_t>sizeof(item), &value, sizeof(item))
+            memcpy(a + i * <Py_ssize_t>sizeof(item), &repeated, sizeof(item))
     else:
         for i in range(n):
             memcpy(a + i * to_stride, b + i * stride, sizeof(item))
