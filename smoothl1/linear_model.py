@@ -85,6 +85,10 @@ class SmoothL1Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
     depend on the units of the features but through the penalty. A sparse X stays as it is,
     in CSR form. Collinear features without a penalty get a solution of small norm.
 
+    A `beta` thousands of times below the residuals, or tens of times where features are
+    about as many as samples, may take more than 100 iterations: least absolute deviations
+    are better left to `sklearn.linear_model.QuantileRegressor`.
+
     Penalties of scikit-learn that give the same objective, with n the number of samples or
     the sum of their weights: ``Ridge(alpha=alpha * beta * n)`` for a `beta` beyond all
     residuals; ``HuberRegressor(epsilon=epsilon, alpha=alpha * epsilon * n)`` if it
