@@ -246,9 +246,10 @@ class SmoothL1BoostingLoss(BaseLoss):  # type: ignore[misc, valid-type]
         Returns
         -------
         numpy scalar
-            The Huber location; 0 if no weight is positive, as in a leaf of such samples,
-            which ``min_samples_leaf`` counts.
+            The Huber location; 0 if no weight is positive.
         """
+        # scikit-learn splits off no samples without weight, but when it is misled by the
+        # rounding of large weights.
         if sample_weight is not None and not sample_weight.any():
             return np.float64(0.0)
         return huber_location(y_true, self.beta, sample_weight=sample_weight)
@@ -304,8 +305,7 @@ n_trees_per_iteration_, n_features_in_, feature_names_in_
     With a constraint in `monotonic_cst` that line search is left out, since it would break
     the constraint, as it does in scikit-learn for "absolute_error" and "quantile". Leaves
     then have the value of a Newton step with the hessian :math:`\min(1, \beta/|r|)`,
-    bounded by the constraint. Trees are coarse, then, where `beta` is less than a thousandth
-    of the residuals.
+    bounded by the constraint. They fit less well where `beta` is far below the residuals.
 
     Weights must be >= 0, and one of them positive.
 
@@ -322,7 +322,8 @@ n_trees_per_iteration_, n_features_in_, feature_names_in_
     >>> X = np.arange(200.0).reshape(-1, 1)
     >>> y = np.where(X[:, 0] < 100, 0.0, 10.0)
     >>> y[::10] += 1000
-    >>> SmoothL1HistGradientBoostingRegressor().fit(X, y).predict([[50.0], [150.0]]).round()
+    >>> model = SmoothL1HistGradientBoostingRegressor(max_iter=10, learning_rate=0.5)
+    >>> model.fit(X, y).predict([[50.0], [150.0]]).round()
     array([ 0., 10.])
     """
 
