@@ -146,7 +146,8 @@ def test_parameters_are_those_of_scikit_learn():
     assert ours.pop("beta").default == 1.0
     assert {k: p.default for k, p in ours.items()} == {k: p.default for k, p in theirs.items()}
     assert all(p.kind is p.KEYWORD_ONLY for p in ours.values())
-    assert "loss" not in boosting().get_params()
+    values = {name: object() for name in [*ours, "beta"]}
+    assert SmoothL1HistGradientBoostingRegressor(**values).get_params(deep=False) == values
 
 
 @pytest.mark.parametrize("beta", [0.05, 1.0, 20.0])
@@ -303,6 +304,9 @@ def test_constraints_by_name():
     named = pd.DataFrame(X, columns=["a", "b", "c"])
     expected = boosting(monotonic_cst=[0, -1, 0]).fit(X, y).predict(X)
     found = boosting(monotonic_cst={"b": -1}).fit(named, y).predict(named)
+    np.testing.assert_array_equal(found, expected)
+    expected = boosting().fit(X, y).predict(X)
+    found = boosting(monotonic_cst={"b": 0}).fit(named, y).predict(named)
     np.testing.assert_array_equal(found, expected)
 
 
