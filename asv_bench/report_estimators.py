@@ -89,6 +89,7 @@ def measure_linear():
 def measure_ensemble():
     """Compare gradient boosting with that of the absolute error."""
     from sklearn.ensemble import HistGradientBoostingRegressor
+
     from smoothl1.ensemble import SmoothL1HistGradientBoostingRegressor
 
     X, y = regression(200_000, 10)

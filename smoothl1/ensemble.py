@@ -148,9 +148,6 @@ class SmoothL1BoostingLoss(BaseLoss):  # type: ignore[misc, valid-type]
     beta : float, default=1.0
         Threshold, in the units of y; positive and in the range of float32, the dtype of
         scikit-learn's gradients.
-    sample_weight : ndarray of shape (n_samples,), optional
-        Weights that will be given. Without them hessians with line search are constant,
-        which makes trees faster.
     line_search : bool, default=True
         Whether the values of leaves are set to the Huber location of the residuals in
         them. Otherwise they are Newton steps, which never raise the loss of a leaf either.
@@ -160,7 +157,7 @@ class SmoothL1BoostingLoss(BaseLoss):  # type: ignore[misc, valid-type]
     TypeError
         If `beta` is not a real number.
     ValueError
-        If `beta` is not in that range, or `sample_weight` holds zeros only.
+        If `beta` is not in that range.
 
     See Also
     --------
@@ -180,22 +177,14 @@ class SmoothL1BoostingLoss(BaseLoss):  # type: ignore[misc, valid-type]
     np.float64(3.0)
     """
 
-    def __init__(
-        self,
-        beta: float = 1.0,
-        *,
-        sample_weight: AnyArray | None = None,
-        line_search: bool = True,
-    ) -> None:
+    def __init__(self, beta: float = 1.0, *, line_search: bool = True) -> None:
         self.beta = SmoothL1Objective(beta).beta  # which has the same range
-        if sample_weight is not None and not np.any(sample_weight):
-            raise ValueError("sample_weight must hold a positive weight, got zeros only")
         super().__init__(closs=_Kernels(self.beta, line_search), link=IdentityLink())
         # Releases differ in which of the two they read.
         self.differentiable = not line_search
         self.need_update_leaves_values = line_search
         self.approx_hessian = True
-        self.constant_hessian = line_search and sample_weight is None
+        self.constant_hessian = False
 
     def __call__(
         self,
@@ -379,6 +368,6 @@ n_trees_per_iteration_, n_features_in_, feature_names_in_
         signs = self.monotonic_cst
         signs = list(signs.values()) if isinstance(signs, dict) else signs
         constrained = signs is not None and np.any(signs)
-        return SmoothL1BoostingLoss(
-            self.beta, sample_weight=sample_weight, line_search=not constrained
-        )
+        if sample_weight is not None and not np.any(sample_weight):
+            raise ValueError("sample_weight must hold a positive weight, got zeros only")
+        return SmoothL1BoostingLoss(self.beta, line_search=not constrained)

@@ -58,7 +58,7 @@ def test_derivatives(dtype, beta, weighted, column, line_search, rng):
     weight = rng.uniform(0, 3, 5000) if weighted else None
     r, w = pred - y, 1.0 if weight is None else weight
     grad, hess = np.full((2, 5000), np.nan, dtype)
-    loss = SmoothL1BoostingLoss(beta, sample_weight=weight, line_search=line_search)
+    loss = SmoothL1BoostingLoss(beta, line_search=line_search)
     raw = pred.reshape(-1, 1, order="F") if column else pred
     loss.gradient_hessian(y, raw, weight, gradient_out=grad, hessian_out=hess, n_threads=2)
     tolerance = {"rtol": 4 * np.finfo(dtype).eps}
@@ -108,17 +108,13 @@ def test_the_constant_is_the_huber_location(rng):
         assert isinstance(found, np.float64)  # scikit-learn reshapes it
 
 
-def test_hessians_are_constant_only_where_they_are():
-    weight = np.ones(3)
-    for options, constant in (
-        ({}, True),
-        ({"sample_weight": weight}, False),
-        ({"line_search": False}, False),
-    ):
-        loss = SmoothL1BoostingLoss(**options)
-        assert loss.constant_hessian is constant
-        assert loss.init_gradient_and_hessian(3)[1].shape == ((1,) if constant else (3,))
-        assert loss.differentiable is not loss.need_update_leaves_values
+@pytest.mark.parametrize("line_search", [True, False])
+def test_what_the_trees_are_told_of_the_loss(line_search):
+    loss = SmoothL1BoostingLoss(line_search=line_search)
+    assert loss.constant_hessian is False
+    assert loss.init_gradient_and_hessian(3)[1].shape == (3,)
+    assert loss.need_update_leaves_values is line_search
+    assert loss.differentiable is not line_search
 
 
 def test_the_object_serves_the_class_of_scikit_learn():
@@ -401,8 +397,6 @@ def test_bad_weights(weight, message):
     X, y, _ = sample(n=50)
     with pytest.raises(ValueError, match=message):
         boosting().fit(X, y, weight)
-    with pytest.raises(ValueError, match="sample_weight must hold a positive weight"):
-        SmoothL1BoostingLoss(sample_weight=np.zeros(50))
 
 
 def test_parameters_of_scikit_learn_are_checked():
