@@ -1,5 +1,7 @@
 """What the suites share: sizes, inputs, and the functions by name."""
 
+import math
+
 import numpy as np
 
 import smoothl1
@@ -19,6 +21,11 @@ def function(name):
 
 
 def arrays(shape, dtype, count=2):
-    """Return arrays of normal deviates; filled, so that their pages are mapped."""
+    """Return arrays of normal deviates; filled, so that their pages are mapped.
+
+    Large ones repeat a block: no branch or cache could make use of that, and it takes the time
+    of a copy.
+    """
     rng = np.random.default_rng(0)
-    return [rng.standard_normal(shape, dtype=dtype) for _ in range(count)]
+    block = min(math.prod(np.atleast_1d(shape)), 2**16)
+    return [np.resize(rng.standard_normal(block, dtype=dtype), shape) for _ in range(count)]

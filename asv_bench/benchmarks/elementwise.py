@@ -4,32 +4,32 @@ import numpy as np
 
 from .common import DTYPES, SIZES, arrays, function
 
-CALLS = {
-    "loss": ("smooth_l1_loss", {"reduction": "none"}),
-    "huber loss": ("huber_loss", {"reduction": "none"}),
-    "gradient": ("smooth_l1_grad", {}),
-    "value and gradient": ("smooth_l1_value_and_grad", {}),
+FUNCTIONS = {
+    "smooth_l1_loss": {"reduction": "none"},
+    "huber_loss": {"reduction": "none"},
+    "smooth_l1_grad": {},
+    "smooth_l1_value_and_grad": {},
 }
 
 
 class Elementwise:
-    """Time of a result per element, fresh or written to ``out``."""
+    """A result per element, fresh or written to ``out``."""
 
-    params = [list(CALLS), ["fresh", "out"], SIZES, DTYPES]
-    param_names = ["call", "result", "n", "dtype"]
+    params = [list(FUNCTIONS), ["fresh", "out"], SIZES, DTYPES]
+    param_names = ["function", "result", "n", "dtype"]
 
-    def setup(self, call, result, n, dtype):
-        name, options = CALLS[call]
+    def setup(self, name, result, n, dtype):
         self.function = function(name)
         self.input, self.target, out = arrays(n, dtype, 3)
-        self.options = {**options, "out": out} if result == "out" else options
+        self.options = {**FUNCTIONS[name], **({"out": out} if result == "out" else {})}
 
-    def time_call(self, call, result, n, dtype):
+    def time_call(self, name, result, n, dtype):
+        """Seconds of a call that yields as many results as it has elements."""
         self.function(self.input, self.target, **self.options)
 
 
 class Hessian:
-    """Time of gradient and second derivative."""
+    """Gradient and second derivative."""
 
     params = [["exact", "majorizer"], [2**16, 2**20], DTYPES]
     param_names = ["hessian", "n", "dtype"]
@@ -39,6 +39,7 @@ class Hessian:
         self.input, self.target = arrays(n, dtype)
 
     def time_grad_hess(self, hessian, n, dtype):
+        """Seconds of a call that yields gradient and second derivative of each element."""
         self.function(self.input, self.target, hessian=hessian)
 
 
@@ -52,4 +53,5 @@ class Control:
         self.input, self.target = arrays(n, dtype)
 
     def time_numpy_subtract(self, n, dtype):
+        """Seconds of NumPy's subtraction, the control of the elementwise results."""
         np.subtract(self.input, self.target)

@@ -41,6 +41,7 @@ class Location:
             self.call = lambda: locate(y, float(beta), sample_weight=weight)
 
     def time_location(self, beta, weighted):
+        """Seconds of the Huber location of a million elements."""
         self.call()
 
 
@@ -56,6 +57,7 @@ class Metric:
         self.y = np.random.default_rng(0).normal(size=(2, 1000))
 
     def time_metric(self, metric):
+        """Seconds of a metric of a thousand samples."""
         self.metric(*self.y)
 
 
@@ -73,6 +75,7 @@ class LinearModel:
             self.model = imported("smoothl1.linear_model", "SmoothL1Regressor")(solver=solver)
 
     def time_fit(self, solver, shape):
+        """Seconds of one fit of a linear model."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # some stop early
             self.model.fit(*self.data)
@@ -94,4 +97,5 @@ class Ensemble:
             self.model = imported("sklearn.ensemble", name)(loss=loss, max_iter=20)
 
     def time_fit(self, loss):
+        """Seconds of one fit of 20 boosted trees to 50 000 samples."""
         self.model.fit(*self.data)

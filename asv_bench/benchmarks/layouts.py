@@ -51,6 +51,7 @@ class Layouts:
         self.input, self.target = make(layout, n)
 
     def time_mean(self, layout, n):
+        """Seconds of a mean of float32 arrays in a layout."""
         self.function(self.input, self.target, **LAYOUTS[layout])
 
 
@@ -64,6 +65,7 @@ class Walk:
         self.arrays = make("fortran (n, 4)", n)
 
     def time_nditer(self, n):
+        """Seconds in which NumPy's iterator packs two arrays, the control of the layouts."""
         flags = ["buffered", "external_loop"]
         each = [["readonly", "contig"]] * 2
         for _ in np.nditer(self.arrays, flags, each, order="C", buffersize=4096):

@@ -33,6 +33,7 @@ class Limit:
         self.arrays = arrays(n, dtype, 3)
 
     def track_ratio(self, call, n, dtype):
+        """Time of a call over that of a bare C loop that moves the same bytes."""
         x, y, out = self.arrays
         threads = smoothl1.get_num_threads()
         inner = max(1, 2**18 // n)

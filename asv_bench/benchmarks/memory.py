@@ -37,5 +37,6 @@ class Memory:
         self.input, self.target = make("broadcast" if layout == "control" else layout)
 
     def peakmem_mean(self, layout):
+        """Bytes that a process needs at most in which 2**26 elements are reduced."""
         if layout != "control":
             self.function(self.input, self.target)

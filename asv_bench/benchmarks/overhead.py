@@ -29,6 +29,7 @@ class Overhead:
         self.call = CALLS[call]
 
     def time_call(self, call):
+        """Seconds of a call on ten elements."""
         self.call(self.input, self.target, self.loss)
 
 
@@ -36,7 +37,9 @@ class Import:
     """Time of ``import smoothl1`` in a fresh process, beside NumPy's."""
 
     def timeraw_import_smoothl1(self):
+        """Seconds of the import in a process of its own."""
         return "import smoothl1"
 
     def timeraw_import_numpy(self):
+        """Seconds of NumPy's import in a process of its own, the control."""
         return "import numpy"

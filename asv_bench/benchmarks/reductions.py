@@ -16,6 +16,7 @@ class Reductions:
         self.input, self.target = arrays(n, dtype)
 
     def time_reduction(self, name, reduction, beta, n, dtype):
+        """Seconds of a call that reduces the loss of all elements."""
         self.function(self.input, self.target, reduction, beta)
 
 
@@ -38,6 +39,7 @@ class Options:
         }[option]
 
     def time_mean(self, option, n, dtype):
+        """Seconds of a mean loss with an option."""
         self.function(self.input, self.target, **self.options)
 
 
@@ -53,6 +55,7 @@ class Path:
         self.betas = [0.25, 0.5, 1.0, 2.0][:betas]
 
     def time_path(self, betas, n, dtype):
+        """Seconds of the losses for several betas, in one pass over the elements."""
         self.function(self.input, self.target, self.betas)
 
 
@@ -66,4 +69,5 @@ class Control:
         (self.input,) = arrays(n, dtype, 1)
 
     def time_numpy_sum(self, n, dtype):
+        """Seconds of NumPy's sum, the control of the reductions."""
         np.sum(self.input)

@@ -28,6 +28,7 @@ class Threads:
         self.input, self.target = arrays(n, "float32")
 
     def time_call(self, name, threads, n):
+        """Seconds of a call with a number of threads."""
         self.function(self.input, self.target, n_threads=threads)
 
 
@@ -71,6 +72,7 @@ class Busy:
     timeout = 120
 
     def track_ratio(self, n):
+        """Mean time of a call with every processor over that of a serial one, all of them busy."""
         return busy_ratio(n)
 
     track_ratio.unit = "times the serial call"
