@@ -381,12 +381,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(json.dumps(show_config("dicts"), indent=2))
             else:
                 show_config()
-            return 0
-        figures = evaluate(options)
-        if options.json:
-            print(json.dumps(_finite(figures), indent=2))
         else:
-            _print(figures)
+            figures = evaluate(options)
+            if options.json:
+                print(json.dumps(_finite(figures), indent=2))
+            else:
+                _print(figures)
+        sys.stdout.flush()  # where it is buffered, a closed pipe shows here
     except InputError as error:
         print(f"smoothl1: {error}", file=sys.stderr)
         return 2
