@@ -2,18 +2,35 @@
 
 ``src/_smoothl1.pyx`` is compiled once per instruction set, under a module name each.
 ``smoothl1/_simd.py`` imports the one that suits the processor.
+
+Environment variables of the build:
+
+SMOOTHL1_OPENMP
+    0 leaves OpenMP out even where the compiler has it.
+SMOOTHL1_WERROR
+    1 makes every warning of Cython, and of GCC or Clang, an error.
+CFLAGS
+    Go to the compiler as usual. Without a ``-g`` in them there is no debug information: it
+    names the folders of the build, so that no two builds would give the same bytes.
+SOURCE_DATE_EPOCH
+    The time of every file in the distributions: the same sources give the same bytes.
 """
 
+import gzip
 import os
 import platform
 import sys
+import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 import numpy
 from Cython.Build import cythonize
+from Cython.Compiler import Options
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 
 SOURCE = "src/_smoothl1.pyx"
 
@@ -38,6 +55,20 @@ VARIANTS = {
 COMMON = ["-O3", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"]
 MSVC_COMMON = ["/O2", "/fp:precise"]
 
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+    "freethreading_compatible": True,
+    "auto_pickle": False,
+}
+
+OPENMP = os.environ.get("SMOOTHL1_OPENMP", "1") != "0"
+WERROR = os.environ.get("SMOOTHL1_WERROR", "0") != "0"
+Options.warning_errors = WERROR
+
 
 def is_x86():
     return platform.machine().lower() in {"x86_64", "amd64"}
@@ -58,8 +89,15 @@ class Build(build_ext):
             common = [flag for flag in COMMON if self.accepts([flag])]
             if "-ffp-contract=off" not in common:
                 raise SystemExit("smoothl1 needs a compiler that accepts -ffp-contract=off")
+            if not any(flag.startswith("-g") for flag in os.environ.get("CFLAGS", "").split()):
+                common.append("-g0")
+            if WERROR:
+                # Cython's type objects may lack a field that a newer CPython has.
+                common += ["-Wall", "-Wextra", "-Wno-missing-field-initializers", "-Werror"]
             openmp, threads = ["-fopenmp"], ["-fopenmp"]
-        if not self.accepts(
+        if not OPENMP:
+            openmp = threads = []
+        elif not self.accepts(
             openmp, "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }"
         ):
             self.warn("the compiler has no OpenMP: smoothl1 is built to run on one thread")
@@ -74,6 +112,10 @@ class Build(build_ext):
                 continue
             extension.extra_compile_args = common + openmp + flags + extension.extra_compile_args
             extension.extra_link_args = threads + extension.extra_link_args
+            # The C file takes its name from the .pyx, hence a folder for each module.
+            extension.sources = cythonize(
+                [extension], build_dir=f"build/cython/{variant}", compiler_directives=DIRECTIVES
+            )[0].sources
             kept.append(extension)
         self.extensions = kept
         super().build_extensions()
@@ -105,14 +147,35 @@ class Build(build_ext):
         return True
 
 
+class SourceDistribution(sdist):
+    """Leaves the time, the owner and the umask of the build out of the archive."""
+
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, **_):
+        moment = int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))
+
+        def plain(member):
+            member.mtime = moment
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            return member
+
+        path = f"{base_name}.tar.gz"
+        with (
+            gzip.GzipFile(path, "wb", mtime=moment) as file,
+            tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            archive.add(base_dir, filter=plain)
+        return path
+
+
 def extensions():
     variants = ["baseline"]
     if is_x86() and sys.platform == "linux":
         variants += ["avx2", "avx512"]
-    found = []
-    for variant in variants:
-        include = numpy.get_include()
-        extension = Extension(
+    include = numpy.get_include()
+    return [
+        Extension(
             f"smoothl1._smoothl1_{variant}",
             [SOURCE],
             include_dirs=[include],
@@ -121,21 +184,8 @@ def extensions():
             library_dirs=[str(Path(include).parent / "lib")],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_25_API_VERSION")],
         )
-        # The C file takes its name from the .pyx, hence a folder for each module.
-        found += cythonize(
-            [extension],
-            build_dir=f"build/cython/{variant}",
-            compiler_directives={
-                "language_level": 3,
-                "boundscheck": False,
-                "wraparound": False,
-                "initializedcheck": False,
-                "cdivision": True,
-                "freethreading_compatible": True,
-                "auto_pickle": False,
-            },
-        )
-    return found
+        for variant in variants
+    ]
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": Build})
+setup(ext_modules=extensions(), cmdclass={"build_ext": Build, "sdist": SourceDistribution})
