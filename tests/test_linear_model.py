@@ -275,7 +275,8 @@ def test_a_sparse_matrix_with_duplicate_entries():
 def test_sparse_features_are_never_densified(p, solver):
     n = 10_000 if p > 1500 else 100_000
     rng = np.random.default_rng(0)
-    X = scipy.sparse.random_array((n, p), density=5 / p, rng=rng, format="csr")
+    places = np.repeat(np.arange(n), 5), rng.integers(p, size=5 * n)
+    X = scipy.sparse.csr_array((rng.random(5 * n), places), shape=(n, p))
     y = X[:, :100] @ rng.normal(size=100) + 0.1 * rng.normal(size=n)
     model = SmoothL1Regressor(alpha=1e-2, solver=solver)
     tracemalloc.start()
