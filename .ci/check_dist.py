@@ -1,4 +1,7 @@
-"""Check what the distributions in a folder hold: ``python .ci/check_dist.py dist``."""
+"""Check what the distributions in a folder hold: ``python .ci/check_dist.py dist``.
+
+The folder has one source distribution and one wheel, repaired or not.
+"""
 
 import sys
 import tarfile
@@ -15,7 +18,10 @@ assert not wrong, wrong
 assert any("_smoothl1_baseline" in name and name.endswith((".so", ".pyd")) for name in names)
 for needed in ("smoothl1/py.typed", "smoothl1/_smoothl1_baseline.pyi", "smoothl1/_smoothl1.pxd"):
     assert needed in names, needed
-assert sum(name.startswith("smoothl1/data/") for name in names) == 2
+assert sum(name.endswith(".npy") for name in names) == 2
+if "manylinux" in wheel.name:  # brings its OpenMP runtime, and the licence of that
+    assert sum(name.startswith("smoothl1.libs/libgomp-") for name in names) == 1
+    assert any(name.endswith("/licenses/docs/licenses/libgomp.txt") for name in names)
 
 with tarfile.open(source) as archive:
     names = [name.partition("/")[2] for name in archive.getnames()]
