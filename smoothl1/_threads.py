@@ -21,13 +21,14 @@ import functools
 import math
 import operator
 import os
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Self, SupportsIndex
 
 _process_limit: int | None = None
-_context_limit: ContextVar[int | None] = ContextVar("smoothl1_num_threads", default=None)
+# Of the blocks that the current context is in, outermost first.
+_block_limits: ContextVar[tuple[int, ...]] = ContextVar("smoothl1_num_threads", default=())
 
 
 def check_n_threads(n: SupportsIndex, name: str = "n_threads") -> int:
@@ -96,10 +97,9 @@ class num_threads:  # noqa: N801  a context manager, used like a function
 
     def __init__(self, n: SupportsIndex) -> None:
         self._n = check_n_threads(n, "n")
-        self._tokens: list[Token[int | None]] = []
 
     def __enter__(self) -> Self:
-        self._tokens.append(_context_limit.set(self._n))
+        _block_limits.set((*_block_limits.get(), self._n))
         return self
 
     def __exit__(
@@ -108,17 +108,21 @@ class num_threads:  # noqa: N801  a context manager, used like a function
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _context_limit.reset(self._tokens.pop())
+        _block_limits.set(_block_limits.get()[:-1])
 
     def __repr__(self) -> str:
         return f"num_threads({self._n})"
 
 
+def in_block() -> bool:
+    """Return whether the current context is within a ``num_threads`` block."""
+    return bool(_block_limits.get())
+
+
 def requested() -> int | None:
     """Return the number that was asked for, by whatever way but a call's argument."""
-    limit = _context_limit.get()
-    if limit is None:
-        limit = _process_limit
+    limits = _block_limits.get()
+    limit = limits[-1] if limits else _process_limit
     if limit is None:
         setting = os.environ.get("SMOOTHL1_NUM_THREADS")
         if setting:

@@ -11,6 +11,8 @@ from smoothl1._arguments import as_array, check_threshold
 from smoothl1._simd import core
 from smoothl1._typing import AnyArray
 
+_PART = 2**22  # elements that are copied without a look at signals
+
 
 def huber_location(
     y: ArrayLike, beta: float, *, sample_weight: ArrayLike | None = None
@@ -105,7 +107,23 @@ def huber_location(
 
 def _scratch(array: AnyArray) -> AnyArray:
     """Return a flat copy in float64, to be overwritten."""
-    return np.array(array, dtype=np.float64, order="C", copy=True).reshape(-1)
+    if array.size <= _PART:
+        return np.array(array, dtype=np.float64, order="C", copy=True).reshape(-1)
+    values = np.empty(array.shape)
+    # In parts, because signals are handled between two of them only.
+    parts = np.nditer(
+        [values, array],
+        ["external_loop", "buffered"],
+        [["writeonly"], ["readonly"]],
+        [values.dtype, array.dtype],
+        order="C",
+        casting="equiv",
+        buffersize=_PART,
+    )
+    with parts:
+        for target, source in parts:
+            target[...] = source
+    return values.reshape(-1)
 
 
 def _first(values: AnyArray, bad: AnyArray) -> str:

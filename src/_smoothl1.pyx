@@ -66,8 +66,13 @@ cnp.import_array()
 # OpenMP and fork
 # ---------------------------------------------------------------------------
 # Every call into the OpenMP runtime is here, with stand-ins for a build without.
-# libgomp deadlocks in a child forked after its parent ran a team of two or more
-# threads, so such a child is told apart by a fork handler and stays serial.
+# libgomp deadlocks in a child forked by a thread that had run a team of two or more: it
+# waits for threads that only the parent has. A child of a process in which this module ran
+# a team is told apart by a fork handler, and stays serial. But libgomp may be shared with
+# others (PyTorch brings one that a build from source is bound to, if it is loaded first),
+# and does not tell whether they ran a team. So before a fork it is asked to give up the
+# waiting threads of the thread that forks: in the parent its next team starts them anew,
+# and in the child nothing is left to wait for.
 
 cdef extern from *:
     """
@@ -82,19 +87,46 @@ cdef extern from *:
       static double omp_get_wtime(void) { return 0.0; }
     #endif
 
-    static volatile double smoothl1_debt = 0.0;  /* seconds to run serially, see repay() */
-    static volatile int smoothl1_team_started = 0;  /* this process ran a team */
-    static volatile int smoothl1_team_lost = 0;     /* ... but its parent did, not it */
+    /* All of the state of this module that changes. Any thread may read and write it at any
+       time, with or without a GIL. */
+    #ifdef _MSC_VER
+      #define SMOOTHL1_SHARED volatile  /* as good as atomic there, but for the counter */
+    #else
+      #define SMOOTHL1_SHARED _Atomic
+    #endif
+    static SMOOTHL1_SHARED double smoothl1_debt = 0.0;  /* seconds to run serially: repay() */
+    static SMOOTHL1_SHARED int smoothl1_team_started = 0;  /* this process ran a team */
+    static SMOOTHL1_SHARED int smoothl1_team_lost = 0;     /* ... but its parent did, not it */
+    static SMOOTHL1_SHARED long smoothl1_calls = 0;  /* under way, of those worth a team */
+
     static void smoothl1_after_fork(void) {
         if (smoothl1_team_started) { smoothl1_team_lost = 1; }
+        smoothl1_calls = 0;  /* the threads that made them are gone */
     }
     #if defined(_OPENMP) && !defined(_WIN32)
       #include <pthread.h>
+      #if _OPENMP >= 201811 || !defined(__clang__) && defined(__GNUC__) && __GNUC__ >= 9
+        #pragma weak omp_pause_resource_all  /* built against a newer runtime than there is */
+        static void smoothl1_before_fork(void) {
+            if (omp_pause_resource_all) { omp_pause_resource_all(omp_pause_soft); }
+        }
+      #else
+        static void smoothl1_before_fork(void) {}
+      #endif
       static void smoothl1_watch_forks(void) {
-          pthread_atfork(NULL, NULL, smoothl1_after_fork);
+          pthread_atfork(smoothl1_before_fork, NULL, smoothl1_after_fork);
       }
     #else
       static void smoothl1_watch_forks(void) { (void)smoothl1_after_fork; }
+    #endif
+
+    #ifdef _MSC_VER
+      #include <intrin.h>
+      static long smoothl1_enter(void) { return _InterlockedIncrement(&smoothl1_calls); }
+      static void smoothl1_leave(void) { _InterlockedDecrement(&smoothl1_calls); }
+    #else
+      static long smoothl1_enter(void) { return ++smoothl1_calls; }
+      static void smoothl1_leave(void) { --smoothl1_calls; }
     #endif
     """
     const int SMOOTHL1_OPENMP
@@ -106,6 +138,8 @@ cdef extern from *:
     int smoothl1_team_started
     int smoothl1_team_lost
     void smoothl1_watch_forks()
+    long smoothl1_enter()
+    void smoothl1_leave()
 
 cdef extern from *:
     """
@@ -1814,24 +1848,41 @@ cdef int run(Job* job, Node* totals, Sink* sink) except -1:
     OUT: for a job that reduces, either sink, or, for a single output without a sink,
     totals[k], the sums for parameter set k.
     """
+    cdef long calls
+    job.leaves = (job.n + LEAF - 1) // LEAF
+    job.packs = False
+    job.times = False
+    if job.outputs == 1 and job.leaves == 1 and not job.has_scratch:
+        # Too short to be worth releasing the GIL.
+        leaf_of_any_type(job, 0, 0, totals, NULL)
+        return 0
+    if <double>job.n * job.outputs * job.n_params <= GRAIN:
+        job.n_threads = 1
+        return run_groups(job, totals, sink)
+    calls = smoothl1_enter()
+    try:
+        job.n_threads = team(job, calls)
+        return run_groups(job, totals, sink)
+    finally:
+        smoothl1_leave()
+
+
+cdef int run_groups(Job* job, Node* totals, Sink* sink) except -1:
+    """The same on a known number of threads."""
     cdef Py_ssize_t size = 0, tile, group, first, o, outputs, leaf, leaves
     cdef int k, m = job.n_params
     cdef Node* nodes = NULL
     cdef char* scratch = NULL
     cdef Stack* stacks = NULL
     cdef Node* node
-    job.leaves = (job.n + LEAF - 1) // LEAF
-    job.packs = False
-    if job.outputs == 1 and job.leaves == 1 and not job.has_scratch:
-        # Too short to be worth releasing the GIL.
-        leaf_of_any_type(job, 0, 0, totals, NULL)
-        return 0
-    job.n_threads = team(job)
     if job.side_by_side and job.leaves == 1 and sink is not NULL:
         # Many short outputs: no tree, and results straight from the columns.
+        tile = GROUP * TILE  # outputs between two barriers: at most a group's elements, too
+        if tile * job.n > GROUP * LEAF:
+            tile = GROUP * LEAF // job.n // TILE * TILE
         first = 0
         while first < job.outputs:
-            outputs = GROUP * TILE if GROUP * TILE < job.outputs - first else job.outputs - first
+            outputs = tile if tile < job.outputs - first else job.outputs - first
             run_group(job, first, outputs, 0, 1, NULL, NULL, 0, sink)
             first += outputs
         sink.smallest = divisor_of(sink.reduction, job.n, pair_of(0.0)).hi
@@ -1925,15 +1976,20 @@ def thread_limit():
     return min(omp_get_max_threads(), omp_get_num_procs(), _threads.cpu_quota())
 
 
-cdef int team(Job* job) except -1:
-    """Threads for this job: no more than its work is worth."""
+cdef int team(Job* job, long calls) except -1:
+    """Threads for this job: no more than its work is worth.
+
+    ``calls``, this one included, are under way. They share the limit of the process; that
+    of a call or of a block is each caller's own.
+    """
     cdef double work = <double>job.n * job.outputs * job.n_params
     cdef int limit = job.n_threads
-    job.times = False
-    if work <= GRAIN or limit == 1 or smoothl1_team_lost or omp_in_parallel():
+    if limit == 1 or smoothl1_team_lost or omp_in_parallel():
         return 1
     if limit == 0:
         limit = thread_limit()
+        if calls > 1 and not _threads.in_block():
+            limit = limit // calls if limit > calls else 1
     if work / GRAIN < limit:
         limit = 1 + <int>((work - 1) // GRAIN)
     if limit > MOST_THREADS and limit > omp_get_num_procs():
@@ -2447,10 +2503,15 @@ cdef Py_ssize_t keep_active(
     return k
 
 
+cdef int check_signals() except -1 nogil:
+    with gil:
+        return PyErr_CheckSignals()
+
+
 cdef Py_ssize_t classify(
     double* y, double* w, Py_ssize_t n, const Search* s, double lo, double hi, bint drop,
     Tally* tally,
-) noexcept nogil:
+) except -1 nogil:
     """Tally all elements; with ``drop``, keep the active ones only and return their number.
 
     w is NULL for weights of 1.
@@ -2475,6 +2536,8 @@ cdef Py_ssize_t classify(
         if drop:
             k += keep_active(y + i, weights, m, s, y + k, kept_w)
         i += m
+        if i % (GROUP * LEAF) == 0:
+            check_signals()
     return k
 
 
@@ -2482,7 +2545,7 @@ cdef inline Pair total(Lanes* sums, Py_ssize_t n, Pair constant) noexcept nogil:
     return pair_add(fold(sums, n, <const double*>NULL), constant)
 
 
-cdef Py_ssize_t narrow(Search* s, double* y, double* w, Py_ssize_t n) noexcept nogil:
+cdef Py_ssize_t narrow(Search* s, double* y, double* w, Py_ssize_t n) except -1 nogil:
     """Drop the elements without a corner in the bracket; return how many are left."""
     cdef Tally tally
     cdef Py_ssize_t k = classify(y, w, n, s, s.lo, s.hi, True, &tally)
@@ -2502,9 +2565,9 @@ cdef inline double slope_sum(
     return g.hi + g.lo
 
 
-cdef void evaluate(
+cdef int evaluate(
     const Search* s, double* y, double* w, Py_ssize_t n, double m, double* left, double* right
-) noexcept nogil:
+) except -1 nogil:
     """G just left and just right of m."""
     cdef Tally tally
     cdef Pair net, weight, moment, jump
@@ -2515,6 +2578,7 @@ cdef void evaluate(
     jump = total(&tally.jump, n, pair_of(0.0))
     right[0] = slope_sum(s, m, pair_add(net, jump), weight, moment)
     left[0] = slope_sum(s, m, pair_add(net, pair_times(pair_of(-1.0), jump)), weight, moment)
+    return 0
 
 
 cdef inline double between(double a, double b) noexcept nogil:
@@ -2552,9 +2616,9 @@ cdef inline uint64_t draw(Search* s, uint64_t below) noexcept nogil:
     return (s.random >> 33) % below
 
 
-cdef void predict(
+cdef int predict(
     Search* s, const double* y, const double* w, Py_ssize_t n, double* low, double* high
-) noexcept nogil:
+) except -1 nogil:
     """Two points that are likely to bracket the root closely, from a sample."""
     cdef double ys[SAMPLE]
     cdef double ws[SAMPLE]
@@ -2596,9 +2660,10 @@ cdef void predict(
             high[0] = root
         else:
             low[0] = root
+    return 0
 
 
-cdef double solve(Search* s, double* y, double* w, Py_ssize_t n) noexcept nogil:
+cdef double solve(Search* s, double* y, double* w, Py_ssize_t n) except? -1.0 nogil:
     """The root of G; the middle, where it is an interval. Overwrites y and w."""
     cdef double pivots[2]
     cdef double left, right, corner
@@ -2705,6 +2770,7 @@ def location(cnp.ndarray y, cnp.ndarray weight, double beta):
     with nogil:
         if w is not NULL:
             n = normalise(a, w, n)
+            check_signals()
         extent(a, n, &smallest, &largest)
         # Large values become 2**940, so that neither 2**64 of them overflow nor a small beta
         # underflows beside them; one that does is as good as 0.
