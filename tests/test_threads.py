@@ -1,12 +1,8 @@
-"""How many threads run, who decides, and forks."""
+"""How many threads run, who decides, and many callers at once. Forks: test_fork.py."""
 
 import asyncio
 import concurrent.futures
-import multiprocessing
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 
 import numpy as np
@@ -14,28 +10,17 @@ import pytest
 
 import smoothl1
 from smoothl1 import _threads
-from smoothl1._simd import core
+from tests.processes import linux, openmp, openmp_library, run
 
-openmp = pytest.mark.skipif(not core.openmp_version(), reason="built without OpenMP")
+pytestmark = pytest.mark.thread_unsafe(reason="changes settings of the process")
+
+PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 @pytest.fixture(autouse=True)
 def default_setting():
     yield
     smoothl1.set_num_threads(None)
-
-
-def run(code, **environment):
-    """Run code in a fresh process; return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def test_precedence(monkeypatch):
@@ -77,6 +62,36 @@ def test_context_is_left_on_errors_and_reused():
     assert _threads.requested() is None
 
 
+def test_one_context_in_two_threads():
+    """They enter and leave it in any order."""
+    context = smoothl1.num_threads(3)
+    entered, left = threading.Event(), threading.Event()
+    seen = []
+
+    def work():
+        with context:
+            entered.set()
+            assert left.wait(60)
+            seen.append(smoothl1.get_num_threads())
+        seen.append(_threads.requested())
+
+    thread = threading.Thread(target=work)
+    with context:
+        thread.start()
+        assert entered.wait(60)
+    left.set()
+    thread.join()
+    assert seen == [3, None]
+    assert _threads.requested() is None
+
+
+def test_set_num_threads_is_of_the_process():
+    thread = threading.Thread(target=smoothl1.set_num_threads, args=(5,))
+    thread.start()
+    thread.join()
+    assert smoothl1.get_num_threads() == 5
+
+
 def test_context_belongs_to_its_thread_and_task():
     seen = []
     with smoothl1.num_threads(7):
@@ -97,19 +112,42 @@ def test_context_belongs_to_its_thread_and_task():
 
 
 TEAM = """
-    import numpy as np, smoothl1, os
-    x = np.ones(10**6, np.float32)
-    before = len(os.listdir("/proc/self/task"))
-    {call}
-    print(len(os.listdir("/proc/self/task")) - before + 1)
+import numpy as np, smoothl1, os
+x = np.ones(10**6, np.float32)
+before = len(os.listdir("/proc/self/task"))
+{call}
+print(len(os.listdir("/proc/self/task")) - before + 1)
 """
 
 
 @openmp
-@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
+@linux
 @pytest.mark.parametrize(
     ("call", "environment", "threads"),
     [
+        # Each against the next of the precedence.
+        (
+            "with smoothl1.num_threads(2): smoothl1.smooth_l1_loss(x, x, n_threads=3)",
+            {},
+            3,
+        ),
+        (
+            "smoothl1.set_num_threads(2)\n"
+            "with smoothl1.num_threads(3): smoothl1.smooth_l1_loss(x, x)",
+            {},
+            3,
+        ),
+        (
+            "smoothl1.set_num_threads(3); smoothl1.smooth_l1_loss(x, x)",
+            {"SMOOTHL1_NUM_THREADS": "2"},
+            3,
+        ),
+        ("smoothl1.smooth_l1_loss(x, x)", {"SMOOTHL1_NUM_THREADS": "3", "OMP_NUM_THREADS": "1"}, 3),
+        # Of OpenMP's own number no more than there are processors.
+        ("smoothl1.smooth_l1_loss(x, x)", {"OMP_NUM_THREADS": "64"}, min(PROCESSORS, 31)),
+        ("smoothl1.smooth_l1_loss(x, x)", {"OMP_NUM_THREADS": "64,2"}, min(PROCESSORS, 31)),
+        # The runtime may give fewer than it is asked for.
+        ("smoothl1.smooth_l1_loss(x, x, n_threads=4)", {"OMP_THREAD_LIMIT": "2"}, 2),
         ("smoothl1.smooth_l1_loss(x, x, n_threads=3)", {}, 3),
         ("smoothl1.smooth_l1_loss(x, x, n_threads=1)", {"SMOOTHL1_NUM_THREADS": "3"}, 1),
         ("smoothl1.smooth_l1_loss(x[::2], x[::2], n_threads=3)", {}, 3),
@@ -123,22 +161,50 @@ TEAM = """
         (
             "x = np.ones(10**7, np.float32); smoothl1.smooth_l1_loss(x, x, n_threads=10**6)",
             {},
-            max(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1),
+            max(16, PROCESSORS),
         ),
         # Too little work for a team.
         ("smoothl1.smooth_l1_loss(x[:1000], x[:1000], n_threads=8)", {}, 1),
     ],
 )
 def test_threads_that_run(call, environment, threads):
-    clean = {"OMP_NUM_THREADS": "", "SMOOTHL1_NUM_THREADS": ""}
-    assert int(run(TEAM.format(call=call), **{**clean, **environment})) == threads
+    assert int(run(TEAM.format(call=call), **environment)) == threads
 
 
 @openmp
 def test_threadpoolctl_is_obeyed():
     threadpoolctl = pytest.importorskip("threadpoolctl")
+    before = smoothl1.get_num_threads()
     with threadpoolctl.threadpool_limits(1):
         assert smoothl1.get_num_threads() == 1
+        with smoothl1.num_threads(3):  # what was asked of this library comes first
+            assert smoothl1.get_num_threads() == 3
+    with threadpoolctl.threadpool_limits(1, user_api="openmp"):
+        assert smoothl1.get_num_threads() == 1
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        assert smoothl1.get_num_threads() == before
+    assert smoothl1.get_num_threads() == before
+
+
+@openmp
+def test_the_runtime_gives_fewer_threads():
+    """Scratch, tasks and bits do not depend on how many it gives."""
+    code = """
+        import numpy as np, smoothl1
+        x = np.linspace(-3, 3, 10**6)
+        print(smoothl1.smooth_l1_loss(x, 0 * x, n_threads=8).hex())
+        print(smoothl1.smooth_l1_loss(x[::2], 0 * x[::2], n_threads=8).hex())
+    """
+    settings = [
+        {},
+        {"OMP_THREAD_LIMIT": "1"},
+        {"OMP_THREAD_LIMIT": "3"},
+        {"OMP_DYNAMIC": "true"},
+        {"OMP_MAX_ACTIVE_LEVELS": "0"},
+        {"OMP_WAIT_POLICY": "active"},
+        {"OMP_PROC_BIND": "true"},
+    ]
+    assert len({run(code, **setting) for setting in settings}) == 1
 
 
 @openmp
@@ -149,7 +215,7 @@ def test_default_is_capped_by_affinity():
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         print(smoothl1.get_num_threads())
     """
-    assert run(code, OMP_NUM_THREADS="4", SMOOTHL1_NUM_THREADS="") == "1"
+    assert run(code, OMP_NUM_THREADS="4") == "1"
 
 
 def fake_cgroup(tmp_path, monkeypatch, lines, files):
@@ -227,6 +293,111 @@ def test_many_python_threads_at_once(rng):
         assert all(pool.map(call, range(64)))
 
 
+SHARE = """
+    import contextlib, os, threading, time
+    import numpy as np
+    import smoothl1
+    huge = np.broadcast_to(1.5, (10**13,))
+    x = np.ones(10**6)
+    for _ in range({others}):
+        threading.Thread(
+            target=smoothl1.smooth_l1_loss, args=(huge, huge), kwargs=dict(n_threads=1), daemon=True
+        ).start()
+    time.sleep(0.5)  # they are under way
+    before = len(os.listdir("/proc/self/task"))
+    with {block}:
+        smoothl1.smooth_l1_loss(x, x, n_threads={n_threads})
+    print(len(os.listdir("/proc/self/task")) - before + 1, flush=True)
+    os._exit(0)
+"""
+
+
+@openmp
+@linux
+@pytest.mark.parametrize(
+    ("others", "n_threads", "block", "threads"),
+    [
+        (0, None, "contextlib.nullcontext()", 6),
+        (1, None, "contextlib.nullcontext()", 3),
+        (3, None, "contextlib.nullcontext()", 1),
+        (8, None, "contextlib.nullcontext()", 1),
+        # A limit of one's own is not shared.
+        (3, 6, "contextlib.nullcontext()", 6),
+        (3, None, "smoothl1.num_threads(6)", 6),
+    ],
+)
+def test_calls_under_way_share_the_limit_of_the_process(others, n_threads, block, threads):
+    code = SHARE.format(others=others, n_threads=n_threads, block=block)
+    assert int(run(code, SMOOTHL1_NUM_THREADS="6")) == threads
+
+
+@openmp
+@linux
+def test_threads_end_with_their_caller():
+    """Each Python thread that calls has workers of its own, which do not outlive it."""
+    code = """
+        import os, threading
+        import numpy as np
+        import smoothl1
+        x = np.ones(10**6)
+        tasks = lambda: len(os.listdir("/proc/self/task"))
+        before = tasks()
+        call = lambda: smoothl1.smooth_l1_loss(x, x, n_threads=4)
+        for _ in range(50):
+            thread = threading.Thread(target=call)
+            thread.start()
+            thread.join()
+        print(tasks() - before < 10)
+    """
+    assert run(code) == "True"
+
+
+@openmp
+@linux
+def test_within_a_parallel_region_of_another_library(tmp_path):
+    """A call from a thread of a team runs on that thread alone, with the same bits."""
+    code = f"""
+        import ctypes, os
+        import numpy as np
+        import smoothl1
+        library = ctypes.CDLL({str(openmp_library(tmp_path))!r})
+        x = np.linspace(-3, 3, 10**6)
+        serial = smoothl1.smooth_l1_loss(x, 0 * x, n_threads=1)
+        found, tasks = [], []
+
+        @ctypes.CFUNCTYPE(None)
+        def call():
+            found.append(smoothl1.smooth_l1_loss(x, 0 * x, n_threads=4))
+            tasks.append(len(os.listdir("/proc/self/task")))
+
+        before = len(os.listdir("/proc/self/task"))
+        assert library.team(3, call) == 3
+        print(found == [serial] * 3, max(tasks) - before)
+    """
+    assert run(code) == "True 2"
+
+
+def loss_of(x):
+    return smoothl1.smooth_l1_loss(x, 0 * x)
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
+def test_dask_workers(scheduler):
+    dask = pytest.importorskip("dask")
+    x = np.linspace(-3, 3, 300_000)
+    with dask.config.set(scheduler=scheduler, num_workers=4):
+        found = dask.compute(*(dask.delayed(loss_of)(x) for _ in range(32)))
+    assert set(found) == {loss_of(x)}
+
+
+def test_joblib_threads():
+    joblib = pytest.importorskip("joblib")
+    x = np.linspace(-3, 3, 300_000)
+    with joblib.parallel_config(backend="threading", n_jobs=4):
+        found = joblib.Parallel()(joblib.delayed(loss_of)(x) for _ in range(32))
+    assert set(found) == {loss_of(x)}
+
+
 DEBT = """
     import os, numpy as np, smoothl1
     from smoothl1._simd import core
@@ -246,49 +417,4 @@ DEBT = """
 @openmp
 def test_the_debt_of_a_slow_team_is_repaid_on_one_thread():
     """Serial calls repay it, with the same bits; then a team is started again."""
-    clean = {"SMOOTHL1_NUM_THREADS": "", "OMP_NUM_THREADS": ""}
-    assert run(DEBT, **clean) == "1 True True"
-
-
-FORK = """
-    import os, sys, numpy as np, smoothl1
-    x = np.linspace(-3, 3, 10**6)
-    y = np.zeros(10**6)
-    serial = smoothl1.smooth_l1_loss(x, y, n_threads=1)
-    {before}
-    pid = os.fork()
-    if pid == 0:
-        same = smoothl1.smooth_l1_loss(x, y, n_threads=4) == serial
-        same = same and smoothl1.smooth_l1_value_and_grad(x, y, n_threads=4)[0] == serial
-        note = smoothl1.show_config("dicts")["threads"]
-        print(same, note["this process"].split(":")[0], len(os.listdir("/proc/self/task")))
-        sys.stdout.flush()
-        os._exit(0)
-    os.waitpid(pid, 0)
-"""  # a child that hangs is ended by the time limit of ``run``
-
-
-@openmp
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks, and counts in /proc")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_fork():
-    clean = {"SMOOTHL1_NUM_THREADS": "", "OMP_NUM_THREADS": ""}
-    after_team = run(FORK.format(before="smoothl1.smooth_l1_loss(x, y, n_threads=2)"), **clean)
-    assert after_team == "True forked from a process that had run threads 1"
-    # The parent never ran a team: the child keeps its threads.
-    fresh = run(FORK.format(before=""), **clean)
-    assert fresh == "True has run threads 4"
-
-
-def child_loss(n):
-    x = np.linspace(-3, 3, n)
-    return float(smoothl1.smooth_l1_loss(x, np.zeros(n)))
-
-
-@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_process_pools(method):
-    expected = child_loss(10**6)
-    context = multiprocessing.get_context(method)
-    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
-        assert list(pool.map(child_loss, [10**6] * 3, timeout=60)) == [expected] * 3
+    assert run(DEBT) == "1 True True"

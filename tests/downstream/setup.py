@@ -24,5 +24,9 @@ setup(
     py_modules=[],
     # Only an editable install of smoothl1 needs include_path: Python may find it by an import
     # hook, of which Cython knows nothing.
-    ext_modules=cythonize([robust], include_path=[str(Path(smoothl1.__file__).parents[1])]),
+    ext_modules=cythonize(
+        [robust],
+        include_path=[str(Path(smoothl1.__file__).parents[1])],
+        compiler_directives={"freethreading_compatible": True},
+    ),
 )
