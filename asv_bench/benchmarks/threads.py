@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import statistics
 import subprocess
 import sys
+import threading
 import time
 
 from .common import arrays, function
@@ -76,3 +78,48 @@ class Busy:
         return busy_ratio(n)
 
     track_ratio.unit = "times the serial call"
+
+
+def callers_ratio(n, callers, repetitions=200):
+    """Return the time of many callers at once, over that of as many serial ones, per processor.
+
+    Each caller is a Python thread that makes ``repetitions`` calls on the default number of
+    threads; 1 is ideal. The median of some rounds, each with its own serial measurement.
+    """
+    x, y = arrays(n, "float32")
+    loss = function("smooth_l1_loss")
+
+    def calls(n_threads):
+        for _ in range(repetitions):
+            loss(x, y, n_threads=n_threads)
+
+    def seconds(number, n_threads):
+        threads = [threading.Thread(target=calls, args=(n_threads,)) for _ in range(number)]
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return time.perf_counter() - start
+
+    def ratio():
+        serial = seconds(1, 1)
+        together = seconds(callers, None)
+        serial = (serial + seconds(1, 1)) / 2
+        return together / (callers * serial / min(callers, AVAILABLE))
+
+    seconds(callers, None)  # memory and threads are there
+    return statistics.median(ratio() for _ in range(7))
+
+
+class Callers:
+    """Total time of eight Python threads that call at once."""
+
+    params = [[2**17, 10**6]]
+    param_names = ["n"]
+    timeout = 120
+
+    def track_ratio(self, n):
+        return callers_ratio(n, callers=8)
+
+    track_ratio.unit = "times the serial total per processor"
