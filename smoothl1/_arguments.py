@@ -83,6 +83,8 @@ def as_array(name: str, value: Any) -> AnyArray:
                 value = np.from_dlpack(value)
             else:
                 value = np.asarray(value)
+        except MemoryError:
+            raise
         except Exception as error:
             raise TypeError(f"{name} ({kind}) cannot be read as an array: {error}") from error
         if value.dtype.kind == "O":
@@ -267,8 +269,20 @@ def result_array(out: Any, operands: Operands, name: str = "out") -> AnyArray:
     return np.empty_like(like, dtype=operands.dtype, subok=False)
 
 
-def separate(out: AnyArray, operands: Operands) -> tuple[Operands, bool]:
+def share_memory(a: AnyArray, b: AnyArray) -> bool:
+    """Whether two arrays may have a byte in common; two columns of one table have none."""
+    # As plain arrays, whatever a subclass overrides; the stub knows no effort of 1.
+    return np.may_share_memory(np.asarray(a), np.asarray(b), 1)  # type: ignore[arg-type]
+
+
+def separate(out: AnyArray | None, operands: Operands) -> tuple[Operands, bool]:
     """Copy the operands that share memory with ``out`` and would be overwritten unread.
+
+    Parameters
+    ----------
+    out : ndarray or None
+        As it was passed: fresh memory is nobody else's.
+    operands : Operands
 
     Returns
     -------
@@ -277,10 +291,12 @@ def separate(out: AnyArray, operands: Operands) -> tuple[Operands, bool]:
         Whether ``out`` is input or target itself, element for element: those are read
         before they are written, if a leaf's result goes through a buffer.
     """
+    if out is None:
+        return operands, False
     overlaps = False
     copies: dict[str, AnyArray] = {}
     for name, a in operands.arrays.items():
-        if not np.may_share_memory(out, a):
+        if not share_memory(out, a):
             continue
         same = (
             a.__array_interface__["data"][0] == out.__array_interface__["data"][0]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import os
+import stat
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -25,6 +28,9 @@ from smoothl1._typing import AnyArray
 from smoothl1._version import __version__
 
 _DATA = Path(__file__).parent / "data"
+
+# More than NumPy reads without being told to trust the file.
+_LONGEST_HEADER = 12 + 10_000
 
 # Residuals kept for the histogram of --plot.
 _SAMPLE_SIZE = 1_000_000
@@ -48,28 +54,35 @@ class NpyFile:
     def open(cls, path: Path) -> NpyFile:
         """Read and check the header; the elements stay on disk."""
         try:
+            mode = path.stat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe may block
+                raise InputError(
+                    f"{path}: not a regular file, which alone can be mapped; save it to one"
+                )
             with path.open("rb") as file:
-                version = npy.read_magic(file)
-                read = npy.read_array_header_1_0 if version == (1, 0) else _read_header_2
-                shape, fortran, dtype = read(file)
-                offset = file.tell()
+                head = io.BytesIO(file.read(_LONGEST_HEADER))
                 size = file.seek(0, os.SEEK_END)
+            shape, fortran, dtype = _read_header(head)
         except OSError as error:
             raise InputError(f"{path}: {error.strerror or error}") from None
+        except InputError:
+            raise
         except Exception as error:
             raise InputError(f"{path}: not a .npy file ({_line(error)})") from None
         if dtype.hasobject:
             raise InputError(f"{path}: holds pickled objects, which are never loaded")
+        if dtype.subdtype is not None:
+            raise InputError(f"{path}: has elements that are arrays, of dtype {dtype}")
         try:
             arguments.as_array(str(path), np.empty(0, dtype))
         except TypeError as error:
             raise InputError(_line(error)) from None
-        needed = offset + math.prod(shape) * dtype.itemsize
-        if min(shape, default=0) < 0 or size < needed:
+        needed = head.tell() + math.prod(shape) * dtype.itemsize
+        if size < needed:
             raise InputError(
                 f"{path}: truncated, shape {shape} of {dtype} needs {needed} bytes, got {size}"
             )
-        return cls(path, shape, dtype, fortran, offset)
+        return cls(path, shape, dtype, fortran, head.tell())
 
     @property
     def size(self) -> int:
@@ -79,7 +92,10 @@ class NpyFile:
     def elements(self, start: int, stop: int) -> AnyArray:
         """Map elements ``start`` to ``stop``, in the order of the file."""
         offset = self.offset + start * self.dtype.itemsize
-        return np.memmap(self.path, self.dtype, "r", offset, (stop - start,))
+        try:
+            return np.memmap(self.path, self.dtype, "r", offset, (stop - start,))
+        except (OSError, ValueError) as error:  # removed, or cut off, since its header was read
+            raise InputError(f"{self.path}: {_line(error)}") from None
 
     def array(self) -> AnyArray:
         """Map the whole array."""
@@ -87,8 +103,20 @@ class NpyFile:
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
 
 
-def _read_header_2(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    return npy.read_array_header_2_0(file)  # also reads version 3.0, which differs in encoding
+def _read_header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, whether in Fortran order, and dtype; any exception for a bad header."""
+    version = npy.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"version {version[0]}.{version[1]} of the format is unknown")
+    # Version 3.0 differs from 2.0 in the encoding of names of fields, which are refused.
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of files from Python 2
+        shape, fortran, dtype = read(file)
+    np.empty((0,) * len(shape))  # ValueError beyond the number of dimensions that NumPy has
+    if not all(0 <= extent < 2**63 for extent in shape):
+        raise ValueError(f"shape {shape}")
+    return shape, fortran, dtype
 
 
 def _line(error: BaseException) -> str:

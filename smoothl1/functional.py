@@ -477,10 +477,10 @@ def smooth_l1_grad_hess(
     first, second = (None, None) if out is None else out
     grad = arguments.result_array(first, operands, "out[0]")
     hess = arguments.result_array(second, operands, "out[1]")
-    if out is not None and np.may_share_memory(grad, hess):
+    if out is not None and arguments.share_memory(grad, hess):
         raise ValueError("out[0] and out[1] must not share memory")
-    operands, overlaps = arguments.separate(grad, operands)
-    operands, overlaps2 = arguments.separate(hess, operands)
+    operands, overlaps = arguments.separate(first, operands)
+    operands, overlaps2 = arguments.separate(second, operands)
     order = arguments.memory_order(grad)
     _work(operands, order, threads).write_curvatures(
         grad.transpose(order), hess.transpose(order), overlaps or overlaps2, hessian == "majorizer"
@@ -626,7 +626,7 @@ def _loss(
         if axis is not None:
             raise ValueError(f"axis needs a reduction, got axis={axis!r} with reduction='none'")
         values = arguments.result_array(out, operands)
-        operands, overlaps = arguments.separate(values, operands)
+        operands, overlaps = arguments.separate(out, operands)
         order = arguments.memory_order(values)
         _work(operands, order, threads).write_values(values.transpose(order), overlaps)
         return values
@@ -640,7 +640,8 @@ def _loss(
     losses = _reduced(work, reduction, operands.dtype)[:, 0]
     losses = losses.reshape([shape[axis] for axis in kept])
     if out is not None:
-        out[...] = losses
+        with np.errstate(over="ignore", under="ignore"):
+            out[...] = losses
         return out
     return losses if axis is not None else losses[()]
 
@@ -676,7 +677,7 @@ def _gradient(
         input, target, name, threshold, weight=weight, where=where, factor=factor
     )
     grad = arguments.result_array(out, operands)
-    operands, overlaps = arguments.separate(grad, operands)
+    operands, overlaps = arguments.separate(out, operands)
     if not loss_too or reduction == "none":
         order = arguments.memory_order(grad)
     else:
@@ -693,7 +694,7 @@ def _gradient(
             _no_elements(reduction)
         scale, divisor = 0.0, 1.0
     if loss_too and reduction == "none":
-        values = np.empty_like(grad, dtype=operands.dtype)
+        values = np.empty_like(np.asarray(grad), dtype=operands.dtype)
         work.write_slopes(grad.transpose(order), overlaps, scale, values=values.transpose(order))
         return values, grad
     sums = work.write_slopes(

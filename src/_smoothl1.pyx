@@ -105,10 +105,39 @@ cdef extern from *:
     }
     #if defined(_OPENMP) && !defined(_WIN32)
       #include <pthread.h>
+      /* libgomp ends the process if it cannot start a thread (a limit of processes, no room for
+         a stack). So the first time that a caller's team grows, the threads that it lacks are
+         started here, all at a time, and the team is as large as that went. */
+      static __thread int smoothl1_largest_team = 1;
+      static void *smoothl1_wait(void *gate) {
+          pthread_mutex_lock((pthread_mutex_t *)gate);
+          pthread_mutex_unlock((pthread_mutex_t *)gate);
+          return NULL;
+      }
+      static int smoothl1_startable(int wanted) {
+          pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+          pthread_t threads[256];
+          int needed = wanted - smoothl1_largest_team, started = 0, i;
+          if (needed <= 0) { return wanted; }
+          if (needed > 256) { needed = 256; }
+          pthread_mutex_lock(&gate);
+          while (started < needed
+                 && pthread_create(&threads[started], NULL, smoothl1_wait, &gate) == 0) {
+              started++;
+          }
+          pthread_mutex_unlock(&gate);
+          for (i = 0; i < started; i++) { pthread_join(threads[i], NULL); }
+          pthread_mutex_destroy(&gate);
+          smoothl1_largest_team += started;
+          return smoothl1_largest_team;
+      }
+
       #if _OPENMP >= 201811 || !defined(__clang__) && defined(__GNUC__) && __GNUC__ >= 9
         #pragma weak omp_pause_resource_all  /* built against a newer runtime than there is */
         static void smoothl1_before_fork(void) {
-            if (omp_pause_resource_all) { omp_pause_resource_all(omp_pause_soft); }
+            if (!omp_pause_resource_all) { return; }
+            omp_pause_resource_all(omp_pause_soft);
+            smoothl1_largest_team = 1;
         }
       #else
         static void smoothl1_before_fork(void) {}
@@ -118,6 +147,7 @@ cdef extern from *:
       }
     #else
       static void smoothl1_watch_forks(void) { (void)smoothl1_after_fork; }
+      static int smoothl1_startable(int wanted) { return wanted; }
     #endif
 
     #ifdef _MSC_VER
@@ -140,6 +170,7 @@ cdef extern from *:
     void smoothl1_watch_forks()
     long smoothl1_enter()
     void smoothl1_leave()
+    int smoothl1_startable(int wanted) noexcept nogil
 
 cdef extern from *:
     """
@@ -709,6 +740,15 @@ cdef void multiply(floating* a, const floating* b, Py_ssize_t n) noexcept nogil:
         a[i] = a[i] * b[i]
 
 
+cdef void multiply_scaled(
+    floating* a, const floating* b, double scale, Py_ssize_t n
+) noexcept nogil:
+    """a times b times scale, for a scale far from 1: weights over their sum are near 1."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        a[i] = a[i] * <floating>(b[i] * scale)
+
+
 cdef void select(floating* a, const uint8_t* mask, Py_ssize_t n) noexcept nogil:
     """Clear what is not selected, NaN included."""
     cdef Py_ssize_t i
@@ -1192,9 +1232,13 @@ cdef void write_block(
         weigh(out2, w, mask, n)
     if job.operation == VALUE:
         write_values(x, y, b, n, p, out)
-    else:
+        weigh(out, w, <const uint8_t*>NULL, n)
+    elif w is NULL or 1e-10 < abs(job.scale) < 1e10:
         write_slopes(x, y, b, n, p, job.scale, out)
-    weigh(out, w, <const uint8_t*>NULL, n)
+        weigh(out, w, <const uint8_t*>NULL, n)
+    else:
+        write_slopes(x, y, b, n, p, 1.0, out)
+        multiply_scaled(out, w, job.scale, n)
     weigh(out, f, mask, n)
 
 
@@ -1724,9 +1768,11 @@ cdef int run_group(
     cdef int n_threads = job.n_threads if job.n_threads < tasks else <int>tasks
     cdef Py_ssize_t own = 0  # the last task of this thread
     cdef double start = 0.0, began = 0.0, finished = 0.0
-    if job.times:
-        start = omp_get_wtime()
     with nogil:
+        if n_threads > 1:
+            n_threads = smoothl1_startable(n_threads)
+        if job.times:
+            start = omp_get_wtime()
         if n_threads <= 1:
             for task in range(tasks):
                 run_task(
@@ -1993,7 +2039,6 @@ cdef int team(Job* job, long calls) except -1:
     if work / GRAIN < limit:
         limit = 1 + <int>((work - 1) // GRAIN)
     if limit > MOST_THREADS and limit > omp_get_num_procs():
-        # The runtime aborts the process if it cannot start a thread.
         limit = max(MOST_THREADS, omp_get_num_procs())
     if limit == 1 or not SMOOTHL1_OPENMP:
         return 1

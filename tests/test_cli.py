@@ -187,7 +187,7 @@ def bad_input(tmp_path, rng):
         "short.npy: truncated, shape (10,) of float64 needs 208 bytes, got 200",
     )
     yield ["huge.npy", "x.npy"], "huge.npy: truncated, shape (10000000000000,) of float64 needs"
-    yield ["negative.npy", "x.npy"], "negative.npy: truncated"
+    yield ["negative.npy", "x.npy"], "negative.npy: not a .npy file (shape (-10,))"
     yield ["object.npy", "x.npy"], "object.npy: holds pickled objects, which are never loaded"
     yield ["complex.npy", "x.npy"], "complex.npy has dtype complex128"
     yield ["text.npy", "x.npy"], "text.npy has dtype <U1"
