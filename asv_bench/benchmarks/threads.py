@@ -120,6 +120,7 @@ class Callers:
     timeout = 120
 
     def track_ratio(self, n):
+        """Return the time of eight callers over that of their calls in turn, per processor."""
         return callers_ratio(n, callers=8)
 
     track_ratio.unit = "times the serial total per processor"
