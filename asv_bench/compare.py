@@ -39,7 +39,7 @@ QUICK_SIZE = 2**20
 PATIENCE = 900  # seconds until a process that does not answer is ended
 
 TIMES = ("time", "timeraw")
-SKIPPED = re.compile(r"peers\.|limit\.|threads\.Busy\.")  # the code of others; ratios of times
+SKIPPED = re.compile(r"peers\.|limit\.|threads\.\w+\.track_")  # the code of others; ratios of times
 
 
 class ComparisonError(Exception):

@@ -133,12 +133,13 @@ def test_selection():
     kinds = {
         "reductions.A.time_a(10, float32)": "time",
         "reductions.A.time_a(16777216, float32)": "time",
-        "peers.Peers.time_mean(10)": "time",
+        "peers.Peers.time_call(ours, mean, 10)": "time",
+        "threads.Callers.track_ratio(131072)": "track",
         "memory.Memory.peakmem_mean(mixed)": "peakmem",
         "instructions.Calls.track_call(mean, avx2)": "track",
         "limit.Limit.track_ratio(mean, 65536)": "track",
     }
-    small, large, _, memory, count, _ = kinds
+    small, large, _, _, memory, count, _ = kinds
     assert compare.selected(kinds, "", quick=False) == [[small, large], [memory], [count]]
     assert compare.selected(kinds, "", quick=True) == [[small], [memory], [count]]
     assert compare.selected(kinds, "^red.*A", quick=True) == [[small], [], []]
