@@ -8,7 +8,7 @@ $(function () {
   const always = ["operation", "dtype", "threads"];
   const charts = [
     { id: "time", what: "Time per call", column: 1, format: seconds },
-    { id: "bandwidth", what: "Bandwidth", column: 2, format: (x) => digits(x) + " GB/s" },
+    { id: "bandwidth", what: "Bandwidth", column: 2, format: bandwidth },
   ];
   // The colour and the mark of a line are those of its place here, whatever else is shown.
   const implementations = data.implementations;
@@ -19,14 +19,18 @@ $(function () {
     return x >= 100 ? Math.round(x).toString() : x.toPrecision(3);
   }
 
-  function seconds(x) {
+  function scaled(x, units) {
     // A number that rounds up to 1000 belongs to the next unit.
-    for (const [unit, size] of [["ns", 1e-9], ["µs", 1e-6], ["ms", 1e-3]]) {
-      if (x / size < 999.5) {
-        return digits(x / size) + " " + unit;
-      }
-    }
-    return digits(x) + " s";
+    const [unit, size] = units.find(([, size]) => x / size < 999.5) || units[units.length - 1];
+    return digits(x / size) + " " + unit;
+  }
+
+  function seconds(x) {
+    return scaled(x, [["ns", 1e-9], ["µs", 1e-6], ["ms", 1e-3], ["s", 1]]);
+  }
+
+  function bandwidth(x) {
+    return scaled(x, [["kB/s", 1e-6], ["MB/s", 1e-3], ["GB/s", 1], ["TB/s", 1e3]]);
   }
 
   function elements(n) {
