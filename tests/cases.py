@@ -339,11 +339,13 @@ class Expected:
         """Return bounds of values times factors; not bound near the end of the range."""
         spread = WIDE(1)
         largest = abs(values)
+        vanishing = False  # 0 in the working dtype, which an infinite factor tells
         for factor in factors:
+            vanishing |= np.isinf(factor) & (values != 0) & (abs(values) < self.tiny)
             largest = largest * np.maximum(1, abs(factor))
             spread = spread * np.maximum(1, abs(factor))
             values = values * factor
-        free = np.isfinite(largest) & (largest > WIDE(self.max) / 16)
+        free = vanishing | np.isfinite(largest) & (largest > WIDE(self.max) / 16)
         spread = np.where(np.isfinite(spread), spread, 1)
         slack = np.where(self.where, ulps * (self.eps * abs(values) + self.tiny * spread), 0)
         return self.bounds(np.where(self.where, values, 0), slack, free & self.where)
