@@ -64,7 +64,7 @@ class Peers(OutputPublisher):
 
     @classmethod
     def publish(cls, conf, repo, benchmarks, graphs, revisions):
-        page = (HERE / "peers.html").read_text()
+        page = (HERE / "peers.html.in").read_text()
         data = newest(iter_results(conf.results_dir), benchmarks, revisions)
         data["project"] = conf.project
         # In a script element "</" could end it.
