@@ -178,7 +178,7 @@ def extensions():
         Extension(
             f"smoothl1._smoothl1_{variant}",
             [SOURCE],
-            include_dirs=[include],
+            include_dirs=[include, "src"],
             # half-precision conversions
             libraries=["npymath"],
             library_dirs=[str(Path(include).parent / "lib")],

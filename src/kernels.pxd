@@ -1,0 +1,212 @@
+"""Kernels: plain typed loops over contiguous elements, which the compiler vectorises.
+
+Each computes one thing, of arrays in the working dtype. No branch inside a loop that cannot
+become a selection; which loop runs is decided outside. They know neither layouts nor threads.
+"""
+
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, uint8_t
+
+from smoothl1._smoothl1 cimport clip, curvature, floating, half_of, majorizer, slope, value
+from terms cimport PAIR, PRODUCT, Params, is_linear, pair_term, product_term
+
+
+cdef inline Py_ssize_t write_terms(
+    const floating* x, const floating* y, const floating* b, Py_ssize_t n,
+    const Params* p, floating* terms,
+) noexcept nogil:
+    """The terms of a sum; returns, for PAIR, the number of elements in the linear piece."""
+    cdef floating beta = <floating>p.beta, s = <floating>p.s, c = <floating>p.c
+    cdef floating half_c = <floating>0.5 * c if beta > 0 else <floating>0
+    cdef floating z, t
+    cdef bint huber = p.huber
+    cdef int32_t linear = 0  # n is CHUNK * TILE at most
+    cdef Py_ssize_t i
+    if p.form == PRODUCT:
+        for i in range(n):
+            terms[i] = product_term(abs(x[i] - y[i]), beta, s)
+    elif p.form == PAIR:
+        for i in range(n):
+            z = abs(x[i] - y[i])
+            terms[i] = pair_term(z, s, c, half_c)
+            linear += not z < beta
+    elif huber:
+        for i in range(n):
+            t = b[i]
+            z = abs(x[i] - y[i])
+            terms[i] = value(z, z, t, <floating>0, t)
+    else:
+        for i in range(n):
+            t = b[i]
+            z = abs(x[i] - y[i])
+            terms[i] = value(z, z / t, t, <floating>0, <floating>1)
+    return linear
+
+
+cdef inline void write_offsets(
+    const floating* x, const floating* y, const floating* b, Py_ssize_t n,
+    const Params* p, floating* offsets,
+) noexcept nogil:
+    """What is to be subtracted from the terms: as PAIR counts it, or, for ARRAY, twice it."""
+    cdef floating beta = <floating>p.beta, t
+    cdef bint huber = p.huber
+    cdef Py_ssize_t i
+    if p.form == PAIR:
+        for i in range(n):
+            offsets[i] = is_linear(abs(x[i] - y[i]), beta)
+    elif huber:
+        for i in range(n):
+            t = b[i]
+            offsets[i] = <floating>0 if abs(x[i] - y[i]) < t else t * t
+    else:
+        for i in range(n):
+            t = b[i]
+            offsets[i] = <floating>0 if abs(x[i] - y[i]) < t else t
+
+
+cdef inline void write_terms_and_slopes(
+    const floating* x, const floating* y, Py_ssize_t n, const Params* p, double scale_,
+    floating* terms, floating* out,
+) noexcept nogil:
+    """PRODUCT's terms and the gradient, reading x and y once."""
+    cdef floating beta = <floating>p.beta, s = <floating>p.s, inverse = <floating>p.inverse
+    cdef floating scale = <floating>scale_, d
+    cdef Py_ssize_t i
+    for i in range(n):
+        d = x[i] - y[i]
+        terms[i] = product_term(abs(d), beta, s)
+        out[i] = clip(d, beta) * inverse * scale
+
+
+cdef inline void write_values(
+    const floating* x, const floating* y, const floating* b, Py_ssize_t n,
+    const Params* p, floating* out,
+) noexcept nogil:
+    cdef floating beta = <floating>p.beta, half = <floating>p.half
+    cdef floating gain = <floating>p.gain, inverse = <floating>p.inverse
+    cdef floating z, t, g, divisor
+    cdef bint huber = p.huber
+    cdef Py_ssize_t i
+    if b is not NULL:
+        for i in range(n):
+            t = b[i]
+            z = abs(x[i] - y[i])
+            g = t if huber else <floating>1
+            divisor = <floating>1 if huber else t
+            out[i] = value(z, z / divisor, t, half_of(t), g)
+    elif p.divide:
+        for i in range(n):
+            z = abs(x[i] - y[i])
+            out[i] = value(z, z / beta, beta, half, gain)
+    else:
+        for i in range(n):
+            z = abs(x[i] - y[i])
+            out[i] = value(z, z * inverse, beta, half, gain)
+
+
+cdef inline void write_slopes(
+    const floating* x, const floating* y, const floating* b, Py_ssize_t n,
+    const Params* p, double scale_, floating* out,
+) noexcept nogil:
+    cdef floating beta = <floating>p.beta, inverse = <floating>p.inverse
+    cdef floating scale = <floating>scale_, edge = <floating>(p.gain * scale_)
+    cdef floating d, t, divisor
+    cdef bint huber = p.huber
+    cdef Py_ssize_t i
+    if b is not NULL:
+        for i in range(n):
+            t = b[i]
+            d = x[i] - y[i]
+            divisor = <floating>1 if huber else t
+            out[i] = slope(d, d / divisor, t, scale, t * scale if huber else scale)
+    elif p.divide:
+        for i in range(n):
+            out[i] = clip(x[i] - y[i], beta) / beta * scale
+    elif beta > 0 and beta < <floating>INFINITY:
+        for i in range(n):
+            out[i] = clip(x[i] - y[i], beta) * inverse * scale
+    else:
+        for i in range(n):
+            d = x[i] - y[i]
+            out[i] = slope(d, d * inverse, beta, scale, edge)
+
+
+cdef inline void write_curvatures(
+    const floating* x, const floating* y, const floating* b, Py_ssize_t n,
+    const Params* p, bint majorize, floating* out,
+) noexcept nogil:
+    cdef floating beta = <floating>p.beta, gain = <floating>p.gain
+    cdef floating t, g
+    cdef floating inside = <floating>1 if p.huber else <floating>1 / beta
+    cdef bint huber = p.huber
+    cdef Py_ssize_t i
+    if b is not NULL:
+        for i in range(n):
+            t = b[i]
+            g = t if huber else <floating>1
+            if majorize:
+                out[i] = majorizer(abs(x[i] - y[i]), t, g)
+            else:
+                out[i] = curvature(abs(x[i] - y[i]), t, g / t)
+    elif majorize:
+        for i in range(n):
+            out[i] = majorizer(abs(x[i] - y[i]), beta, gain)
+    else:
+        for i in range(n):
+            out[i] = curvature(abs(x[i] - y[i]), beta, inside)
+
+
+cdef inline double count_below(
+    const floating* x, const floating* y, Py_ssize_t n, const Params* p
+) noexcept nogil:
+    cdef floating beta = <floating>p.beta
+    cdef int32_t count = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        count += abs(x[i] - y[i]) < beta
+    return count
+
+
+cdef inline void multiply(floating* a, const floating* b, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        a[i] = a[i] * b[i]
+
+
+cdef inline void multiply_scaled(
+    floating* a, const floating* b, double scale, Py_ssize_t n
+) noexcept nogil:
+    """a times b times scale, for a scale far from 1: weights over their sum are near 1."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        a[i] = a[i] * <floating>(b[i] * scale)
+
+
+cdef inline void select(floating* a, const uint8_t* mask, Py_ssize_t n) noexcept nogil:
+    """Clear what is not selected, NaN included."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        a[i] = a[i] if mask[i] else <floating>0
+
+
+cdef inline void weigh(
+    floating* a, const floating* weight, const uint8_t* mask, Py_ssize_t n
+) noexcept nogil:
+    if weight is not NULL:
+        multiply(a, weight, n)
+    if mask is not NULL:
+        select(a, mask, n)
+
+
+cdef inline Py_ssize_t count_selected(const uint8_t* mask, Py_ssize_t n) noexcept nogil:
+    cdef int32_t count = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        count += mask[i] != 0
+    return count
+
+
+cdef inline void fill(floating a, Py_ssize_t n, floating* out) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = a

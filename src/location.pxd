@@ -1,0 +1,418 @@
+"""The search for the Huber location: the point from which the loss to a sample is least.
+
+It uses the sums of ``lanes.pxd`` and nothing of jobs and leaves.
+"""
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport INFINITY, frexp, isfinite, isinf, ldexp, nextafter, sqrt
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
+
+from cache cimport aligned
+from kernels cimport fill
+from lanes cimport Lanes, clear, fold, sum_buffer
+from pairs cimport Pair, pair_add, pair_of, pair_over, pair_times
+from sizes cimport CHUNK, GROUP, LEAF, LINE
+from smoothl1._smoothl1 cimport clip, curvature
+
+
+# The derivative of the sum of w smooth_l1(y - m; beta) with respect to m is, up to the factor
+# beta, nondecreasing and piecewise linear,
+#     G(m) = sum of w clip(m - y, -beta, beta),
+# with corners at y - beta and y + beta. The search keeps a bracket of its root. An element
+# with no corner strictly inside the bracket is one of three constants there, and is dropped:
+# it is saturated (below or above the bracket) or linear all through it. Corners are rounded to
+# float64; G is summed in double-double, but for the first addition of two elements. beta = 0
+# gives the jumps of a median.
+
+cdef enum:
+    # Elements whose root predicts that of the others. Fewer are searched corner by corner.
+    SAMPLE = 512
+
+
+cdef struct Search:
+    double beta
+    double unit     # a power of two that keeps G from overflow and underflow
+    double step     # what a saturated element of weight 1 contributes: beta * unit, 1 for beta = 0
+    double lo       # the bracket, open: G(lo) < 0 < G(hi)
+    double hi
+    Pair net        # weight of the elements dropped as saturated, positive below the bracket
+    Pair weight     # of those dropped as linear
+    Pair moment     # sum of weight * y * unit of those
+    uint64_t random
+
+
+cdef struct Tally:
+    Lanes net
+    Lanes jump      # weight of the elements that jump from above to below at the point itself
+    Lanes weight
+    Lanes moment
+
+
+cdef inline void tally_chunk(
+    const double* y, const double* w, Py_ssize_t n, const Search* s, double lo, double hi,
+    Tally* tally,
+) noexcept nogil:
+    """Sum what is saturated or linear between lo and hi, at most CHUNK elements."""
+    cdef char space[4 * CHUNK * 8 + LINE]
+    cdef double* net = <double*>aligned(space)
+    cdef double* jump = net + CHUNK
+    cdef double* weight = jump + CHUNK
+    cdef double* moment = weight + CHUNK
+    cdef double beta = s.beta, unit = s.unit, first, last, below, above, linear
+    cdef Py_ssize_t i
+    for i in range(n):
+        first = y[i] - beta
+        last = y[i] + beta
+        below = w[i] if last <= lo else 0.0
+        above = w[i] if first >= hi else 0.0
+        net[i] = below - above
+        jump[i] = below if first >= hi else 0.0
+        linear = w[i] if (first <= lo) & (first < hi) else 0.0
+        linear = linear if (last >= hi) & (last > lo) else 0.0
+        weight[i] = linear
+        moment[i] = linear * (y[i] * unit)
+    sum_buffer(<const double*>net, n, &tally.net)
+    sum_buffer(<const double*>weight, n, &tally.weight)
+    sum_buffer(<const double*>moment, n, &tally.moment)
+    if lo == hi:
+        sum_buffer(<const double*>jump, n, &tally.jump)
+
+
+cdef inline Py_ssize_t keep_active(
+    const double* y, const double* w, Py_ssize_t n, const Search* s,
+    double* kept_y, double* kept_w,
+) noexcept nogil:
+    """Move the elements of a chunk with a corner inside the bracket; return their number."""
+    cdef int64_t active[CHUNK]
+    cdef double beta = s.beta, lo = s.lo, hi = s.hi, first, last
+    cdef Py_ssize_t i, k = 0
+    for i in range(n):  # apart from the moves, so that it vectorises
+        first = y[i] - beta
+        last = y[i] + beta
+        active[i] = ((first > lo) & (first < hi)) | ((last > lo) & (last < hi))
+    for i in range(n):
+        kept_y[k] = y[i]
+        kept_w[k] = w[i]
+        k += active[i]
+    return k
+
+
+cdef inline int check_signals() except -1 nogil:
+    with gil:
+        return PyErr_CheckSignals()
+
+
+cdef inline Py_ssize_t classify(
+    double* y, double* w, Py_ssize_t n, const Search* s, double lo, double hi, bint drop,
+    Tally* tally,
+) except -1 nogil:
+    """Tally all elements; with ``drop``, keep the active ones only and return their number.
+
+    w is NULL for weights of 1.
+    """
+    cdef double ones[CHUNK]
+    cdef double unused[CHUNK]
+    cdef double* weights = ones
+    cdef double* kept_w = unused
+    cdef Py_ssize_t i = 0, k = 0, m
+    clear(&tally.net)
+    clear(&tally.jump)
+    clear(&tally.weight)
+    clear(&tally.moment)
+    if w is NULL:
+        fill(1.0, CHUNK if n > CHUNK else n, ones)
+    while i < n:
+        m = CHUNK if n - i > CHUNK else n - i
+        if w is not NULL:
+            weights = w + i
+            kept_w = w + k
+        tally_chunk(y + i, weights, m, s, lo, hi, tally)
+        if drop:
+            k += keep_active(y + i, weights, m, s, y + k, kept_w)
+        i += m
+        if i % (GROUP * LEAF) == 0:
+            check_signals()
+    return k
+
+
+cdef inline Pair total(Lanes* sums, Py_ssize_t n, Pair constant) noexcept nogil:
+    return pair_add(fold(sums, n, <const double*>NULL), constant)
+
+
+cdef inline Py_ssize_t narrow(Search* s, double* y, double* w, Py_ssize_t n) except -1 nogil:
+    """Drop the elements without a corner in the bracket; return how many are left."""
+    cdef Tally tally
+    cdef Py_ssize_t k = classify(y, w, n, s, s.lo, s.hi, True, &tally)
+    s.net = total(&tally.net, n, s.net)
+    s.weight = total(&tally.weight, n, s.weight)
+    s.moment = total(&tally.moment, n, s.moment)
+    return k
+
+
+cdef inline double slope_sum(
+    const Search* s, double m, Pair net, Pair weight, Pair moment
+) noexcept nogil:
+    """G(m) from its three parts."""
+    cdef Pair g = pair_times(pair_of(m * s.unit), weight)
+    g = pair_add(g, pair_times(pair_of(-1.0), moment))
+    g = pair_add(g, pair_times(pair_of(s.step), net))
+    return g.hi + g.lo
+
+
+cdef inline int evaluate(
+    const Search* s, double* y, double* w, Py_ssize_t n, double m, double* left, double* right
+) except -1 nogil:
+    """G just left and just right of m."""
+    cdef Tally tally
+    cdef Pair net, weight, moment, jump
+    classify(y, w, n, s, m, m, False, &tally)
+    net = total(&tally.net, n, s.net)
+    weight = total(&tally.weight, n, s.weight)
+    moment = total(&tally.moment, n, s.moment)
+    jump = total(&tally.jump, n, pair_of(0.0))
+    right[0] = slope_sum(s, m, pair_add(net, jump), weight, moment)
+    left[0] = slope_sum(s, m, pair_add(net, pair_times(pair_of(-1.0), jump)), weight, moment)
+    return 0
+
+
+cdef inline double between(double a, double b) noexcept nogil:
+    cdef double middle = 0.5 * (a + b)
+    return middle if isfinite(middle) else 0.5 * a + 0.5 * b
+
+
+cdef inline double middle_of_flat(
+    const Search* s, const double* y, Py_ssize_t n, double m, bint to_left, bint to_right
+) noexcept nogil:
+    """The middle of the interval around m, a root, where G is 0.
+
+    It reaches to the next corner at which an element turns linear, on the sides where G is 0
+    and no element is linear already.
+    """
+    cdef double lo = s.lo, hi = s.hi, first, last
+    cdef Py_ssize_t i
+    if s.weight.hi > 0.0:
+        return m
+    for i in range(n):
+        first = y[i] - s.beta
+        last = y[i] + s.beta
+        to_left = to_left and not (first < m <= last)
+        to_right = to_right and not (first <= m < last)
+        if lo < last < m:
+            lo = last
+        if m < first < hi:
+            hi = first
+    return between(lo if to_left else m, hi if to_right else m)
+
+
+cdef inline uint64_t draw(Search* s, uint64_t below) noexcept nogil:
+    """A pseudo-random number: Knuth's linear congruential generator, its upper bits."""
+    s.random = s.random * <uint64_t>6364136223846793005 + <uint64_t>1442695040888963407
+    return (s.random >> 33) % below
+
+
+cdef inline int predict(
+    Search* s, const double* y, const double* w, Py_ssize_t n, double* low, double* high
+) except -1 nogil:
+    """Two points that are likely to bracket the root closely, from a sample."""
+    cdef double ys[SAMPLE]
+    cdef double ws[SAMPLE]
+    cdef double work_y[SAMPLE]
+    cdef double work_w[SAMPLE]
+    cdef Search of_sample
+    cdef double root, d, part, margin = 0.0, down = ldexp(1.0, -440)
+    cdef Pair ratio = pair_of(<double>SAMPLE / n)
+    cdef Py_ssize_t i, stride = n // SAMPLE
+    cdef int k
+    for i in range(SAMPLE):
+        k = <int>draw(s, stride)
+        ys[i] = y[i * stride + k]
+        ws[i] = 1.0 if w is NULL else w[i * stride + k]
+    of_sample = s[0]
+    of_sample.net = pair_times(s.net, ratio)
+    of_sample.weight = pair_times(s.weight, ratio)
+    of_sample.moment = pair_times(s.moment, ratio)
+    memcpy(work_y, ys, sizeof(ys))
+    memcpy(work_w, ws, sizeof(ws))
+    root = solve(&of_sample, work_y, work_w, SAMPLE)
+    for i in range(SAMPLE):
+        d = root - ys[i]
+        part = clip(d, s.beta) * s.unit if s.beta > 0.0 else <double>((d > 0.0) - (d < 0.0))
+        part *= ws[i] * down  # whose square neither overflows nor underflows
+        margin += part * part
+    margin = 2.0 * sqrt(margin) / down  # two standard deviations of the sample's G
+    for k in range(2):
+        of_sample = s[0]
+        of_sample.net = pair_times(s.net, ratio)
+        of_sample.weight = pair_times(s.weight, ratio)
+        of_sample.moment = pair_add(
+            pair_times(s.moment, ratio), pair_of(margin if k else -margin)
+        )
+        memcpy(work_y, ys, sizeof(ys))
+        memcpy(work_w, ws, sizeof(ws))
+        root = solve(&of_sample, work_y, work_w, SAMPLE)
+        if k:
+            high[0] = root
+        else:
+            low[0] = root
+    return 0
+
+
+cdef inline double solve(Search* s, double* y, double* w, Py_ssize_t n) except? -1.0 nogil:
+    """The root of G; the middle, where it is an interval. Overwrites y and w."""
+    cdef double pivots[2]
+    cdef double left, right, corner
+    cdef Py_ssize_t i, before
+    cdef int k, count
+    cdef bint predicts = True
+    cdef Pair g
+    while n > 0:
+        before = n
+        count = 0
+        if n > 2 * SAMPLE and predicts:
+            predict(s, y, w, n, &pivots[0], &pivots[1])
+            count = 2
+        else:
+            i = <Py_ssize_t>draw(s, n)
+            corner = y[i] - s.beta
+            if not s.lo < corner < s.hi:
+                corner = y[i] + s.beta
+            pivots[0] = corner
+            count = 1
+        k = 0
+        while k < count:
+            if s.lo < pivots[k] < s.hi:
+                evaluate(s, y, w, n, pivots[k], &left, &right)
+                if left > 0.0:
+                    s.hi = pivots[k]
+                elif right < 0.0:
+                    s.lo = pivots[k]
+                else:
+                    return middle_of_flat(s, y, n, pivots[k], left == 0.0, right == 0.0)
+                n = narrow(s, y, w, n)
+            elif count == 1:
+                n = narrow(s, y, w, n)  # an element without a corner inside
+            k += 1
+        # A prediction that failed is followed by a step that is sure to drop something.
+        predicts = count == 1 or n <= before // 2
+    g = pair_times(pair_of(s.step), s.net)
+    g = pair_add(s.moment, pair_times(pair_of(-1.0), g))
+    if s.weight.hi > 0.0:
+        g = pair_over(g, s.weight)
+        left = (g.hi + g.lo) / s.unit
+        return s.lo if left < s.lo else (s.hi if left > s.hi else left)
+    left = g.hi + g.lo
+    return s.hi if left > 0.0 else (s.lo if left < 0.0 else between(s.lo, s.hi))
+
+
+cdef inline void extent(
+    const double* a, Py_ssize_t n, double* smallest, double* largest
+) noexcept nogil:
+    """The least and the greatest element; inf and -inf for none."""
+    cdef double low[16]
+    cdef double high[16]
+    cdef Py_ssize_t i, k
+    for k in range(16):
+        low[k] = INFINITY
+        high[k] = -INFINITY
+    for i in range(0, n - 15, 16):
+        for k in range(16):
+            low[k] = a[i + k] if a[i + k] < low[k] else low[k]
+            high[k] = a[i + k] if a[i + k] > high[k] else high[k]
+    for i in range(n - n % 16, n):
+        low[0] = a[i] if a[i] < low[0] else low[0]
+        high[0] = a[i] if a[i] > high[0] else high[0]
+    smallest[0] = low[0]
+    largest[0] = high[0]
+    for k in range(1, 16):
+        smallest[0] = low[k] if low[k] < smallest[0] else smallest[0]
+        largest[0] = high[k] if high[k] > largest[0] else largest[0]
+
+
+cdef inline Py_ssize_t normalise(double* y, double* w, Py_ssize_t n) noexcept nogil:
+    """Bring the largest weight to [0.5, 1), drop elements of weight 0; return how many are left."""
+    cdef double smallest, largest, factor, rest
+    cdef int exponent
+    cdef Py_ssize_t i, k = 0
+    extent(w, n, &smallest, &largest)
+    frexp(largest, &exponent)
+    factor = ldexp(1.0, -exponent // 2)
+    rest = ldexp(1.0, -exponent - -exponent // 2)
+    for i in range(n):  # in two steps: their product might overflow
+        w[i] = (w[i] * factor) * rest
+    extent(w, n, &smallest, &largest)
+    if smallest > 0.0:
+        return n
+    for i in range(n):
+        y[k] = y[i]
+        w[k] = w[i]
+        k += w[k] > 0.0
+    return k
+
+
+cdef inline double locate(double* y, double* w, Py_ssize_t n, double beta) except? -1.0 nogil:
+    """The minimiser of the sum of w smooth_l1(y - m; beta); w is NULL for weights of 1.
+
+    Overwrites y and w.
+    """
+    cdef Search s
+    cdef double smallest, largest, result
+    cdef int exponent
+    if w is not NULL:
+        n = normalise(y, w, n)
+        check_signals()
+    extent(y, n, &smallest, &largest)
+    if smallest == largest:
+        return smallest
+    # Large values become 2**940, so that neither 2**64 of them overflow nor a small beta
+    # underflows beside them; one that does is as good as 0.
+    frexp(largest if largest > -smallest else -smallest, &exponent)
+    s.unit = ldexp(1.0, 940 - exponent if exponent > -60 else 1000)
+    s.beta = beta if beta * s.unit > ldexp(1.0, -900) else 0.0
+    s.step = s.beta * s.unit if s.beta > 0.0 else 1.0
+    if isinf(s.step):
+        s.step = 0.0  # nothing is ever saturated
+    s.lo = nextafter(smallest, -INFINITY)
+    s.hi = nextafter(largest, INFINITY)
+    s.net = s.weight = s.moment = pair_of(0.0)
+    s.random = 0
+    result = solve(&s, y, w, n)
+    result = smallest if result < smallest else result
+    return largest if result > largest else result
+
+
+cdef inline void slope_and_curvature(
+    const double* residual, const double* direction, const double* weight, Py_ssize_t n,
+    double step, double beta, double* slope, double* curve,
+) noexcept nogil:
+    """First and second derivative in t of the sum of w smooth_l1(r - t d; beta), at t = step.
+
+    For 0 < beta < inf. The second is the sum of w d**2 / beta over the quadratic piece.
+    """
+    cdef double first[CHUNK]
+    cdef double second[CHUNK]
+    cdef const double* r
+    cdef const double* d
+    cdef const double* w
+    cdef Py_ssize_t start = 0, m, i
+    cdef double z
+    cdef Lanes slopes, curvatures
+    slope[0] = curve[0] = 0.0
+    if n == 0:
+        return
+    clear(&slopes)
+    clear(&curvatures)
+    while start < n:
+        m = CHUNK if n - start > CHUNK else n - start
+        r = residual + start
+        d = direction + start
+        w = weight + start
+        for i in range(m):
+            z = r[i] - step * d[i]
+            first[i] = -w[i] * d[i] * (clip(z, beta) / beta)
+            second[i] = curvature(abs(z), beta, w[i] * d[i] * d[i]) / beta
+        sum_buffer(<const double*>first, m, &slopes)
+        sum_buffer(<const double*>second, m, &curvatures)
+        start += m
+    slope[0] = total(&slopes, n, pair_of(0.0)).hi
+    curve[0] = total(&curvatures, n, pair_of(0.0)).hi

@@ -1,0 +1,374 @@
+"""Operands: any NumPy layout and dtype, a block at a time.
+
+A block of an array that is strided, broadcast, byte-swapped, unaligned or of another dtype is
+packed into a small contiguous buffer; one that is contiguous and of the working dtype already is
+read in place.
+
+Operands are walked by code of this file rather than by ``NpyIter``: it keeps no state between
+blocks, so that any thread can pack any leaf of any output at any time, without a copy of an
+iterator per thread and without the GIL, and its conversions are vectorised with the instruction
+set of the module. Where C order has short inner loops (a Fortran-ordered (n, 4) array),
+``transfer`` exchanges the two loops inside a block; packing two such arrays with ``NpyIter`` alone
+takes about as long as the whole reduction here (``Walk`` in ``asv_bench/benchmarks/layouts.py``).
+"""
+
+from libc.stdint cimport (
+    int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
+)
+from libc.string cimport memcpy
+
+cimport numpy as cnp
+
+from sizes cimport MAX_DIMS
+from smoothl1._smoothl1 cimport floating
+
+
+cdef extern from "numpy/halffloat.h":
+    float npy_half_to_float(uint16_t h) nogil
+    uint16_t npy_float_to_half(float f) nogil
+    uint16_t npy_double_to_half(double d) nogil
+
+
+ctypedef fused item:
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
+
+ctypedef fused source:
+    float
+    double
+    int8_t
+    int16_t
+    int32_t
+    int64_t
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
+
+
+cdef struct Operand:
+    char* data
+    char kind             # 'f', 'i', 'u' ('b' is read as 'u')
+    int itemsize
+    bint swap             # of the other byte order
+    bint typed            # aligned, native, of the working dtype
+    bint plain            # aligned, native, contiguous
+    bint direct           # all of these: read in place
+    # Axes of the outputs (of an ``axis`` reduction; none otherwise) ...
+    int n_kept
+    Py_ssize_t kept_shape[MAX_DIMS]
+    Py_ssize_t kept_stride[MAX_DIMS]
+    # ... and the axes walked inside of one output, merged where strides allow.
+    int ndim
+    Py_ssize_t shape[MAX_DIMS]
+    Py_ssize_t stride[MAX_DIMS]
+
+
+cdef inline void set_flat(
+    Operand* op, cnp.ndarray a, Py_ssize_t n, int itemsize
+) noexcept:
+    """A C-contiguous, aligned, native array of the working dtype."""
+    op.data = <char*>cnp.PyArray_DATA(a)
+    op.kind = c"f"
+    op.itemsize = itemsize
+    op.swap = False
+    op.typed = True
+    op.plain = True
+    op.direct = True
+    op.n_kept = 0
+    op.ndim = 1
+    op.shape[0] = n
+    op.stride[0] = itemsize
+
+
+cdef inline int set_operand(Operand* op, cnp.ndarray a, int n_kept, char working) except -1:
+    """Describe ``a``, whose first ``n_kept`` axes are those of the outputs."""
+    cdef int axis, ndim = cnp.PyArray_NDIM(a), last
+    cdef Py_ssize_t extent, stride
+    cdef cnp.dtype dtype = a.descr
+    cdef Py_ssize_t* strides = <Py_ssize_t*>cnp.PyArray_STRIDES(a)
+    if ndim > MAX_DIMS:
+        raise ValueError(f"at most {MAX_DIMS} dimensions are supported, got {ndim}")
+    op.data = <char*>cnp.PyArray_DATA(a)
+    op.kind = c"u" if dtype.kind == c"b" else dtype.kind
+    op.itemsize = <int>cnp.PyArray_ITEMSIZE(a)
+    op.swap = not cnp.PyArray_ISNOTSWAPPED(a)
+    op.n_kept = n_kept
+    for axis in range(n_kept):
+        op.kept_shape[axis] = cnp.PyArray_DIM(a, axis)
+        op.kept_stride[axis] = strides[axis]
+    op.ndim = 0
+    for axis in range(n_kept, ndim):
+        extent = cnp.PyArray_DIM(a, axis)
+        stride = strides[axis]
+        if extent == 1:
+            continue
+        last = op.ndim - 1
+        if last >= 0 and op.stride[last] == stride * extent:
+            op.shape[last] *= extent
+            op.stride[last] = stride
+        else:
+            op.shape[op.ndim] = extent
+            op.stride[op.ndim] = stride
+            op.ndim += 1
+    if op.ndim == 0:
+        op.ndim = 1
+        op.shape[0] = 1
+        op.stride[0] = op.itemsize
+    op.plain = (
+        not op.swap and cnp.PyArray_ISALIGNED(a)
+        and op.ndim == 1 and op.stride[0] == op.itemsize
+    )
+    op.typed = (
+        op.kind == c"f" and op.itemsize == (4 if working == c"f" else 8)
+        and not op.swap and cnp.PyArray_ISALIGNED(a)
+    )
+    op.direct = op.typed and op.plain
+    return 0
+
+
+cdef inline void copy_items(
+    item* to, Py_ssize_t to_stride, const item* src, Py_ssize_t stride, Py_ssize_t n
+) noexcept nogil:
+    # memcpy of a constant size is a plain move, and right at any alignment. Where the compiler
+    # knows the strides (a column of two, a repeated element) it moves vectors, not items.
+    cdef Py_ssize_t i, size = sizeof(item)
+    cdef item repeated
+    cdef char* a = <char*>to
+    cdef const char* b = <const char*>src
+    if to_stride == size and stride == 2 * size:
+        for i in range(n):
+            memcpy(
+                a + i * <Py_ssize_t>sizeof(item), b + 2 * i * <Py_ssize_t>sizeof(item),
+                sizeof(item),
+            )
+    elif to_stride == size and stride == 0:
+        memcpy(&repeated, b, sizeof(item))
+        for i in range(n):
+            memcpy(a + i * <Py_ssize_t>sizeof(item), &repeated, sizeof(item))
+    else:
+        for i in range(n):
+            memcpy(a + i * to_stride, b + i * stride, sizeof(item))
+
+
+cdef inline void copy_strided(
+    char* to, Py_ssize_t to_stride, const char* src, Py_ssize_t stride,
+    Py_ssize_t n, int itemsize,
+) noexcept nogil:
+    if to_stride == itemsize and stride == itemsize:
+        memcpy(to, src, n * itemsize)
+    elif itemsize == 4:
+        copy_items(<uint32_t*>to, to_stride, <const uint32_t*>src, stride, n)
+    elif itemsize == 8:
+        copy_items(<uint64_t*>to, to_stride, <const uint64_t*>src, stride, n)
+    elif itemsize == 2:
+        copy_items(<uint16_t*>to, to_stride, <const uint16_t*>src, stride, n)
+    else:
+        copy_items(<uint8_t*>to, to_stride, <const uint8_t*>src, stride, n)
+
+
+cdef inline void move(
+    char* data, Py_ssize_t stride, char* buffer, Py_ssize_t buffer_stride,
+    Py_ssize_t n, int itemsize, bint gather,
+) noexcept nogil:
+    if gather:
+        copy_strided(buffer, buffer_stride, data, stride, n, itemsize)
+    else:
+        copy_strided(data, stride, buffer, buffer_stride, n, itemsize)
+
+
+cdef inline void transfer(
+    const Operand* op, char* data, Py_ssize_t start, Py_ssize_t n, char* buffer, bint gather
+) noexcept nogil:
+    """Copy elements start .. start + n (C order) of an operand to a buffer, or back."""
+    cdef Py_ssize_t index[MAX_DIMS]
+    cdef int axis, advanced, last = op.ndim - 1
+    cdef Py_ssize_t left, columns = op.shape[last], rows, column, run
+    cdef int size = op.itemsize
+    if last == 0:
+        move(data + start * op.stride[0], op.stride[0], buffer, size, n, size, gather)
+        return
+    for axis in range(last, -1, -1):
+        index[axis] = start % op.shape[axis]
+        start = start // op.shape[axis]
+        data += index[axis] * op.stride[axis]
+    left = n
+    while left > 0:
+        rows = 0
+        if index[last] == 0:
+            rows = left // columns
+            if rows > op.shape[last - 1] - index[last - 1]:
+                rows = op.shape[last - 1] - index[last - 1]
+        if rows > columns:
+            # More rows than columns: the inner loop runs down the rows.
+            for column in range(columns):
+                move(
+                    data + column * op.stride[last], op.stride[last - 1],
+                    buffer + column * size, columns * size, rows, size, gather,
+                )
+            run = rows * columns
+            data += rows * op.stride[last - 1]
+            index[last - 1] += rows
+            advanced = last - 1
+        else:
+            run = columns - index[last]
+            if run > left:
+                run = left
+            move(data, op.stride[last], buffer, size, run, size, gather)
+            data += run * op.stride[last]
+            index[last] += run
+            advanced = last
+        buffer += run * size
+        left -= run
+        # Carry into the axes further out.
+        for axis in range(advanced, 0, -1):
+            if index[axis] < op.shape[axis]:
+                break
+            data += op.stride[axis - 1] - op.shape[axis] * op.stride[axis]
+            index[axis] = 0
+            index[axis - 1] += 1
+
+
+cdef inline void swap_bytes(char* buffer, Py_ssize_t n, int itemsize) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int j
+    cdef char c
+    for i in range(n):
+        for j in range(itemsize // 2):
+            c = buffer[i * itemsize + j]
+            buffer[i * itemsize + j] = buffer[i * itemsize + itemsize - 1 - j]
+            buffer[i * itemsize + itemsize - 1 - j] = c
+
+
+cdef inline void convert(const source* a, Py_ssize_t n, floating* out) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = <floating>a[i]
+
+
+cdef inline void convert_half(const uint16_t* a, Py_ssize_t n, floating* out) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = npy_half_to_float(a[i])
+
+
+cdef inline Py_ssize_t kept_offset(const Operand* op, Py_ssize_t output) noexcept nogil:
+    cdef int axis
+    cdef Py_ssize_t offset = 0
+    for axis in range(op.n_kept - 1, -1, -1):
+        offset += (output % op.kept_shape[axis]) * op.kept_stride[axis]
+        output = output // op.kept_shape[axis]
+    return offset
+
+
+cdef inline const floating* load(
+    const Operand* op, Py_ssize_t output, Py_ssize_t start, Py_ssize_t n,
+    char* raw, floating* buffer,
+) noexcept nogil:
+    """A block of an operand in the working dtype: in place if possible, else packed."""
+    cdef char* data = op.data + kept_offset(op, output)
+    cdef bint same = op.kind == c"f" and op.itemsize == <int>sizeof(floating)
+    cdef char* target = <char*>buffer if same else raw
+    cdef Py_ssize_t column
+    if op.direct:
+        return <const floating*>(data + start * op.itemsize)
+    if op.ndim == 2 and op.typed and op.stride[1] == op.itemsize:
+        # Within a row (of a slice of a matrix, or a row that is repeated).
+        column = start % op.shape[1]
+        if column + n <= op.shape[1]:
+            return <const floating*>(
+                data + start // op.shape[1] * op.stride[0] + column * op.itemsize
+            )
+    if op.plain:
+        raw = data + start * op.itemsize
+    else:
+        transfer(op, data, start, n, target, True)
+    if op.swap:
+        swap_bytes(target, n, op.itemsize)
+    if same:
+        pass
+    elif op.kind == c"f":
+        if op.itemsize == 2:
+            convert_half(<uint16_t*>raw, n, buffer)
+        elif op.itemsize == 4:
+            convert(<float*>raw, n, buffer)
+        else:
+            convert(<double*>raw, n, buffer)
+    elif op.kind == c"i":
+        if op.itemsize == 1:
+            convert(<int8_t*>raw, n, buffer)
+        elif op.itemsize == 2:
+            convert(<int16_t*>raw, n, buffer)
+        elif op.itemsize == 4:
+            convert(<int32_t*>raw, n, buffer)
+        else:
+            convert(<int64_t*>raw, n, buffer)
+    else:
+        if op.itemsize == 1:
+            convert(<uint8_t*>raw, n, buffer)
+        elif op.itemsize == 2:
+            convert(<uint16_t*>raw, n, buffer)
+        elif op.itemsize == 4:
+            convert(<uint32_t*>raw, n, buffer)
+        else:
+            convert(<uint64_t*>raw, n, buffer)
+    return buffer
+
+
+cdef inline const uint8_t* load_mask(
+    const Operand* op, Py_ssize_t output, Py_ssize_t start, Py_ssize_t n, char* buffer
+) noexcept nogil:
+    """A block of a boolean operand: in place if contiguous, else packed."""
+    cdef char* data = op.data + kept_offset(op, output)
+    if op.plain:
+        return <const uint8_t*>(data + start)
+    transfer(op, data, start, n, buffer, True)
+    return <const uint8_t*>buffer
+
+
+cdef inline void store(
+    const Operand* op, Py_ssize_t start, Py_ssize_t n, char* raw, floating* buffer
+) noexcept nogil:
+    """Write a block of results to ``out``, converted to its dtype."""
+    cdef Py_ssize_t i
+    cdef char* result = raw
+    if op.itemsize == <int>sizeof(floating):
+        result = <char*>buffer
+    elif op.itemsize == 2:
+        for i in range(n):
+            if floating is float:
+                (<uint16_t*>raw)[i] = npy_float_to_half(buffer[i])
+            else:
+                (<uint16_t*>raw)[i] = npy_double_to_half(buffer[i])
+    elif op.itemsize == 4:
+        convert(buffer, n, <float*>raw)
+    else:
+        convert(buffer, n, <double*>raw)
+    if op.swap:
+        swap_bytes(result, n, op.itemsize)
+    transfer(op, op.data, start, n, result, False)
+
+
+cdef inline const floating* slab_of(
+    const Operand* op, const char* data, Py_ssize_t rows, Py_ssize_t width, floating* buffer
+) noexcept nogil:
+    """``rows`` elements each of ``width`` outputs, [row][output]: in place or packed."""
+    cdef Py_ssize_t step = op.kept_stride[op.n_kept - 1], size = sizeof(floating), i
+    if step == size and (op.stride[0] == width * size or rows == 1):
+        return <const floating*>data
+    for i in range(rows):
+        copy_strided(
+            <char*>&buffer[i * width], size, data + i * op.stride[0], step, width, <int>size
+        )
+    return buffer
+
+
+cdef inline void transpose(
+    const floating* a, Py_ssize_t rows, Py_ssize_t width, floating* out
+) noexcept nogil:
+    cdef Py_ssize_t i, c
+    for i in range(rows):
+        for c in range(width):
+            out[i * width + c] = a[c * rows + i]

@@ -1,0 +1,60 @@
+"""Threads: OpenMP's runtime, forks (``runtime.h``), and what a slow team owes.
+
+Every call into the runtime is declared here. The state is atomic, of the process, and all that
+this module changes while it runs.
+"""
+
+
+cdef extern from "runtime.h":
+    const int SMOOTHL1_OPENMP
+    int omp_get_max_threads() nogil
+    int omp_get_num_procs() nogil
+    int omp_in_parallel() nogil
+    double omp_get_wtime() nogil
+    double smoothl1_debt
+    int smoothl1_team_started
+    int smoothl1_team_lost
+    void smoothl1_watch_forks()
+    long smoothl1_enter()
+    void smoothl1_leave()
+    int smoothl1_startable(int wanted) noexcept nogil
+
+
+# A team waits for its last thread. On a machine whose processors are all busy that can be
+# milliseconds, hundreds of times the work. So what a slow team lost is a debt, repaid by
+# running that much of later work, many times over, on one thread: the mean time of a call
+# stays near that of a serial one, and threads are back soon after the processors are.
+# Calls at the same time may lose an update of the debt; it is an estimate anyway.
+
+cdef enum:
+    # A team that took this many times its first thread's own share was slow.
+    PATIENCE = 4
+    # How many times over what was lost is repaid.
+    REPAYMENT = 8
+
+
+cdef inline void start_team() noexcept nogil:
+    """This process is about to run a team of two or more threads."""
+    global smoothl1_team_started
+    smoothl1_team_started = 1
+
+
+cdef inline void note_time(double* seconds) noexcept nogil:
+    # By address: a variable assigned in the loop would be private to each thread.
+    seconds[0] = omp_get_wtime()
+
+
+cdef inline void owe(double seconds) noexcept nogil:
+    global smoothl1_debt
+    smoothl1_debt = seconds
+
+
+cdef inline void charge(double total, double own) noexcept nogil:
+    """Note the seconds of a team, and those of this thread's own share."""
+    if total > PATIENCE * own:
+        owe(REPAYMENT * (total - own))
+
+
+cdef inline void repay(double seconds) noexcept nogil:
+    """Note the seconds of a call on one thread that was worth a team."""
+    owe(smoothl1_debt - seconds)

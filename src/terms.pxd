@@ -1,0 +1,158 @@
+"""How a reduced loss is taken apart into terms, and put together from their sum.
+
+The formulas of single elements are in ``smoothl1/_smoothl1.pxd``; here is what the sum of many
+needs beside them: a form of the loss without a division (``make_params`` chooses), and the way
+back (``finish``).
+"""
+
+from libc.float cimport DBL_MAX
+from libc.math cimport INFINITY, frexp, isfinite, isinf, ldexp
+
+from pairs cimport Pair, pair_add, pair_of, pair_over, pair_times, two_product
+from smoothl1._smoothl1 cimport floating, half_of
+
+
+# How a leaf's loss is summed; see ``make_params``.
+cdef enum Form:
+    PRODUCT
+    PAIR
+    ARRAY
+
+
+cdef struct Params:
+    double beta      # threshold, rounded to the working dtype
+    double half      # beta / 2, the offset of the linear piece (0 for beta = inf)
+    double gain      # slope of the linear piece
+    double inverse   # ratio = z * inverse, if inverse is exact ...
+    bint divide      # ... else ratio = z / beta
+    bint huber
+    Form form        # of the leaf's sum
+    bint single      # the working dtype is float32
+    double s         # PRODUCT, PAIR: see there
+    double c         # PAIR
+    double over      # loss = (terms + linear * offset) / over
+    Pair offset
+
+
+# Two ways to write a term of a sum, both without a division.
+#
+# PRODUCT: with m = min(z, beta) the loss is m (z - m/2) / beta. For beta a power of
+# two, z - m/2 is exact in the linear piece and (m s), s = 1 / beta, always is, so a
+# term is rounded once. Huber at a power of two: s = 1.
+#
+# PAIR: for any other beta, z - beta/2 rounds with the same sign for all z of a
+# binade, a bias that no summation removes (up to 0.5 ulp of the result). So the
+# offset is left out of the terms and counted instead: with s a power of two and
+# c = 2 beta s in [0.5, 1),
+#     c loss = z u - c beta/2 [z >= beta],   u = z s if z < beta else c,
+# and the leaf sums z u and [z >= beta]. Every rounding left is that of a product.
+# z u <= c loss + c beta/2, so nothing overflows that the loss itself would not.
+# Huber: s = 1/4, c = delta/2, and the sum of z u is half the loss plus offset.
+# ``z s < c / 2`` and ``z < beta`` are the same (s is a power of two); the compiler
+# does not know it, and thus makes two selections rather than one branch.
+
+cdef inline floating product_term(floating z, floating beta, floating s) noexcept nogil:
+    cdef floating m = z if z < beta else beta
+    return (m * s) * (z - <floating>0.5 * m)
+
+
+cdef inline floating pair_term(
+    floating z, floating s, floating c, floating half_c
+) noexcept nogil:
+    cdef floating u = z * s
+    return z * (u if u < half_c else c)
+
+
+cdef inline floating is_linear(floating z, floating beta) noexcept nogil:
+    return <floating>0 if z < beta else <floating>1
+
+
+cdef inline void make_params(
+    Params* p, double beta, bint huber, bint single, bint is_array
+) noexcept nogil:
+    """Everything that follows from the threshold and the working dtype.
+
+    IN: beta >= 0, unrounded; huber; single: the working dtype is float32;
+    is_array: thresholds come per element, ``beta`` is not looked at.
+    OUT: p.
+    """
+    cdef int exponent
+    cdef double mantissa
+    if single:
+        beta = <float>beta
+    p.beta = beta
+    p.huber = huber
+    p.single = single
+    p.half = half_of[double](beta)
+    if single:
+        p.half = <float>p.half
+    p.gain = beta if huber else 1.0
+    mantissa = frexp(beta, &exponent)
+    # 1/beta is exact for a power of two (or inf) unless it overflows.
+    p.inverse = 1.0 if huber else (1.0 / beta if beta > 0.0 else 0.0)
+    if single:
+        p.inverse = <float>p.inverse
+    p.divide = not (
+        huber or beta == 0.0 or (isinf(beta) or mantissa == 0.5) and isfinite(p.inverse)
+    )
+    p.s = p.c = 0.0  # never garbage: multiplying a subnormal number takes 100 cycles
+    p.over = 1.0
+    if is_array:
+        p.form = ARRAY
+    elif mantissa == 0.5 and isfinite(p.inverse) and p.inverse > 0.0:
+        p.form = PRODUCT
+        p.s = p.inverse
+    elif huber:
+        p.form = PAIR
+        p.s = 0.25
+        p.c = 0.5 * beta
+        p.over = 0.5
+    elif beta == 0.0 or isinf(beta):
+        # u = z * 0 is below half_c only for finite z and a positive half_c.
+        p.form = PAIR
+        p.s = 0.0
+        p.c = p.over = 1.0 if beta == 0.0 else 0.5
+    else:
+        p.form = PAIR
+        p.s = ldexp(0.5, -exponent)  # 2 beta s = mantissa
+        p.c = p.over = mantissa
+        if p.s > (1.7014118346046923e38 if single else 8.98846567431158e307):
+            p.form = ARRAY  # a subnormal beta, whose s is no finite power of two
+            p.over = 1.0
+    p.offset = pair_of(-0.5)
+    if p.form != ARRAY:
+        p.offset = pair_times(two_product(-0.5 * p.gain, beta), pair_of(p.over))
+        if not isfinite(p.offset.hi + p.offset.lo):
+            p.offset = pair_of(0.0)  # the loss of what is beyond overflows, too
+
+
+cdef inline double finish_single(
+    double sum, double linear, double offset, double scale
+) noexcept nogil:
+    """The reduced loss for float32, whose rounding hides those of float64.
+
+    Without a division, and without a branch, so that a row of results vectorises.
+    """
+    # sum is at least twice what is subtracted, so little cancels.
+    cdef double rest = linear * offset if abs(sum) <= DBL_MAX else 0.0
+    return (sum + rest) * scale
+
+
+cdef inline double finish_double(
+    Pair sum, Pair linear, Pair offset, Pair divisor
+) noexcept nogil:
+    """The same for float64 and finite sums, in double-double up to the one rounding."""
+    cdef double loss
+    sum = pair_over(pair_add(sum, pair_times(linear, offset)), divisor)
+    loss = sum.hi + sum.lo
+    return loss if abs(loss) <= DBL_MAX else sum.hi
+
+
+cdef inline double finish(Pair sum, Pair linear, Pair divisor, const Params* p) noexcept nogil:
+    """The reduced loss before its one rounding to the working dtype."""
+    divisor = pair_times(divisor, pair_of(p.over))
+    if p.single:
+        return finish_single(sum.hi, linear.hi, p.offset.hi, 1.0 / divisor.hi)
+    if not isfinite(sum.hi) or not isfinite(divisor.hi) or divisor.hi == 0.0:
+        return sum.hi / divisor.hi
+    return finish_double(sum, linear, p.offset, divisor)
