@@ -167,8 +167,8 @@ class Evaluation:
 
     def report(self, size: int) -> dict[str, Any]:
         """Return the figures."""
-        losses, divisor = self._losses.sum(self.reduction)
-        if self.reduction == "weighted_mean" and divisor == 0:
+        losses, empty = self._losses.sum(self.reduction)
+        if empty and self.reduction == "weighted_mean":
             raise InputError("the weights sum to 0")
         below = self._losses.below()
         dtype = np.float32 if self.single else np.float64

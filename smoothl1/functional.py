@@ -575,8 +575,8 @@ def _reduced(work: core.Work, reduction: str, dtype: np.dtype[Any]) -> AnyArray:
 
     Of shape (outputs, thresholds).
     """
-    values, smallest = work.sum(reduction, dtype == np.float32)
-    if smallest == 0:
+    values, empty = work.sum(reduction, dtype == np.float32)
+    if empty:
         _no_elements(reduction)
     return _rounded(values, dtype)
 

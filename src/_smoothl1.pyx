@@ -40,30 +40,32 @@ Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964
 
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
 
 cimport numpy as cnp
 
-from columns cimport run_columns, suits_columns
+from columns cimport columns_scratch, outputs_of_tile, run_columns
 from jobs cimport (
-    BOTH, CURVATURE, Job, MEAN, Reduction, SLOPE, SUM, Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS,
-    clear_options, deliver, divisor_of,
+    ADJACENT, ALONE, BOTH, CURVATURE, Job, MEAN, Reduction, SHORT, SLOPE, SUM, Side, Sink, TOTAL,
+    VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, deliver, divisor_of, make_plan,
 )
-from leaves cimport BUFFERS, Running, leaf_of_any_type
-from location cimport locate, slope_and_curvature
-from operands cimport set_flat, set_operand
+from leaves cimport leaf_of_any_type, scratch_size
+from location cimport SAMPLE, locate, slope_and_curvature
+from operands cimport Operand, set_flat, set_operand
 from pairs cimport pair_of
 from runtime cimport (
     SMOOTHL1_OPENMP, charge, note_time, omp_get_max_threads, omp_get_num_procs, omp_get_wtime,
     omp_in_parallel, owe, repay, smoothl1_debt, smoothl1_enter, smoothl1_leave, smoothl1_startable,
     smoothl1_team_lost, smoothl1_team_started, smoothl1_watch_forks, start_team,
 )
-from sizes cimport BLOCK, GRAIN, GROUP, LEAF, STREAM, TILE
+from sizes cimport FEW, GRAIN, GROUP, LEAF, STREAM, TILE
 from terms cimport ARRAY, Params, finish, make_params
 from tree cimport Node, Stack, no_node, stack_push, stack_sum, tree_sum
 
 from smoothl1 import _threads
+
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
 
 cdef extern from "numpy/arrayobject.h":
     bint PyArray_ISCARRAY(cnp.ndarray a)
@@ -77,6 +79,10 @@ smoothl1_watch_forks()
 cdef enum:
     # More threads than this are started only if there are as many processors.
     MOST_THREADS = 16
+    # Nodes of one output between two barriers, some 600 KiB.
+    MOST_NODES = 8192
+    # Thresholds of a path in one pass over memory: each needs some 4 KiB.
+    MOST_THRESHOLDS = 256
 
 
 # ---------------------------------------------------------------------------
@@ -89,16 +95,15 @@ cdef inline void run_task(
     Node* nodes, char* scratch, Sink* sink,
 ) noexcept nogil:
     """One leaf of the outputs from ``first_output + block`` on, at most ``width`` of them."""
-    cdef Py_ssize_t stop = block + width if block + width < outputs else outputs
     if nodes is not NULL:
         nodes += (block * leaves + leaf) * job.n_params
-    if job.side_by_side:
-        run_columns(
-            job, first_output + block, first_output + stop, first_leaf + leaf, leaves,
-            nodes, sink,
-        )
-    else:
+    if job.side == ALONE:
         leaf_of_any_type(job, first_output + block, first_leaf + leaf, nodes, scratch)
+    else:
+        run_columns(
+            job, first_output + block, width if block + width < outputs else outputs - block,
+            first_leaf + leaf, leaves, nodes, scratch, sink,
+        )
 
 
 cdef int run_group(
@@ -107,7 +112,7 @@ cdef int run_group(
     Py_ssize_t scratch_size, Sink* sink,
 ) except -1:
     """Run outputs x leaves leaves, neighbouring outputs first, on the job's threads."""
-    cdef Py_ssize_t width = TILE if job.side_by_side else 1
+    cdef Py_ssize_t width = 1 if job.side == ALONE else outputs_of_tile(job)
     cdef Py_ssize_t blocks = (outputs + width - 1) // width
     cdef Py_ssize_t task, tasks = blocks * leaves
     cdef int n_threads = job.n_threads if job.n_threads < tasks else <int>tasks
@@ -158,76 +163,90 @@ cdef int run(Job* job, Node* totals, Sink* sink) except -1:
     """
     cdef long calls
     job.leaves = (job.n + LEAF - 1) // LEAF
-    job.packs = False
     job.times = False
+    make_plan(job)
     if job.outputs == 1 and job.leaves == 1 and not job.has_scratch:
         # Too short to be worth releasing the GIL.
         leaf_of_any_type(job, 0, 0, totals, NULL)
         return 0
     if <double>job.n * job.outputs * job.n_params <= GRAIN:
         job.n_threads = 1
-        return run_groups(job, totals, sink)
+        return run_outputs(job, totals, sink)
     calls = smoothl1_enter()
     try:
         job.n_threads = team(job, calls)
-        return run_groups(job, totals, sink)
+        return run_outputs(job, totals, sink)
     finally:
         smoothl1_leave()
 
 
-cdef int run_groups(Job* job, Node* totals, Sink* sink) except -1:
+cdef int run_outputs(Job* job, Node* totals, Sink* sink) except -1:
     """The same on a known number of threads."""
-    cdef Py_ssize_t size = 0, tile, group, first, o, outputs, leaf, leaves
-    cdef int k, m = job.n_params
-    cdef Node* nodes = NULL
+    cdef Py_ssize_t size = 0
     cdef char* scratch = NULL
-    cdef Stack* stacks = NULL
-    cdef Node* node
-    if job.side_by_side and job.leaves == 1 and sink is not NULL:
-        # Many short outputs: no tree, and results straight from the columns.
-        tile = GROUP * TILE  # outputs between two barriers: at most a group's elements, too
-        if tile * job.n > GROUP * LEAF:
-            tile = GROUP * LEAF // job.n // TILE * TILE
-        first = 0
-        while first < job.outputs:
-            outputs = tile if tile < job.outputs - first else job.outputs - first
-            run_group(job, first, outputs, 0, 1, NULL, NULL, 0, sink)
-            first += outputs
-        sink.smallest = divisor_of(sink.reduction, job.n, pair_of(0.0)).hi
-        return 0
-    # Leaves of an output are taken in groups of a power of two, so that each group is a
-    # subtree; what is left of the group's size goes to further outputs, side by side.
-    group = 1
-    while group < job.leaves and group < GROUP:
-        group *= 2
-    tile = GROUP // group
-    if tile < TILE and job.outputs > 1:
-        tile = TILE
-        group = GROUP // TILE
-    while group > 1 and group * m > 4 * GROUP:
-        group //= 2
-    if tile > job.outputs:
-        tile = job.outputs
-    job.packs = job.has_scratch and (
-        job.has_where or job.has_factor
-        or job.operation == BOTH or job.operation == CURVATURE or job.operation == WEIGHTS
-        or job.operation != SUM and not job.out.direct
-        or job.has_beta and not job.beta.direct
-        or job.has_weight and not job.weight.direct
-        or not (job.x.direct and job.y.direct)
-    )
-    if job.has_scratch:
-        size = BUFFERS * (job.n if job.n < BLOCK else BLOCK) * sizeof(double)
-        size += m * sizeof(Running)
+    if job.side != ALONE:
+        size = columns_scratch(job)
+    elif job.has_scratch or job.options.streams:
+        size = scratch_size(job)
     try:
         scratch = <char*>allocate(size * job.n_threads)
+        if job.side != ALONE and job.leaves == 1:
+            return run_single_leaves(job, scratch, size, sink)
+        return run_trees(job, scratch, size, totals, sink)
+    finally:
+        free(scratch)
+
+
+cdef int run_single_leaves(Job* job, char* scratch, Py_ssize_t size, Sink* sink) except -1:
+    """Outputs of a leaf each, side by side: no tree, and results straight from the columns."""
+    # Outputs between two barriers: those of as many elements as a group of leaves has.
+    cdef Py_ssize_t width = outputs_of_tile(job), outputs, first = 0
+    cdef Py_ssize_t most = GROUP * LEAF // (job.n * width) * width
+    if most < width:
+        most = width
+    while first < job.outputs:
+        outputs = most if most < job.outputs - first else job.outputs - first
+        run_group(job, first, outputs, 0, 1, NULL, scratch, size, sink)
+        first += outputs
+    return 0
+
+
+cdef inline void choose_tiling(const Job* job, Py_ssize_t* group, Py_ssize_t* tile) noexcept nogil:
+    """Leaves and outputs between two barriers.
+
+    Leaves of an output are taken in groups of a power of two, so that each group is a subtree;
+    what is left of the group's size goes to further outputs, side by side.
+    """
+    group[0] = 1
+    while group[0] < job.leaves and group[0] < GROUP:
+        group[0] *= 2
+    tile[0] = GROUP // group[0]
+    if tile[0] < TILE and job.outputs > 1:
+        tile[0] = TILE
+        group[0] = GROUP // TILE
+    while group[0] > 1 and group[0] * job.n_params > MOST_NODES:
+        group[0] //= 2
+    if tile[0] > job.outputs:
+        tile[0] = job.outputs
+
+
+cdef int run_trees(
+    Job* job, char* scratch, Py_ssize_t size, Node* totals, Sink* sink
+) except -1:
+    """Leaves, and the trees over them."""
+    cdef Py_ssize_t tile, group, first = 0, o, outputs, leaf, leaves
+    cdef int k, m = job.n_params
+    cdef Node* nodes = NULL
+    cdef Stack* stacks = NULL
+    cdef Node* node
+    choose_tiling(job, &group, &tile)
+    try:
         if job.reduce:
             nodes = <Node*>allocate(
                 tile * m * (group if group < job.leaves else job.leaves + 1) * sizeof(Node)
             )
             if job.leaves > group:
                 stacks = <Stack*>allocate(tile * m * sizeof(Stack))
-        first = 0
         while first < job.outputs:
             outputs = tile if tile < job.outputs - first else job.outputs - first
             if stacks is not NULL:
@@ -246,26 +265,34 @@ cdef int run_groups(Job* job, Node* totals, Sink* sink) except -1:
                         tree_sum(node, leaves, m)
                         if stacks is not NULL:
                             stack_push(&stacks[o * m + k], node)
+            if job.reduce:
+                harvest(job, first, outputs, leaves, nodes, stacks, totals, sink)
             first += outputs
-            if not job.reduce:
-                continue
-            # The roots: in the stacks, or else in the first node of each output.
-            for o in range(outputs):
-                node = &nodes[o * leaves * m]
-                for k in range(m):
-                    if job.leaves == 0:
-                        node[k] = no_node()
-                    elif stacks is not NULL:
-                        node[k] = stack_sum(&stacks[o * m + k])
-                    if sink is NULL:
-                        totals[k] = node[k]
-                if sink is not NULL:
-                    deliver(job, first - outputs + o, node, sink)
     finally:
         free(nodes)
-        free(scratch)
         free(stacks)
     return 0
+
+
+cdef inline void harvest(
+    const Job* job, Py_ssize_t first, Py_ssize_t outputs, Py_ssize_t leaves, Node* nodes,
+    const Stack* stacks, Node* totals, Sink* sink,
+) noexcept nogil:
+    """Deliver the roots: in the stacks, or else in the first node of each output."""
+    cdef Py_ssize_t o
+    cdef int k, m = job.n_params
+    cdef Node* node
+    for o in range(outputs):
+        node = &nodes[o * leaves * m]
+        for k in range(m):
+            if job.leaves == 0:
+                node[k] = no_node()
+            elif stacks is not NULL:
+                node[k] = stack_sum(&stacks[o * m + k])
+            if sink is NULL:
+                totals[k] = node[k]
+        if sink is not NULL:
+            deliver(job, first + o, node, sink)
 
 
 # ---------------------------------------------------------------------------
@@ -455,7 +482,7 @@ def fast_loss(input, target, reduction, beta, bint huber, out, n_threads):
             out = empty_like(<cnp.ndarray>input)
         if not plain_out(&job, input, out):
             return None
-        job.streams = given and job.n * job.x.itemsize >= STREAM
+        job.options.streams = given and job.n * job.x.itemsize >= STREAM
         run(&job, NULL, NULL)
         return out
     job.operation = SUM
@@ -484,7 +511,7 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
         out = empty_like(<cnp.ndarray>input)
     if not plain_out(&job, input, out):
         return None
-    job.streams = given and job.n * job.x.itemsize >= STREAM
+    job.options.streams = given and job.n * job.x.itemsize >= STREAM
     job.operation = SLOPE
     job.reduce = loss_too
     if how == MEAN:
@@ -500,6 +527,17 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
 # ---------------------------------------------------------------------------
 
 cdef dict REDUCTIONS = {"mean": MEAN, "sum": TOTAL, "weighted_mean": WEIGHTED_MEAN}
+
+
+cdef Py_ssize_t least_stride(cnp.ndarray a, int first, int stop) noexcept:
+    """The smallest stride of these axes, in bytes; the largest number if nothing moves."""
+    cdef Py_ssize_t least = PY_SSIZE_T_MAX, stride
+    cdef int axis
+    for axis in range(first, stop):
+        stride = abs(cnp.PyArray_STRIDE(a, axis))
+        if cnp.PyArray_DIM(a, axis) > 1 and 0 < stride < least:
+            least = stride
+    return least
 
 
 cdef class Work:
@@ -525,26 +563,28 @@ cdef class Work:
 
     cdef Job job
     cdef Params* params
-    cdef tuple operands  # keeps them alive
-    cdef bint huber
+    cdef int n_params
+    cdef int n_kept
+    cdef tuple arrays
 
     def __cinit__(
         self, input, target, *, list betas, bint huber, bint single, beta=None,
         weight=None, factor=None, where=None, int n_kept=0, int n_threads=0,
     ):
         cdef Job* job = &self.job
-        cdef char working = c"f" if single else c"d"
         cdef int k, axis
         cdef cnp.ndarray like = weight if input is None else input
         if not betas:
             raise ValueError("at least one threshold is needed")
-        self.operands = (input, target, beta, weight, factor, where)
-        job.single = single
-        job.n_params = <int>len(betas)
-        self.params = <Params*>allocate(job.n_params * sizeof(Params))
-        job.params = self.params
-        for k in range(job.n_params):
+        self.arrays = (input, target, beta, weight, factor, where)
+        self.n_kept = n_kept
+        self.n_params = <int>len(betas)
+        self.params = <Params*>allocate(self.n_params * sizeof(Params))
+        for k in range(self.n_params):
             make_params(&self.params[k], betas[k], huber, single, beta is not None)
+        job.params = self.params
+        job.n_params = self.n_params
+        job.single = single
         job.outputs = 1
         for axis in range(n_kept):
             job.outputs *= cnp.PyArray_DIM(like, axis)
@@ -555,24 +595,41 @@ cdef class Work:
         job.has_scratch = True
         job.scale = 1.0
         clear_options(job)
-        if input is not None:
-            set_operand(&job.x, input, n_kept, working)
-            set_operand(&job.y, target, n_kept, working)
-        if beta is not None:
-            job.has_beta = True
-            set_operand(&job.beta, beta, n_kept, working)
-        if weight is not None:
-            job.has_weight = True
-            set_operand(&job.weight, weight, n_kept, working)
-        if factor is not None:
-            job.has_factor = True
-            set_operand(&job.factor, factor, n_kept, working)
-        if where is not None:
-            job.has_where = True
-            set_operand(&job.where, where, n_kept, working)
+        job.options.has_beta = beta is not None
+        job.options.has_weight = weight is not None
+        job.options.has_factor = factor is not None
+        job.options.has_where = where is not None
+        self._describe(ALONE)
 
     def __dealloc__(self):
         free(self.params)
+
+    cdef int _describe(self, Side side) except -1:
+        """Describe the operands in the order of axes that goes with a side."""
+        cdef Operand** places = [
+            &self.job.x, &self.job.y, &self.job.beta, &self.job.weight, &self.job.factor,
+            &self.job.where,
+        ]
+        cdef int i, ndim
+        self.job.side = side
+        for i, array in enumerate(self.arrays):
+            if array is None:
+                continue
+            if side == ADJACENT:
+                ndim = array.ndim
+                array = array.transpose(*range(self.n_kept, ndim), *range(self.n_kept))
+            set_operand(places[i], array, self.n_kept if side == ALONE else 0, self.job.single)
+        return 0
+
+    cdef Side _best_side(self) except *:
+        """How the outputs of a sum are worked on."""
+        cdef cnp.ndarray x = self.arrays[0]
+        cdef int ndim = cnp.PyArray_NDIM(x)
+        if self.job.outputs <= 1 or self.job.n == 0 or self.n_params > 1:
+            return ALONE
+        if least_stride(x, 0, self.n_kept) < least_stride(x, self.n_kept, ndim):
+            return ADJACENT
+        return SHORT if self.job.n <= FEW else ALONE
 
     def sum(self, str reduction, bint narrow=False):
         """Reduce the loss, each output and each threshold.
@@ -582,27 +639,36 @@ cdef class Work:
         ndarray, shape (outputs, thresholds)
             Of float32 if ``narrow``, else of float64;
             nan where a mean is over no element or over weights that sum to 0.
-        smallest : float
-            The smallest divisor of a mean over the outputs, nan if there is no output.
+        empty : bool
+            Whether that is so for an output.
         """
+        cdef Side side = self._best_side()
+        if side != self.job.side:
+            self._describe(side)
         self.job.operation = SUM
-        self.job.side_by_side = suits_columns(&self.job)
         return self._reduce(reduction, narrow)
 
     cdef tuple _reduce(self, str reduction, bint narrow):
         cdef Sink sink
-        cdef cnp.npy_intp size = self.job.outputs * self.job.n_params
+        cdef Py_ssize_t itemsize = 4 if narrow else 8
+        cdef cnp.npy_intp size = self.job.outputs * self.n_params
         cdef cnp.ndarray results = cnp.PyArray_EMPTY(
             1, &size, cnp.NPY_FLOAT32 if narrow else cnp.NPY_FLOAT64, 0
         )
-        sink.results = <char*>cnp.PyArray_DATA(results)
+        cdef int k
         sink.narrow = narrow
         sink.reduction = REDUCTIONS[reduction]
-        sink.smallest = INFINITY
+        sink.empty = 0
         self.job.reduce = True
-        self.job.sum_weights = sink.reduction == WEIGHTED_MEAN
-        run(&self.job, NULL, &sink)
-        return (<object>results).reshape(self.job.outputs, self.job.n_params), sink.smallest
+        self.job.options.sum_weights = sink.reduction == WEIGHTED_MEAN
+        for k in range(0, self.n_params, MOST_THRESHOLDS):  # several only of a single output
+            self.job.params = self.params + k
+            self.job.n_params = min(MOST_THRESHOLDS, self.n_params - k)
+            sink.results = <char*>cnp.PyArray_DATA(results) + k * itemsize
+            run(&self.job, NULL, &sink)
+        self.job.params = self.params
+        self.job.n_params = self.n_params
+        return (<object>results).reshape(self.job.outputs, self.n_params), bool(sink.empty)
 
     def sum_weights(self):
         """The sum of the selected weights."""
@@ -626,18 +692,18 @@ cdef class Work:
         self.job.operation = SLOPE if values is None else BOTH
         self.job.scale = scale
         if values is not None:
-            set_operand(&self.job.out2, values, 0, c"f" if self.job.single else c"d")
+            set_operand(&self.job.out2, values, 0, self.job.single)
         return self._write(out, overlaps, reduction)
 
     def write_curvatures(self, out, out2, bint overlaps, bint majorize):
         """Write the gradient to ``out`` and the second derivative to ``out2``."""
         self.job.operation = CURVATURE
         self.job.majorize = majorize
-        set_operand(&self.job.out2, out2, 0, c"f" if self.job.single else c"d")
+        set_operand(&self.job.out2, out2, 0, self.job.single)
         return self._write(out, overlaps, None)
 
     cdef object _write(self, cnp.ndarray out, bint overlaps, reduction):
-        set_operand(&self.job.out, out, 0, c"f" if self.job.single else c"d")
+        set_operand(&self.job.out, out, 0, self.job.single)
         if overlaps:
             self.job.out.direct = False
         if reduction is not None:
@@ -645,6 +711,20 @@ cdef class Work:
         self.job.reduce = False
         run(&self.job, NULL, NULL)
         return None
+
+
+cdef bint same_params(Work a, Work b):
+    """Whether two pieces ask for the same sums."""
+    cdef int k
+    if a.n_params != b.n_params:
+        return False
+    for k in range(a.n_params):
+        if (
+            a.params[k].beta != b.params[k].beta or a.params[k].huber != b.params[k].huber
+            or a.params[k].single != b.params[k].single or a.params[k].form != b.params[k].form
+        ):
+            return False
+    return True
 
 
 cdef class Totals:
@@ -664,19 +744,19 @@ cdef class Totals:
         """Add the sums of a piece; all pieces have the same thresholds."""
         cdef int k, m = work.job.n_params
         cdef Node* totals
-        if work.job.outputs != 1:
+        if work.n_kept:
             raise ValueError("a piece has no kept axes")
         if self.first is None:
             self.stacks = <Stack*>allocate(m * sizeof(Stack))
             for k in range(m):
                 self.stacks[k].groups = 0
             self.first = work
-        elif m != self.first.job.n_params:
-            raise ValueError("all pieces have the same thresholds")
+        elif not same_params(work, self.first):
+            raise ValueError("all pieces have the same thresholds, kind and dtype")
         work.job.operation = SUM
         work.job.reduce = True
-        work.job.count_below = True
-        work.job.sum_weights = True
+        work.job.options.count_below = True
+        work.job.options.sum_weights = True
         totals = <Node*>allocate(m * sizeof(Node))
         try:
             run(&work.job, totals, NULL)
@@ -686,21 +766,22 @@ cdef class Totals:
             free(totals)
 
     def sum(self, str reduction):
-        """Reduced losses, one for each threshold, and the divisor, as ``Work.sum``."""
+        """Reduced losses, one for each threshold, and whether they are empty, as ``Work.sum``."""
         cdef int k
         cdef Sink sink
         cdef cnp.npy_intp size = self._size()
         cdef cnp.ndarray results = cnp.PyArray_EMPTY(1, &size, cnp.NPY_FLOAT64, 0)
-        cdef Node* roots = <Node*>allocate(size * sizeof(Node))
+        cdef Node* roots
         sink.results = <char*>cnp.PyArray_DATA(results)
         sink.narrow = False
         sink.reduction = REDUCTIONS[reduction]
-        sink.smallest = INFINITY
+        sink.empty = 0
+        roots = <Node*>allocate(size * sizeof(Node))
         for k in range(size):
             roots[k] = stack_sum(&self.stacks[k])
         deliver(&self.first.job, 0, roots, &sink)
         free(roots)
-        return (<object>results).reshape(1, size), sink.smallest
+        return (<object>results).reshape(1, size), bool(sink.empty)
 
     def below(self):
         """The number of elements in the quadratic piece, for each threshold."""
@@ -729,8 +810,12 @@ def location(cnp.ndarray y, cnp.ndarray weight, double beta):
     cdef double result
     if weight is not None:
         w = <double*>cnp.PyArray_DATA(weight)
-    with nogil:
-        result = locate(<double*>cnp.PyArray_DATA(y), w, cnp.PyArray_SIZE(y), beta)
+    cdef double* space = <double*>allocate(4 * SAMPLE * sizeof(double))
+    try:
+        with nogil:
+            result = locate(<double*>cnp.PyArray_DATA(y), w, cnp.PyArray_SIZE(y), beta, space)
+    finally:
+        free(space)
     return result
 
 

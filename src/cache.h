@@ -7,6 +7,18 @@
 #else
   #define SMOOTHL1_PREFETCH(address) ((void)(address))
 #endif
+
+/* Whether asking for memory ahead of its use is worth its instructions: on Intel's servers a sum that
+   does gets from 1.14 to 0.98 of a loop that only reads, on AMD's (Zen 4) it takes up to 1.3 times
+   as long as one that leaves it to the processor. */
+static int smoothl1_prefetches(void) {
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
+    return __builtin_cpu_is("intel");
+#else
+    return 0;
+#endif
+}
+
 #include <string.h>
 #ifdef __SSE2__
 #include <immintrin.h>

@@ -1,184 +1,398 @@
-"""The leaves of neighbouring outputs, side by side.
+"""The sums of neighbouring outputs, side by side.
 
-For reductions whose outputs are adjacent in memory (axis 0 of a C-ordered array), or too short to
-be vectorised one by one. Each output gets the bits that ``leaves.pxd`` gives it.
+For reductions over some axes, where an output alone is too little work for a leaf, or its
+elements lie far apart while those of its neighbours are beside them. Operands are loaded for a
+tile of outputs at once, in the order in which they are in memory, made into terms by the same
+kernels, and added up with the outputs as the inner loop. Each output gets the bits that
+``leaves.pxd`` would give it.
 """
 
+from libc.float cimport DBL_MAX
+from libc.stdint cimport uint8_t
+from libc.string cimport memcpy
+
 from cache cimport aligned
-from jobs cimport Job, Sink, deliver_columns
-from kernels cimport write_offsets, write_terms
-from lanes cimport Columns, add_slab, fold_terms
-from operands cimport Operand, kept_offset, slab_of, transpose
-from pairs cimport Pair, two_sum
-from sizes cimport LANES, LEAF, LINE, SHORT, SLAB, TILE
+from jobs cimport ADJACENT, Job, MEAN, Sink, WEIGHTED_MEAN
+from kernels cimport count_selected, fill, weigh, write_offsets, write_terms
+from lanes cimport (
+    LONG, Lanes, add_group, add_rows, clear, clear_lanes, fold, fold_lanes, rows_of_group, sum_terms,
+)
+from operands cimport Operand, load, load_mask
+from pairs cimport Pair, pair_of, pair_times
+from runtime cimport smoothl1_raise_flag
+from sizes cimport BLOCK, LANES, LEAF, LINE, TILE
 from smoothl1._smoothl1 cimport floating
-from terms cimport ARRAY, PRODUCT, Params
+from terms cimport ARRAY, PRODUCT, Params, finish, finish_double, finish_single
 from tree cimport Node, no_node
 
 
-cdef inline void terms_or_offsets(
-    const floating* x, const floating* y, Py_ssize_t n, const Params* p, bint offsets,
-    floating* out,
+cdef enum:
+    # Elements of a short output up to which it is transposed with its neighbours, rather than
+    # summed by itself.
+    FLAT = 32
+
+
+cdef struct Sums:
+    # Of each output of a tile; hi and lo are [lane][output] until they are folded.
+    double* hi
+    double* lo
+
+
+cdef struct Tile:
+    # The memory of one thread.
+    char* raw
+    void* x
+    void* y
+    void* beta
+    void* weight
+    char* mask
+    void* terms
+    void* turned   # transposed
+    Sums loss
+    Sums linear
+    Sums weights
+    double* count
+
+
+cdef inline Py_ssize_t area(const Job* job) noexcept nogil:
+    """Elements of the largest tile; of adjacent outputs, a group of rows."""
+    return rows_of_group(<float>0) * LANES * TILE if job.side == ADJACENT else BLOCK
+
+
+cdef inline Py_ssize_t outputs_of_tile(const Job* job) noexcept nogil:
+    if job.side == ADJACENT:
+        return TILE if job.n >= LANES else TILE * LANES // job.n
+    return BLOCK // job.n
+
+
+cdef inline Py_ssize_t columns_scratch(const Job* job) noexcept nogil:
+    """Bytes of memory that a thread needs."""
+    return (14 * area(job) + BLOCK) * sizeof(double) + LINE
+
+
+cdef inline void lay_out(const Job* job, char* scratch, Tile* tile) noexcept nogil:
+    cdef double* space = <double*>aligned(scratch)
+    cdef Py_ssize_t size = area(job)
+    tile.raw = <char*>space
+    tile.x = space + size
+    tile.y = space + 2 * size
+    tile.beta = space + 3 * size
+    tile.weight = space + 4 * size
+    tile.mask = <char*>(space + 5 * size)
+    tile.terms = space + 6 * size
+    tile.turned = space + 7 * size
+    tile.loss.hi = space + 8 * size
+    tile.loss.lo = space + 9 * size
+    tile.linear.hi = space + 10 * size
+    tile.linear.lo = space + 11 * size
+    tile.weights.hi = space + 12 * size
+    tile.weights.lo = space + 13 * size
+    tile.count = space + 14 * size
+
+
+cdef inline void transpose_rows(
+    const floating* a, Py_ssize_t rows, Py_ssize_t width, floating* out
 ) noexcept nogil:
-    if offsets:
-        write_offsets(x, y, <const floating*>NULL, n, p, out)
+    cdef Py_ssize_t i, c
+    for i in range(rows):
+        for c in range(width):
+            out[i * width + c] = a[c * rows + i]
+
+
+cdef inline void transpose(
+    const floating* a, Py_ssize_t rows, Py_ssize_t width, floating* out
+) noexcept nogil:
+    """[output][row] to [row][output]."""
+    # Known to the compiler, a few rows are transposed by shuffles.
+    if rows == 2:
+        transpose_rows(a, 2, width, out)
+    elif rows == 3:
+        transpose_rows(a, 3, width, out)
+    elif rows == 4:
+        transpose_rows(a, 4, width, out)
     else:
-        write_terms(x, y, <const floating*>NULL, n, p, out)
+        transpose_rows(a, rows, width, out)
 
 
-cdef inline const floating* slab_terms(
-    const Job* job, const char* x, const char* y, Py_ssize_t rows, Py_ssize_t width,
-    bint offsets, floating* a, floating* b,
+# ---------------------------------------------------------------------------
+# Short outputs: [output][element] in memory
+# ---------------------------------------------------------------------------
+
+cdef inline void sum_outputs(
+    const floating* terms, Py_ssize_t n, Py_ssize_t width, floating* turned, Sums* sums
 ) noexcept nogil:
-    """The terms of a slab, or what is to be subtracted from them, [row][output]."""
-    cdef Params* p = &job.params[0]
-    cdef Py_ssize_t x_step = job.x.kept_stride[job.x.n_kept - 1]
-    cdef Py_ssize_t y_step = job.y.kept_stride[job.y.n_kept - 1]
-    cdef Py_ssize_t size = sizeof(floating), c
-    if job.x.stride[0] == size and job.y.stride[0] == size and rows > 1:
-        # The elements of an output are contiguous: transposing comes last, and once.
-        if x_step == rows * size and y_step == rows * size:
-            terms_or_offsets(
-                <const floating*>x, <const floating*>y, rows * width, p, offsets, a
-            )
-        else:
-            for c in range(width):
-                terms_or_offsets(
-                    <const floating*>(x + c * x_step), <const floating*>(y + c * y_step),
-                    rows, p, offsets, a + c * rows,
-                )
-        # Known to the compiler, a few rows are transposed by shuffles.
-        if rows == 2:
-            transpose(a, 2, width, b)
-        elif rows == 3:
-            transpose(a, 3, width, b)
-        elif rows == 4:
-            transpose(a, 4, width, b)
-        else:
-            transpose(a, rows, width, b)
-        return b
-    terms_or_offsets(
-        slab_of(&job.x, x, rows, width, a), slab_of(&job.y, y, rows, width, b),
-        rows * width, p, offsets, a,
-    )
-    return a
-
-
-cdef inline void sum_columns(
-    const Job* job, Py_ssize_t output, Py_ssize_t width, Py_ssize_t leaf, Columns* sums,
-    const floating* tag,
-) noexcept nogil:
-    """One leaf each of neighbouring outputs, vectorised over the outputs.
-
-    For reductions whose outputs are adjacent in memory (axis 0 of a C-ordered array), or
-    too short to be vectorised one by one. Each output gets the bits that run_leaf gives.
-
-    OUT: the sums of output c in hi[c], lo[c] and linear[c].
-    """
-    cdef Py_ssize_t start = leaf * LEAF
-    cdef Py_ssize_t n = job.n - start if job.n - start < LEAF else LEAF
-    cdef const char* x = job.x.data + kept_offset(&job.x, output) + start * job.x.stride[0]
-    cdef const char* y = job.y.data + kept_offset(&job.y, output) + start * job.y.stride[0]
-    cdef Py_ssize_t used = n if n < LANES else LANES, i = 0, c, j, rows, half
-    cdef char space[2 * SLAB * TILE * 8 + LINE]
-    cdef floating* a = <floating*>aligned(space)
-    cdef floating* b = a + SLAB * TILE
-    cdef const floating* terms
+    """The sum of each of ``width`` outputs of n terms, fewer than LONG."""
+    cdef Lanes lanes
     cdef Pair r
+    cdef Py_ssize_t c, used = n if n < LANES else LANES
+    if n <= FLAT:
+        transpose(terms, n, width, turned)
+        clear(sums.hi, sums.lo, used * width)
+        add_rows(<const floating*>turned, n, width, sums.hi, sums.lo)
+        fold(sums.hi, sums.lo, used, width, terms[0])
+        return
     for c in range(width):
-        sums.linear[c] = 0.0
-    if n > LANES:
-        for j in range(LANES * width):
-            sums.hi[j] = 0.0
-            sums.lo[j] = 0.0
-    while i < n:
-        rows = SLAB if n - i > SLAB else n - i
-        terms = slab_terms(job, x, y, rows, width, False, a, b)
-        if n > LANES:
-            add_slab(terms, rows, width, sums.hi, sums.lo)
-        else:
-            used = fold_terms(terms, n, width, sums.hi, sums.lo)
-        if job.params[0].form != PRODUCT:
-            terms = slab_terms(job, x, y, rows, width, True, a, b)
-            for j in range(rows):
+        clear_lanes(&lanes)
+        sum_terms(terms + c * n, n, False, &lanes)
+        r = fold_lanes(&lanes, n, terms[0])
+        sums.hi[c] = r.hi
+        sums.lo[c] = r.lo
+
+
+cdef inline void sum_short_outputs(
+    const Job* job, Py_ssize_t first, Py_ssize_t width, Tile* tile, floating tag
+) noexcept nogil:
+    cdef Params* p = &job.params[0]
+    cdef Py_ssize_t n = job.n, start = first * n, size = width * n, c
+    cdef floating* terms = <floating*>tile.terms
+    cdef floating* turned = <floating*>tile.turned
+    cdef floating* thresholds = <floating*>tile.beta
+    cdef const floating* x = load(&job.x, 0, start, size, tile.raw, <floating*>tile.x)
+    cdef const floating* y = load(&job.y, 0, start, size, tile.raw, <floating*>tile.y)
+    cdef const floating* b = NULL
+    cdef const floating* w = NULL
+    cdef const uint8_t* mask = NULL
+    if job.options.has_beta:
+        b = load(&job.beta, 0, start, size, tile.raw, thresholds)
+    elif p.form == ARRAY:
+        fill(<floating>p.beta, size, thresholds)
+        b = thresholds
+    if job.options.has_weight:
+        w = load(&job.weight, 0, start, size, tile.raw, <floating*>tile.weight)
+    if job.options.has_where:
+        mask = load_mask(&job.where, 0, start, size, tile.mask)
+    write_terms(x, y, b, size, p, terms)
+    weigh(terms, w, mask, size)
+    sum_outputs(<const floating*>terms, n, width, turned, &tile.loss)
+    if p.form != PRODUCT:
+        write_offsets(x, y, b, size, p, terms)
+        weigh(terms, w, mask, size)
+        sum_outputs(<const floating*>terms, n, width, turned, &tile.linear)
+    if job.plan.weighs:
+        memcpy(terms, w, size * sizeof(floating))
+        weigh(terms, <const floating*>NULL, mask, size)
+        sum_outputs(<const floating*>terms, n, width, turned, &tile.weights)
+    if mask is not NULL:
+        for c in range(width):
+            tile.count[c] = count_selected(mask + c * n, n)
+
+
+# ---------------------------------------------------------------------------
+# Adjacent outputs: [element][output] in memory
+# ---------------------------------------------------------------------------
+
+cdef inline const floating* load_rows(
+    const Operand* op, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t outputs, Py_ssize_t first,
+    Py_ssize_t width, char* raw, floating* buffer,
+) noexcept nogil:
+    """Elements ``row`` .. of ``width`` outputs, [row][output]."""
+    cdef Py_ssize_t i
+    cdef floating* place
+    cdef const floating* found
+    if width == outputs:
+        return load(op, 0, row * width, rows * width, raw, buffer)
+    for i in range(rows):
+        place = buffer + i * width
+        found = load(op, 0, (row + i) * outputs + first, width, raw, place)
+        if found is not place:
+            memcpy(place, found, width * sizeof(floating))
+    return buffer
+
+
+cdef inline const uint8_t* load_mask_rows(
+    const Operand* op, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t outputs, Py_ssize_t first,
+    Py_ssize_t width, char* buffer,
+) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef char* place
+    cdef const uint8_t* found
+    if width == outputs:
+        return load_mask(op, 0, row * width, rows * width, buffer)
+    for i in range(rows):
+        place = buffer + i * width
+        found = load_mask(op, 0, (row + i) * outputs + first, width, place)
+        if <const char*>found is not <const char*>place:
+            memcpy(place, found, width)
+    return <const uint8_t*>buffer
+
+
+cdef inline void add_terms(
+    floating* terms, Py_ssize_t rows, Py_ssize_t width, bint grouped, Sums* sums
+) noexcept nogil:
+    """Add rows of terms; of a group, those that are missing are filled up with zeros."""
+    cdef Py_ssize_t group = LANES * rows_of_group(terms[0])
+    if grouped:
+        if rows < group:
+            fill(<floating>0, (group - rows) * width, terms + rows * width)
+        add_group(<const floating*>terms, width, sums.hi, sums.lo)
+    else:
+        add_rows(<const floating*>terms, rows, width, sums.hi, sums.lo)
+
+
+cdef inline void sum_adjacent_outputs(
+    const Job* job, Py_ssize_t first, Py_ssize_t width, Py_ssize_t leaf, Tile* tile, floating tag
+) noexcept nogil:
+    cdef Params* p = &job.params[0]
+    cdef Py_ssize_t row = leaf * LEAF, size, i, c
+    cdef Py_ssize_t length = job.n - row if job.n - row < LEAF else LEAF, stop = row + length
+    cdef Py_ssize_t most = LANES * rows_of_group(tag), rows, all = job.outputs
+    cdef Py_ssize_t used = length if length < LANES else LANES
+    cdef bint grouped = length >= LONG
+    cdef floating* terms = <floating*>tile.terms
+    cdef floating* thresholds = <floating*>tile.beta
+    cdef const floating* x
+    cdef const floating* y
+    cdef const floating* b = NULL
+    cdef const floating* w = NULL
+    cdef const uint8_t* mask = NULL
+    clear(tile.loss.hi, tile.loss.lo, used * width)
+    if p.form != PRODUCT:
+        clear(tile.linear.hi, tile.linear.lo, used * width)
+    if job.plan.weighs:
+        clear(tile.weights.hi, tile.weights.lo, used * width)
+    if job.options.has_where:
+        for c in range(width):
+            tile.count[c] = 0.0
+    if p.form == ARRAY and not job.options.has_beta:
+        fill(<floating>p.beta, most * width, thresholds)
+        b = thresholds
+    while row < stop:
+        rows = most if stop - row > most else stop - row
+        size = rows * width
+        x = load_rows(&job.x, row, rows, all, first, width, tile.raw, <floating*>tile.x)
+        y = load_rows(&job.y, row, rows, all, first, width, tile.raw, <floating*>tile.y)
+        if job.options.has_beta:
+            b = load_rows(&job.beta, row, rows, all, first, width, tile.raw, thresholds)
+        if job.options.has_weight:
+            w = load_rows(
+                &job.weight, row, rows, all, first, width, tile.raw, <floating*>tile.weight
+            )
+        if job.options.has_where:
+            mask = load_mask_rows(&job.where, row, rows, all, first, width, tile.mask)
+            for i in range(rows):
                 for c in range(width):
-                    sums.linear[c] += terms[j * width + c]
-        x += rows * job.x.stride[0]
-        y += rows * job.y.stride[0]
-        i += rows
-    half = LANES // 2
-    while half > 0:
-        # Lanes that took in nothing are left out.
-        for j in range((half if half < used - half else used - half) * width):
-            if floating is float:
-                sums.hi[j] += sums.hi[j + half * width]
-            else:
-                r = two_sum(sums.hi[j], sums.hi[j + half * width])
-                sums.hi[j] = r.hi
-                sums.lo[j] = (sums.lo[j] + sums.lo[j + half * width]) + r.lo
-        half = half // 2
+                    tile.count[c] += mask[i * width + c] != 0
+        write_terms(x, y, b, size, p, terms)
+        weigh(terms, w, mask, size)
+        add_terms(terms, rows, width, grouped, &tile.loss)
+        if p.form != PRODUCT:
+            write_offsets(x, y, b, size, p, terms)
+            weigh(terms, w, mask, size)
+            add_terms(terms, rows, width, grouped, &tile.linear)
+        if job.plan.weighs:
+            memcpy(terms, w, size * sizeof(floating))
+            weigh(terms, <const floating*>NULL, mask, size)
+            add_terms(terms, rows, width, False, &tile.weights)
+        row += rows
+    fold(tile.loss.hi, tile.loss.lo, used, width, tag)
+    if p.form != PRODUCT:
+        fold(tile.linear.hi, tile.linear.lo, used, width, tag)
+    if job.plan.weighs:
+        fold(tile.weights.hi, tile.weights.lo, used, width, tag)
 
 
-cdef inline bint suits_columns(Job* job) noexcept nogil:
-    """Whether sum_columns can do the job, and is the better way.
+# ---------------------------------------------------------------------------
+# Results
+# ---------------------------------------------------------------------------
 
-    Kept axes are merged for it where the strides of both arrays allow.
-    """
-    cdef Operand* x = &job.x
-    cdef Operand* y = &job.y
-    cdef Py_ssize_t size = x.itemsize
-    cdef int axis, last = 0
-    if (
-        job.outputs <= 1 or job.n == 0 or job.n_params > 1
-        or job.has_beta or job.has_weight or job.has_where or job.params[0].form == ARRAY
-        or not x.typed or not y.typed or x.ndim > 1 or y.ndim > 1
-    ):
-        return False
-    for axis in range(1, x.n_kept):
-        if (
-            x.kept_stride[last] == x.kept_stride[axis] * x.kept_shape[axis]
-            and y.kept_stride[last] == y.kept_stride[axis] * x.kept_shape[axis]
-            or x.kept_shape[last] == 1
-        ):
-            x.kept_shape[last] = y.kept_shape[last] = x.kept_shape[last] * x.kept_shape[axis]
-        else:
-            last += 1
-            x.kept_shape[last] = y.kept_shape[last] = x.kept_shape[axis]
-        x.kept_stride[last] = x.kept_stride[axis]
-        y.kept_stride[last] = y.kept_stride[axis]
-    x.n_kept = y.n_kept = last + 1
-    return x.kept_shape[last] > 1 and (
-        job.n <= SHORT or x.kept_stride[last] == size and y.kept_stride[last] == size
-    )
+cdef inline Pair pair_at(const Sums* sums, Py_ssize_t c) noexcept nogil:
+    cdef Pair r
+    r.hi = sums.hi[c]
+    r.lo = sums.lo[c]
+    return r
+
+
+cdef inline void complete(
+    const Job* job, Py_ssize_t width, Py_ssize_t length, Tile* tile
+) noexcept nogil:
+    """What a tile has not summed: parts that its dtype, its form or its call lacks."""
+    cdef Py_ssize_t c
+    for c in range(width):
+        if not job.options.has_where:
+            tile.count[c] = length
+        if job.params[0].form == PRODUCT:
+            tile.linear.hi[c] = 0.0
+        if not job.plan.weighs:
+            tile.weights.hi[c] = 0.0
+        if job.single or job.params[0].form == PRODUCT:
+            tile.linear.lo[c] = 0.0
+        if job.single or not job.plan.weighs:
+            tile.weights.lo[c] = 0.0
+        if job.single:
+            tile.loss.lo[c] = 0.0
+
+
+cdef inline Pair divisor_at(const Tile* tile, Sink* sink, Py_ssize_t c) noexcept nogil:
+    if sink.reduction == WEIGHTED_MEAN:
+        return pair_at(&tile.weights, c)
+    return pair_of(tile.count[c] if sink.reduction == MEAN else 1.0)
+
+
+cdef inline void deliver_tile(
+    const Job* job, Py_ssize_t output, Py_ssize_t width, const Tile* tile, Sink* sink
+) noexcept nogil:
+    """Finish the sums of neighbouring outputs of a single leaf each."""
+    cdef Params* p = &job.params[0]
+    cdef Pair divisor, offset = p.offset
+    cdef float* narrow = <float*>sink.results + output
+    cdef double* wide = <double*>sink.results + output
+    cdef double over = p.over
+    cdef bint plain = True, empty = False
+    cdef Py_ssize_t c
+    for c in range(width):
+        divisor = divisor_at(tile, sink, c)
+        empty = empty or divisor.hi + divisor.lo == 0.0
+        plain = plain and abs(tile.loss.hi[c]) <= DBL_MAX  # not NaN, either
+        plain = plain and 0.0 < abs(divisor.hi) <= DBL_MAX
+    if empty:
+        smoothl1_raise_flag(&sink.empty)
+    if sink.narrow:
+        for c in range(width):
+            divisor = divisor_at(tile, sink, c)
+            narrow[c] = <float>finish_single(
+                tile.loss.hi[c], tile.linear.hi[c], offset.hi, 1.0 / (divisor.hi * over)
+            )
+    elif job.single or not plain:
+        for c in range(width):
+            wide[c] = finish(
+                pair_at(&tile.loss, c), pair_at(&tile.linear, c), divisor_at(tile, sink, c), p
+            )
+    else:
+        for c in range(width):
+            wide[c] = finish_double(
+                pair_at(&tile.loss, c), pair_at(&tile.linear, c), offset,
+                pair_times(divisor_at(tile, sink, c), pair_of(over)),
+            )
 
 
 cdef inline void run_columns(
-    const Job* job, Py_ssize_t output, Py_ssize_t stop, Py_ssize_t leaf,
-    Py_ssize_t leaves, Node* nodes, Sink* sink,
+    const Job* job, Py_ssize_t output, Py_ssize_t width, Py_ssize_t leaf, Py_ssize_t leaves,
+    Node* nodes, char* scratch, Sink* sink,
 ) noexcept nogil:
-    """One leaf of the outputs from ``output`` to ``stop``.
+    """One leaf of ``width`` outputs.
 
     OUT: nodes[0], nodes[leaves], ..., or, of outputs of a single leaf, their results.
     """
-    cdef Columns sums
-    cdef Py_ssize_t extent = job.x.kept_shape[job.x.n_kept - 1], width, c
-    while output < stop:
-        # Neighbours are those along the last of the kept axes.
-        width = extent - output % extent
-        if width > stop - output:
-            width = stop - output
-        if job.single:
-            sum_columns(job, output, width, leaf, &sums, <const float*>NULL)
-        else:
-            sum_columns(job, output, width, leaf, &sums, <const double*>NULL)
-        if nodes is NULL:
-            deliver_columns(job, output, width, &sums, sink)
-        else:
-            for c in range(width):
-                nodes[0] = no_node()
-                nodes.loss.hi = sums.hi[c]
-                nodes.loss.lo = sums.lo[c]
-                nodes.linear.hi = sums.linear[c]
-                nodes.count = job.n - leaf * LEAF if job.n - leaf * LEAF < LEAF else LEAF
-                nodes += leaves
-        output += width
+    cdef Tile tile
+    cdef Py_ssize_t c
+    cdef Py_ssize_t length = job.n - leaf * LEAF if job.n - leaf * LEAF < LEAF else LEAF
+    lay_out(job, scratch, &tile)
+    if job.side == ADJACENT and job.single:
+        sum_adjacent_outputs(job, output, width, leaf, &tile, <float>0)
+    elif job.side == ADJACENT:
+        sum_adjacent_outputs(job, output, width, leaf, &tile, <double>0)
+    elif job.single:
+        sum_short_outputs(job, output, width, &tile, <float>0)
+    else:
+        sum_short_outputs(job, output, width, &tile, <double>0)
+    complete(job, width, length, &tile)
+    if nodes is NULL:
+        deliver_tile(job, output, width, &tile, sink)
+        return
+    for c in range(width):
+        nodes[0] = no_node()
+        nodes.loss = pair_at(&tile.loss, c)
+        nodes.linear = pair_at(&tile.linear, c)
+        nodes.weight = pair_at(&tile.weights, c)
+        nodes.count = tile.count[c]
+        nodes += leaves

@@ -1,12 +1,13 @@
 """A job: what is to be computed, of which operands, and where the results go."""
 
-from libc.float cimport DBL_MAX
-from libc.stdint cimport int64_t
+from libc.string cimport memset
 
-from lanes cimport Columns
+from cache cimport smoothl1_prefetches
 from operands cimport Operand
-from pairs cimport Pair, pair_of, pair_times
-from terms cimport Params, finish, finish_double, finish_single
+from pairs cimport Pair, pair_of
+from runtime cimport smoothl1_raise_flag
+from sizes cimport AHEAD, BLOCK, LEAF, PREFETCHED
+from terms cimport ARRAY, Params, finish
 from tree cimport Node
 
 
@@ -18,19 +19,47 @@ cdef enum Operation:
     CURVATURE  # ... or the second derivative
     WEIGHTS    # reduce the weights alone
 
+cdef enum Side:
+    ALONE      # one output at a time
+    SHORT      # outputs of few elements, after each other in memory or packed so
+    ADJACENT   # outputs whose elements are neighbours in memory
+
+
 cdef enum Reduction:
     MEAN
     TOTAL
     WEIGHTED_MEAN
 
 
+cdef struct Options:
+    # What a call asks for beside input, target and thresholds; nothing by default.
+    bint has_beta          # thresholds per element
+    bint has_weight
+    bint has_factor
+    bint has_where
+    bint count_below
+    bint sum_weights
+    bint streams           # ``out`` is written past the caches
+
+
+cdef struct Plan:
+    # What follows from the job for every leaf of it; see ``make_plan``.
+    bint sums              # the loss
+    bint writes            # to ``out``
+    bint weighs            # the weights are summed, too
+    bint counts            # what is linear is counted, not summed
+    bint packs             # an operand goes through a buffer
+    Py_ssize_t block       # elements that are worked on at a time
+    Py_ssize_t ahead       # bytes from them to what is prefetched; 0 for nothing
+
+
 cdef struct Job:
     Operation operation
     bint reduce            # SUM, or another operation that returns the loss as well
     bint majorize          # CURVATURE: the second derivative of the majorizer
-    bint count_below
-    bint sum_weights
     bint single            # the working dtype is float32
+    bint has_scratch       # not of the fast path
+    Side side              # outputs are worked on side by side
     double scale           # of gradients
     Py_ssize_t n           # elements of one output
     Py_ssize_t leaves      # of one output
@@ -39,14 +68,8 @@ cdef struct Job:
     Params* params         # one, or one for each threshold of a path
     int n_threads
     bint times             # it is worth a team: seconds count, see charge
-    bint has_beta
-    bint has_weight
-    bint has_factor
-    bint has_where
-    bint has_scratch
-    bint packs             # an operand goes through a buffer
-    bint streams           # ``out`` is written past the caches
-    bint side_by_side      # see sum_columns
+    Options options
+    Plan plan
     Operand x              # input
     Operand y              # target
     Operand beta           # thresholds per element
@@ -57,12 +80,49 @@ cdef struct Job:
     Operand out2           # loss beside gradient, or second derivative
 
 
+cdef inline bint packs_operand(bint given, const Operand* operand) noexcept nogil:
+    return given and not operand.direct
+
+
+cdef inline void make_plan(Job* job) noexcept nogil:
+    cdef Options options = job.options
+    cdef Plan* plan = &job.plan
+    cdef int k
+    plan.sums = job.reduce and job.operation != WEIGHTS
+    plan.writes = job.operation != SUM and job.operation != WEIGHTS
+    plan.weighs = options.has_weight and (options.sum_weights or job.operation == WEIGHTS)
+    plan.counts = not (options.has_weight or options.has_where or options.has_beta)
+    for k in range(job.n_params):
+        plan.counts = plan.counts and job.params[k].form != ARRAY
+    plan.packs = job.has_scratch and (
+        options.has_factor
+        or job.operation == BOTH or job.operation == CURVATURE or job.operation == WEIGHTS
+        or packs_operand(plan.writes, &job.out)
+        or packs_operand(options.has_beta, &job.beta)
+        or packs_operand(options.has_weight, &job.weight)
+        or options.has_where and (plan.weighs or not job.where.plain)
+        or packs_operand(job.operation != WEIGHTS, &job.x)
+        or packs_operand(job.operation != WEIGHTS, &job.y)
+    )
+    plan.block = BLOCK
+    if not plan.packs and job.n_params == 1 and not (plan.sums and plan.writes):
+        plan.block = LEAF  # nothing to pack, and a single kernel
+    if options.streams:
+        plan.block = BLOCK // 2  # a longer burst of stores leaves the loads waiting
+    plan.ahead = 0
+    if (
+        job.n * job.outputs > PREFETCHED and job.n_params == 1 and not plan.packs
+        and smoothl1_prefetches()
+    ):
+        plan.ahead = AHEAD
+
+
 cdef struct Sink:
     # Where the reduced losses of all outputs go, output by output.
     char* results          # [output * n_params + k]
     bint narrow            # they are float32, else float64
     Reduction reduction
-    double smallest        # divisor of a mean over the outputs
+    int empty              # a mean is over no element, or over weights that sum to 0
 
 
 cdef inline Pair divisor_of(Reduction reduction, double count, Pair weight) noexcept nogil:
@@ -76,8 +136,8 @@ cdef inline void deliver(
     cdef int k
     cdef Pair divisor = divisor_of(sink.reduction, nodes[0].count, nodes[0].weight)
     cdef double loss
-    if abs(divisor.hi + divisor.lo) < sink.smallest:
-        sink.smallest = abs(divisor.hi + divisor.lo)
+    if divisor.hi + divisor.lo == 0.0:
+        smoothl1_raise_flag(&sink.empty)
     for k in range(job.n_params):
         loss = finish(nodes[k].loss, nodes[k].linear, divisor, &job.params[k])
         if sink.narrow:
@@ -86,42 +146,6 @@ cdef inline void deliver(
             (<double*>sink.results)[output * job.n_params + k] = loss
 
 
-cdef inline void deliver_columns(
-    const Job* job, Py_ssize_t output, Py_ssize_t width, const Columns* sums, Sink* sink
-) noexcept nogil:
-    """Finish the sums of neighbouring outputs of a single leaf each."""
-    cdef Params* p = &job.params[0]
-    cdef Pair divisor = divisor_of(sink.reduction, job.n, pair_of(0.0)), sum
-    cdef Pair over = pair_times(divisor, pair_of(p.over)), offset = p.offset
-    cdef float* narrow = <float*>sink.results + output
-    cdef double* wide = <double*>sink.results + output
-    cdef double scale = 1.0 / over.hi
-    cdef int64_t huge = 0
-    cdef Py_ssize_t c
-    if sink.narrow:
-        for c in range(width):
-            narrow[c] = <float>finish_single(sums.hi[c], sums.linear[c], offset.hi, scale)
-        return
-    for c in range(width):
-        huge += not abs(sums.hi[c]) <= DBL_MAX  # or NaN
-    if job.single or huge > 0:
-        for c in range(width):
-            sum.hi = sums.hi[c]
-            sum.lo = sums.lo[c]
-            wide[c] = finish(sum, pair_of(sums.linear[c]), divisor, p)
-        return
-    for c in range(width):
-        sum.hi = sums.hi[c]
-        sum.lo = sums.lo[c]
-        wide[c] = finish_double(sum, pair_of(sums.linear[c]), offset, over)
-
-
 cdef inline void clear_options(Job* job) noexcept nogil:
-    job.has_beta = False
-    job.has_weight = False
-    job.has_factor = False
-    job.has_where = False
-    job.count_below = False
-    job.sum_weights = False
-    job.side_by_side = False
-    job.streams = False
+    memset(&job.options, 0, sizeof(Options))
+    job.side = ALONE

@@ -5,10 +5,10 @@ become a selection; which loop runs is decided outside. They know neither layout
 """
 
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from smoothl1._smoothl1 cimport clip, curvature, floating, half_of, majorizer, slope, value
-from terms cimport PAIR, PRODUCT, Params, is_linear, pair_term, product_term
+from terms cimport PAIR, PRODUCT, Params, is_linear, pair_term, product_term, quotient
 
 
 cdef inline Py_ssize_t write_terms(
@@ -17,10 +17,9 @@ cdef inline Py_ssize_t write_terms(
 ) noexcept nogil:
     """The terms of a sum; returns, for PAIR, the number of elements in the linear piece."""
     cdef floating beta = <floating>p.beta, s = <floating>p.s, c = <floating>p.c
-    cdef floating half_c = <floating>0.5 * c if beta > 0 else <floating>0
     cdef floating z, t
     cdef bint huber = p.huber
-    cdef int32_t linear = 0  # n is CHUNK * TILE at most
+    cdef int32_t linear = 0
     cdef Py_ssize_t i
     if p.form == PRODUCT:
         for i in range(n):
@@ -28,7 +27,7 @@ cdef inline Py_ssize_t write_terms(
     elif p.form == PAIR:
         for i in range(n):
             z = abs(x[i] - y[i])
-            terms[i] = pair_term(z, s, c, half_c)
+            terms[i] = pair_term(z, beta, s, c)
             linear += not z < beta
     elif huber:
         for i in range(n):
@@ -64,26 +63,13 @@ cdef inline void write_offsets(
             offsets[i] = <floating>0 if abs(x[i] - y[i]) < t else t
 
 
-cdef inline void write_terms_and_slopes(
-    const floating* x, const floating* y, Py_ssize_t n, const Params* p, double scale_,
-    floating* terms, floating* out,
-) noexcept nogil:
-    """PRODUCT's terms and the gradient, reading x and y once."""
-    cdef floating beta = <floating>p.beta, s = <floating>p.s, inverse = <floating>p.inverse
-    cdef floating scale = <floating>scale_, d
-    cdef Py_ssize_t i
-    for i in range(n):
-        d = x[i] - y[i]
-        terms[i] = product_term(abs(d), beta, s)
-        out[i] = clip(d, beta) * inverse * scale
-
-
 cdef inline void write_values(
     const floating* x, const floating* y, const floating* b, Py_ssize_t n,
     const Params* p, floating* out,
 ) noexcept nogil:
     cdef floating beta = <floating>p.beta, half = <floating>p.half
     cdef floating gain = <floating>p.gain, inverse = <floating>p.inverse
+    cdef floating reciprocal = <floating>p.reciprocal, rest = <floating>p.rest
     cdef floating z, t, g, divisor
     cdef bint huber = p.huber
     cdef Py_ssize_t i
@@ -94,6 +80,10 @@ cdef inline void write_values(
             g = t if huber else <floating>1
             divisor = <floating>1 if huber else t
             out[i] = value(z, z / divisor, t, half_of(t), g)
+    elif p.quick:
+        for i in range(n):
+            z = abs(x[i] - y[i])
+            out[i] = value(z, quotient(z, beta, reciprocal, rest), beta, half, gain)
     elif p.divide:
         for i in range(n):
             z = abs(x[i] - y[i])
@@ -102,6 +92,26 @@ cdef inline void write_values(
         for i in range(n):
             z = abs(x[i] - y[i])
             out[i] = value(z, z * inverse, beta, half, gain)
+
+
+cdef inline bint write_quick_slopes(
+    const floating* x, const floating* y, Py_ssize_t n, const Params* p, floating scale,
+    floating* out,
+) noexcept nogil:
+    """The gradient without a division; returns whether a difference was too small for that."""
+    cdef floating beta = <floating>p.beta, least = <floating>p.least
+    cdef floating reciprocal = <floating>p.reciprocal, rest = <floating>p.rest, d
+    cdef int32_t small = 0
+    cdef int64_t small64 = 0  # as wide as the numbers, which the loop is the faster for
+    cdef Py_ssize_t i
+    for i in range(n):
+        d = clip(x[i] - y[i], beta)
+        if floating is float:
+            small |= (abs(d) < least) & (d != 0)
+        else:
+            small64 |= (abs(d) < least) & (d != 0)
+        out[i] = quotient(d, beta, reciprocal, rest) * scale
+    return small != 0 or small64 != 0
 
 
 cdef inline void write_slopes(
@@ -120,6 +130,8 @@ cdef inline void write_slopes(
             divisor = <floating>1 if huber else t
             out[i] = slope(d, d / divisor, t, scale, t * scale if huber else scale)
     elif p.divide:
+        if p.quick and not write_quick_slopes(x, y, n, p, scale, out):
+            return
         for i in range(n):
             out[i] = clip(x[i] - y[i], beta) / beta * scale
     elif beta > 0 and beta < <floating>INFINITY:

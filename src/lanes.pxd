@@ -1,34 +1,48 @@
 """The order of a sum within a leaf.
 
-Element i goes to lane i % LANES; the lanes are folded in halves. That shape vectorises on every
-instruction set, and with the tree over the leaves (``tree.pxd``) it fixes every bit of a sum. It
-is here twice: for the elements of one output (``Lanes``), and for those of neighbouring outputs,
-side by side (``Columns``), with the same bits.
+Element i goes to lane i % LANES; in the end the lanes are folded in halves. A leaf of fewer than
+LONG elements adds each of its terms to its lane. In a longer one LANES lanes times 8 rows of
+float32, or 4 of float64, make a group: the terms of a lane are first added in the working dtype,
+as a small fixed tree, and enter the lane at once. The last group is filled up with zeros.
+
+That shape vectorises on every instruction set, and with the tree over the leaves (``tree.pxd``) it
+fixes every bit of a sum. Lanes are arrays [lane][output]: of one output, or of neighbouring ones
+that are summed side by side (``columns.pxd``), with the same bits.
 
 Higham, "The Accuracy of Floating Point Summation", SIAM J. Sci. Comput. 14, 1993.
 """
 
 from pairs cimport Pair, two_sum
-from sizes cimport LANES, TILE
+from sizes cimport LANES
 from smoothl1._smoothl1 cimport floating
 
 
+cdef enum:
+    # Elements from which on a leaf is summed in groups: below, the additions in the working dtype
+    # would show (1.5 ulp for heavy tails at 128 elements), and cost nothing beside the call.
+    LONG = 1024
+
+
 cdef struct Lanes:
-    # Element i of a leaf goes to lane i % LANES. float64 terms are summed in
-    # double-double: hi takes the rounded sum, lo what the rounding dropped.
+    # The lanes of one output. float64 terms are summed in double-double: hi takes the rounded
+    # sum, lo what the rounding dropped.
     double hi[LANES]
     double lo[LANES]
 
 
-cdef inline void clear(Lanes* sums) noexcept nogil:
-    cdef int lane
-    for lane in range(LANES):
-        sums.hi[lane] = 0.0
-        sums.lo[lane] = 0.0
+cdef inline void clear(double* hi, double* lo, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(n):
+        hi[j] = 0.0
+        lo[j] = 0.0
+
+
+cdef inline void clear_lanes(Lanes* sums) noexcept nogil:
+    clear(sums.hi, sums.lo, LANES)
 
 
 cdef inline void lane_add(
-    double* hi, double* lo, Py_ssize_t lane, double term, floating tag
+    double* hi, double* lo, Py_ssize_t lane, floating term
 ) noexcept nogil:
     cdef Pair r
     if floating is double:
@@ -40,122 +54,120 @@ cdef inline void lane_add(
         hi[lane] += term
 
 
-cdef inline Pair fold(Lanes* sums, Py_ssize_t n, const floating* tag) noexcept nogil:
-    """Add the upper half of the lanes to the lower half until one is left.
-
-    After n elements; halves that took in none are 0 and left out.
-    """
-    cdef int lane, width = LANES // 2
-    cdef Pair r
-    while width >= n and width > 0:
-        width = width // 2
-    while width > 0:
-        for lane in range(width):
-            if floating is float:
-                sums.hi[lane] += sums.hi[lane + width]
-            else:
-                r = two_sum(sums.hi[lane], sums.hi[lane + width])
-                sums.hi[lane] = r.hi
-                sums.lo[lane] = (sums.lo[lane] + sums.lo[lane + width]) + r.lo
-        width = width // 2
-    r.hi = sums.hi[0]
-    r.lo = sums.lo[0]
-    return r
+cdef inline floating of_four(floating a, floating b, floating c, floating d) noexcept nogil:
+    return (a + b) + (c + d)
 
 
-# A sum is made in two steps, chunk by chunk: the terms go to a small buffer, the buffer into
-# the lanes. That is as fast as one loop with the registers for both, or faster (conversions
-# to float64 read memory where they would otherwise need a shuffle), and one sum serves all
-# terms.
+cdef inline Py_ssize_t rows_of_group(floating tag) noexcept nogil:
+    # ``tag`` stands for the dtype: a function of a fused type needs an argument of it.
+    if floating is float:
+        return 8
+    else:
+        return 4
 
-cdef inline void sum_buffer(const floating* a, Py_ssize_t n, Lanes* running) noexcept nogil:
-    """Add a chunk to the running sums.
 
-    Two terms of a lane are added before they enter it: that halves the cost of the
-    double-double and adds one rounding, of the smallest of all partial sums.
+cdef inline floating group_term(
+    const floating* a, Py_ssize_t j, Py_ssize_t row
+) noexcept nogil:
+    """What enters a lane of a group: its terms a[j], a[j + row], ... in a fixed tree."""
+    if floating is float:
+        return (
+            of_four(a[j], a[j + row], a[j + 2 * row], a[j + 3 * row])
+            + of_four(a[j + 4 * row], a[j + 5 * row], a[j + 6 * row], a[j + 7 * row])
+        )
+    else:
+        return of_four(a[j], a[j + row], a[j + 2 * row], a[j + 3 * row])
+
+
+cdef inline void fill_up(floating* terms, Py_ssize_t n) noexcept nogil:
+    """Zeros from n terms up to the end of their last group."""
+    cdef Py_ssize_t group = LANES * rows_of_group(terms[0]), i
+    for i in range(n, n + (group - n % group) % group):
+        terms[i] = 0
+
+
+cdef inline void add_rows(
+    const floating* terms, Py_ssize_t rows, Py_ssize_t width, double* hi, double* lo
+) noexcept nogil:
+    """Add rows of terms [row][output], each to the lane that follows; the first to lane 0."""
+    cdef Py_ssize_t j, n = LANES * width
+    while rows > 0:
+        for j in range(n if rows >= LANES else rows * width):
+            lane_add(hi, lo, j, terms[j])
+        terms += n
+        rows -= LANES
+
+
+cdef inline void add_group(
+    const floating* terms, Py_ssize_t width, double* hi, double* lo
+) noexcept nogil:
+    """Add a group of rows of terms [row][output]."""
+    cdef Py_ssize_t j, n = LANES * width
+    for j in range(n):
+        lane_add(hi, lo, j, group_term(terms, j, n))
+
+
+cdef inline void sum_terms(
+    const floating* terms, Py_ssize_t n, bint grouped, Lanes* running
+) noexcept nogil:
+    """Add terms of one output to the running sums, as part of a leaf.
+
+    All parts but the last are whole groups; that of a grouped leaf is read up to the end of its
+    last group, and what is beyond n must be 0.
     """
     cdef double hi[LANES]
     cdef double lo[LANES]
-    cdef double first, second
-    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t i = 0, group = LANES * rows_of_group(terms[0])
     cdef int lane
     # ``+ 0.0`` keeps GCC from making this a memcpy, which would keep the lanes in memory.
     for lane in range(LANES):
         hi[lane] = running.hi[lane] + 0.0
-        if floating is double:
-            lo[lane] = running.lo[lane] + 0.0
-    while i <= n - 2 * LANES:
-        for lane in range(LANES):
-            first = a[i + lane]
-            second = a[i + lane + LANES]
-            lane_add(hi, lo, lane, first + second, a[0])
-        i += 2 * LANES
+        lo[lane] = running.lo[lane] + 0.0
+    if grouped:
+        while i < n:
+            for lane in range(LANES):
+                lane_add(hi, lo, lane, group_term(terms + i, lane, LANES))
+            i += group
+    else:
+        while i <= n - LANES:
+            for lane in range(LANES):
+                lane_add(hi, lo, lane, terms[i + lane])
+            i += LANES
     for lane in range(LANES):
         running.hi[lane] = hi[lane] + 0.0
-        if floating is double:
-            running.lo[lane] = lo[lane] + 0.0
+        running.lo[lane] = lo[lane] + 0.0
     while i < n:
-        lane_add(running.hi, running.lo, i % LANES, a[i], a[0])
+        lane_add(running.hi, running.lo, i % LANES, terms[i])
         i += 1
 
 
-cdef struct Columns:
-    # The lanes of up to TILE outputs: those of one lane are neighbours, [lane][output].
-    double hi[LANES * TILE]
-    double lo[LANES * TILE]
-    double linear[TILE]
-
-
-cdef inline void add_terms(
-    const floating* terms, Py_ssize_t n, double* hi, double* lo
+cdef inline void fold(
+    double* hi, double* lo, Py_ssize_t used, Py_ssize_t width, floating tag
 ) noexcept nogil:
-    cdef Py_ssize_t j
-    for j in range(n):
-        lane_add(hi, lo, j, terms[j], terms[j])
+    """Add the upper half of the lanes to the lower half until one is left.
 
-
-cdef inline void add_slab(
-    const floating* terms, Py_ssize_t rows, Py_ssize_t width, double* hi, double* lo
-) noexcept nogil:
-    """Row i goes to lane i % LANES, in the order of sum_buffer."""
-    cdef Py_ssize_t n = LANES * width, j
-    cdef double first, second
-    if rows == 2 * LANES:
-        for j in range(n):
-            first = terms[j]
-            second = terms[j + n]
-            lane_add(hi, lo, j, first + second, terms[j])
-    elif rows <= LANES:
-        add_terms(terms, rows * width, hi, lo)
-    else:
-        add_terms(terms, n, hi, lo)
-        add_terms(terms + n, rows * width - n, hi, lo)
-
-
-cdef inline Py_ssize_t fold_terms(
-    const floating* terms, Py_ssize_t n, Py_ssize_t width, double* hi, double* lo
-) noexcept nogil:
-    """Fill n lanes with a row each and fold them once; return how many lanes are left."""
-    cdef Py_ssize_t half = LANES // 2, folded, j
+    The first ``used`` lanes took in terms; the others are left out.
+    """
+    cdef Py_ssize_t half = LANES // 2, upper, j
     cdef Pair r
-    if n == 1:
-        half = folded = 0
-    else:
-        while half >= n:
-            half = half // 2
-        folded = (n - half) * width
-    for j in range(folded):
-        if floating is float:
-            hi[j] = <double>terms[j] + terms[j + half * width]
-        else:
-            r = two_sum(terms[j], terms[j + half * width])
-            hi[j] = r.hi
-            lo[j] = r.lo
-    n = half if half > 0 else 1
-    for j in range(folded, n * width):
-        hi[j] = terms[j]
-        lo[j] = 0.0
-    if floating is float:  # which has no low parts
-        for j in range(width):
-            lo[j] = 0.0
-    return n
+    while half > 0:
+        upper = used - half if used < 2 * half else half
+        for j in range(upper * width):
+            if floating is float:
+                hi[j] += hi[j + half * width]
+            else:
+                r = two_sum(hi[j], hi[j + half * width])
+                hi[j] = r.hi
+                lo[j] = (lo[j] + lo[j + half * width]) + r.lo
+        if used > half:
+            used = half
+        half = half // 2
+
+
+cdef inline Pair fold_lanes(Lanes* sums, Py_ssize_t n, floating tag) noexcept nogil:
+    """The sum of a leaf of n elements."""
+    cdef Pair r
+    fold(sums.hi, sums.lo, n if n < LANES else LANES, 1, tag)
+    r.hi = sums.hi[0]
+    r.lo = sums.lo[0] if floating is double else 0.0
+    return r

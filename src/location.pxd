@@ -10,7 +10,7 @@ from libc.string cimport memcpy
 
 from cache cimport aligned
 from kernels cimport fill
-from lanes cimport Lanes, clear, fold, sum_buffer
+from lanes cimport Lanes, clear_lanes, fill_up, fold_lanes, sum_terms
 from pairs cimport Pair, pair_add, pair_of, pair_over, pair_times
 from sizes cimport CHUNK, GROUP, LEAF, LINE
 from smoothl1._smoothl1 cimport clip, curvature
@@ -22,7 +22,7 @@ from smoothl1._smoothl1 cimport clip, curvature
 # with corners at y - beta and y + beta. The search keeps a bracket of its root. An element
 # with no corner strictly inside the bracket is one of three constants there, and is dropped:
 # it is saturated (below or above the bracket) or linear all through it. Corners are rounded to
-# float64; G is summed in double-double, but for the first addition of two elements. beta = 0
+# float64; G is summed in double-double, but for the first additions of four elements. beta = 0
 # gives the jumps of a median.
 
 cdef enum:
@@ -40,6 +40,7 @@ cdef struct Search:
     Pair weight     # of those dropped as linear
     Pair moment     # sum of weight * y * unit of those
     uint64_t random
+    double* space   # 4 SAMPLE numbers for predict, which the stack of a thread may lack
 
 
 cdef struct Tally:
@@ -47,6 +48,11 @@ cdef struct Tally:
     Lanes jump      # weight of the elements that jump from above to below at the point itself
     Lanes weight
     Lanes moment
+
+
+cdef inline void add_chunk(double* terms, Py_ssize_t n, Lanes* sums) noexcept nogil:
+    fill_up(terms, n)
+    sum_terms(<const double*>terms, n, True, sums)
 
 
 cdef inline void tally_chunk(
@@ -72,11 +78,11 @@ cdef inline void tally_chunk(
         linear = linear if (last >= hi) & (last > lo) else 0.0
         weight[i] = linear
         moment[i] = linear * (y[i] * unit)
-    sum_buffer(<const double*>net, n, &tally.net)
-    sum_buffer(<const double*>weight, n, &tally.weight)
-    sum_buffer(<const double*>moment, n, &tally.moment)
+    add_chunk(net, n, &tally.net)
+    add_chunk(weight, n, &tally.weight)
+    add_chunk(moment, n, &tally.moment)
     if lo == hi:
-        sum_buffer(<const double*>jump, n, &tally.jump)
+        add_chunk(jump, n, &tally.jump)
 
 
 cdef inline Py_ssize_t keep_active(
@@ -116,10 +122,10 @@ cdef inline Py_ssize_t classify(
     cdef double* weights = ones
     cdef double* kept_w = unused
     cdef Py_ssize_t i = 0, k = 0, m
-    clear(&tally.net)
-    clear(&tally.jump)
-    clear(&tally.weight)
-    clear(&tally.moment)
+    clear_lanes(&tally.net)
+    clear_lanes(&tally.jump)
+    clear_lanes(&tally.weight)
+    clear_lanes(&tally.moment)
     if w is NULL:
         fill(1.0, CHUNK if n > CHUNK else n, ones)
     while i < n:
@@ -137,7 +143,7 @@ cdef inline Py_ssize_t classify(
 
 
 cdef inline Pair total(Lanes* sums, Py_ssize_t n, Pair constant) noexcept nogil:
-    return pair_add(fold(sums, n, <const double*>NULL), constant)
+    return pair_add(fold_lanes(sums, n, <double>0), constant)
 
 
 cdef inline Py_ssize_t narrow(Search* s, double* y, double* w, Py_ssize_t n) except -1 nogil:
@@ -215,10 +221,10 @@ cdef inline int predict(
     Search* s, const double* y, const double* w, Py_ssize_t n, double* low, double* high
 ) except -1 nogil:
     """Two points that are likely to bracket the root closely, from a sample."""
-    cdef double ys[SAMPLE]
-    cdef double ws[SAMPLE]
-    cdef double work_y[SAMPLE]
-    cdef double work_w[SAMPLE]
+    cdef double* ys = s.space
+    cdef double* ws = ys + SAMPLE
+    cdef double* work_y = ws + SAMPLE
+    cdef double* work_w = work_y + SAMPLE
     cdef Search of_sample
     cdef double root, d, part, margin = 0.0, down = ldexp(1.0, -440)
     cdef Pair ratio = pair_of(<double>SAMPLE / n)
@@ -232,8 +238,8 @@ cdef inline int predict(
     of_sample.net = pair_times(s.net, ratio)
     of_sample.weight = pair_times(s.weight, ratio)
     of_sample.moment = pair_times(s.moment, ratio)
-    memcpy(work_y, ys, sizeof(ys))
-    memcpy(work_w, ws, sizeof(ws))
+    memcpy(work_y, ys, SAMPLE * sizeof(double))
+    memcpy(work_w, ws, SAMPLE * sizeof(double))
     root = solve(&of_sample, work_y, work_w, SAMPLE)
     for i in range(SAMPLE):
         d = root - ys[i]
@@ -248,8 +254,8 @@ cdef inline int predict(
         of_sample.moment = pair_add(
             pair_times(s.moment, ratio), pair_of(margin if k else -margin)
         )
-        memcpy(work_y, ys, sizeof(ys))
-        memcpy(work_w, ws, sizeof(ws))
+        memcpy(work_y, ys, SAMPLE * sizeof(double))
+        memcpy(work_w, ws, SAMPLE * sizeof(double))
         root = solve(&of_sample, work_y, work_w, SAMPLE)
         if k:
             high[0] = root
@@ -350,10 +356,12 @@ cdef inline Py_ssize_t normalise(double* y, double* w, Py_ssize_t n) noexcept no
     return k
 
 
-cdef inline double locate(double* y, double* w, Py_ssize_t n, double beta) except? -1.0 nogil:
+cdef inline double locate(
+    double* y, double* w, Py_ssize_t n, double beta, double* space
+) except? -1.0 nogil:
     """The minimiser of the sum of w smooth_l1(y - m; beta); w is NULL for weights of 1.
 
-    Overwrites y and w.
+    Overwrites y and w. ``space`` holds 4 SAMPLE numbers.
     """
     cdef Search s
     cdef double smallest, largest, result
@@ -376,6 +384,7 @@ cdef inline double locate(double* y, double* w, Py_ssize_t n, double beta) excep
     s.hi = nextafter(largest, INFINITY)
     s.net = s.weight = s.moment = pair_of(0.0)
     s.random = 0
+    s.space = space
     result = solve(&s, y, w, n)
     result = smallest if result < smallest else result
     return largest if result > largest else result
@@ -400,8 +409,8 @@ cdef inline void slope_and_curvature(
     slope[0] = curve[0] = 0.0
     if n == 0:
         return
-    clear(&slopes)
-    clear(&curvatures)
+    clear_lanes(&slopes)
+    clear_lanes(&curvatures)
     while start < n:
         m = CHUNK if n - start > CHUNK else n - start
         r = residual + start
@@ -411,8 +420,8 @@ cdef inline void slope_and_curvature(
             z = r[i] - step * d[i]
             first[i] = -w[i] * d[i] * (clip(z, beta) / beta)
             second[i] = curvature(abs(z), beta, w[i] * d[i] * d[i]) / beta
-        sum_buffer(<const double*>first, m, &slopes)
-        sum_buffer(<const double*>second, m, &curvatures)
+        add_chunk(first, m, &slopes)
+        add_chunk(second, m, &curvatures)
         start += m
     slope[0] = total(&slopes, n, pair_of(0.0)).hi
     curve[0] = total(&curvatures, n, pair_of(0.0)).hi

@@ -83,7 +83,7 @@ cdef inline void set_flat(
     op.stride[0] = itemsize
 
 
-cdef inline int set_operand(Operand* op, cnp.ndarray a, int n_kept, char working) except -1:
+cdef inline int set_operand(Operand* op, cnp.ndarray a, int n_kept, bint single) except -1:
     """Describe ``a``, whose first ``n_kept`` axes are those of the outputs."""
     cdef int axis, ndim = cnp.PyArray_NDIM(a), last
     cdef Py_ssize_t extent, stride
@@ -122,7 +122,7 @@ cdef inline int set_operand(Operand* op, cnp.ndarray a, int n_kept, char working
         and op.ndim == 1 and op.stride[0] == op.itemsize
     )
     op.typed = (
-        op.kind == c"f" and op.itemsize == (4 if working == c"f" else 8)
+        op.kind == c"f" and op.itemsize == (4 if single else 8)
         and not op.swap and cnp.PyArray_ISALIGNED(a)
     )
     op.direct = op.typed and op.plain
@@ -349,26 +349,3 @@ cdef inline void store(
     if op.swap:
         swap_bytes(result, n, op.itemsize)
     transfer(op, op.data, start, n, result, False)
-
-
-cdef inline const floating* slab_of(
-    const Operand* op, const char* data, Py_ssize_t rows, Py_ssize_t width, floating* buffer
-) noexcept nogil:
-    """``rows`` elements each of ``width`` outputs, [row][output]: in place or packed."""
-    cdef Py_ssize_t step = op.kept_stride[op.n_kept - 1], size = sizeof(floating), i
-    if step == size and (op.stride[0] == width * size or rows == 1):
-        return <const floating*>data
-    for i in range(rows):
-        copy_strided(
-            <char*>&buffer[i * width], size, data + i * op.stride[0], step, width, <int>size
-        )
-    return buffer
-
-
-cdef inline void transpose(
-    const floating* a, Py_ssize_t rows, Py_ssize_t width, floating* out
-) noexcept nogil:
-    cdef Py_ssize_t i, c
-    for i in range(rows):
-        for c in range(width):
-            out[i * width + c] = a[c * rows + i]

@@ -83,6 +83,15 @@ static void smoothl1_after_fork(void) {
   static int smoothl1_startable(int wanted) { return wanted; }
 #endif
 
+/* By any thread, and only ever to 1. */
+static void smoothl1_raise_flag(int *flag) {
+#ifdef _MSC_VER
+    *(volatile int *)flag = 1;
+#else
+    __atomic_store_n(flag, 1, __ATOMIC_RELAXED);
+#endif
+}
+
 #ifdef _MSC_VER
   #include <intrin.h>
   static long smoothl1_enter(void) { return _InterlockedIncrement(&smoothl1_calls); }

@@ -17,6 +17,7 @@ cdef extern from "runtime.h":
     void smoothl1_watch_forks()
     long smoothl1_enter()
     void smoothl1_leave()
+    void smoothl1_raise_flag(int* flag) noexcept nogil
     int smoothl1_startable(int wanted) noexcept nogil
 
 

@@ -11,7 +11,7 @@
 #define SMOOTHL1_LANES 16
 
 /* Terms that are written to a buffer before they are summed: few enough for the processor to work on
-   the next chunk's misses meanwhile, enough to amortise the calls. A multiple of 2 LANES. */
+   the next chunk's misses meanwhile, enough to amortise the calls. A multiple of 8 LANES. */
 #ifndef SMOOTHL1_CHUNK
   #define SMOOTHL1_CHUNK 256
 #endif
@@ -29,17 +29,23 @@
 #ifndef SMOOTHL1_TILE
   #define SMOOTHL1_TILE 64
 #endif
-/* Elements of each of them that are taken at a time: 2 LANES, a round of the lanes. */
-#define SMOOTHL1_SLAB 32
-/* Elements of an output that is short: transposing it with its neighbours costs less than starting
-   and finishing a leaf. */
-#ifndef SMOOTHL1_SHORT
-  #define SMOOTHL1_SHORT 512
+/* Elements of an output that is short: several of them are loaded and made into terms at once, which
+   costs less than starting and finishing a leaf each. */
+#ifndef SMOOTHL1_FEW
+  #define SMOOTHL1_FEW 512
 #endif
 /* Bytes of ``out`` from which on it is written past the caches, none of which would hold it: 10 to
    15 % faster into memory that is mapped, slower into fresh pages. */
 #ifndef SMOOTHL1_STREAM
   #define SMOOTHL1_STREAM (64 * 1024 * 1024)
+#endif
+/* Elements from which on a job asks for memory ahead of its use, where that pays (cache.h), and how
+   many bytes ahead. */
+#ifndef SMOOTHL1_PREFETCHED
+  #define SMOOTHL1_PREFETCHED (256 * 1024)
+#endif
+#ifndef SMOOTHL1_AHEAD
+  #define SMOOTHL1_AHEAD 2048
 #endif
 /* Elements worth a further thread: several microseconds of work, about ten times what forking and
    joining a waiting team costs. */

@@ -6,10 +6,17 @@ back (``finish``).
 """
 
 from libc.float cimport DBL_MAX
-from libc.math cimport INFINITY, frexp, isfinite, isinf, ldexp
+from libc.math cimport INFINITY, fma, frexp, isfinite, isinf, ldexp
 
 from pairs cimport Pair, pair_add, pair_of, pair_over, pair_times, two_product
 from smoothl1._smoothl1 cimport floating, half_of
+
+cdef extern from "fma.h":
+    const bint SMOOTHL1_FMA
+    float smoothl1_less_halff(float z, float m) noexcept nogil
+    double smoothl1_less_half(double z, double m) noexcept nogil
+    float smoothl1_overf(float d, float b, float r, float rest) noexcept nogil
+    double smoothl1_over(double d, double b, double r, double rest) noexcept nogil
 
 
 # How a leaf's loss is summed; see ``make_params``.
@@ -24,7 +31,11 @@ cdef struct Params:
     double half      # beta / 2, the offset of the linear piece (0 for beta = inf)
     double gain      # slope of the linear piece
     double inverse   # ratio = z * inverse, if inverse is exact ...
-    bint divide      # ... else ratio = z / beta
+    bint divide      # ... else ratio = z / beta ...
+    bint quick       # ... which ``quotient`` may compute, with
+    double reciprocal  # 1 / beta, rounded,
+    double rest      # and what the rounding left,
+    double least     # for z = 0 and from here on
     bint huber
     Form form        # of the leaf's sum
     bint single      # the working dtype is float32
@@ -48,23 +59,52 @@ cdef struct Params:
 # and the leaf sums z u and [z >= beta]. Every rounding left is that of a product.
 # z u <= c loss + c beta/2, so nothing overflows that the loss itself would not.
 # Huber: s = 1/4, c = delta/2, and the sum of z u is half the loss plus offset.
-# ``z s < c / 2`` and ``z < beta`` are the same (s is a power of two); the compiler
-# does not know it, and thus makes two selections rather than one branch.
 
 cdef inline floating product_term(floating z, floating beta, floating s) noexcept nogil:
     cdef floating m = z if z < beta else beta
-    return (m * s) * (z - <floating>0.5 * m)
+    if floating is float:
+        return (m * s) * smoothl1_less_halff(z, m)
+    else:
+        return (m * s) * smoothl1_less_half(z, m)
 
 
-cdef inline floating pair_term(
-    floating z, floating s, floating c, floating half_c
-) noexcept nogil:
+cdef inline floating pair_term(floating z, floating beta, floating s, floating c) noexcept nogil:
     cdef floating u = z * s
-    return z * (u if u < half_c else c)
+    return z * (u if z < beta else c)
+
+
+cdef inline floating quotient(
+    floating d, floating beta, floating reciprocal, floating rest
+) noexcept nogil:
+    """d / beta, correctly rounded; see ``Params.quick``."""
+    if floating is float:
+        return smoothl1_overf(d, beta, reciprocal, rest)
+    else:
+        return smoothl1_over(d, beta, reciprocal, rest)
 
 
 cdef inline floating is_linear(floating z, floating beta) noexcept nogil:
     return <floating>0 if z < beta else <floating>1
+
+
+cdef inline void set_quotient(Params* p) noexcept nogil:
+    """Choose between division and ``quotient``, which is out of its depth at extreme thresholds.
+
+    Within these bounds a z below ``least`` gives a loss of 0 either way: only gradients need look.
+    """
+    cdef int reach = 50 if p.single else 450
+    p.quick = SMOOTHL1_FMA and p.divide and ldexp(1.0, -reach) < p.beta < ldexp(1.0, reach)
+    p.reciprocal = p.rest = 0.0
+    p.least = ldexp(1.0, -100 if p.single else -966) * (p.beta if p.beta > 1.0 else 1.0)
+    if not p.quick:
+        return
+    if p.single:
+        p.reciprocal = <float>1 / <float>p.beta
+        p.rest = (1.0 - p.reciprocal * p.beta) / p.beta  # exact in float64 but for the division
+        p.rest = <float>p.rest
+    else:
+        p.reciprocal = 1.0 / p.beta
+        p.rest = fma(-p.reciprocal, p.beta, 1.0) / p.beta
 
 
 cdef inline void make_params(
@@ -95,11 +135,13 @@ cdef inline void make_params(
     p.divide = not (
         huber or beta == 0.0 or (isinf(beta) or mantissa == 0.5) and isfinite(p.inverse)
     )
+    set_quotient(p)
     p.s = p.c = 0.0  # never garbage: multiplying a subnormal number takes 100 cycles
     p.over = 1.0
     if is_array:
         p.form = ARRAY
-    elif mantissa == 0.5 and isfinite(p.inverse) and p.inverse > 0.0:
+    elif mantissa == 0.5 and 0.0 < p.inverse <= (ldexp(1.0, 101) if single else ldexp(1.0, 968)):
+        # Above, what less_half may round on some sets only would show.
         p.form = PRODUCT
         p.s = p.inverse
     elif huber:
