@@ -8,21 +8,21 @@ kernels, and added up with the outputs as the inner loop. Each output gets the b
 """
 
 from libc.float cimport DBL_MAX
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
 from cache cimport aligned
-from jobs cimport ADJACENT, Job, MEAN, Sink, WEIGHTED_MEAN
+from jobs cimport ADJACENT, Job, Sink, WEIGHTED_MEAN, divisor_of
 from kernels cimport count_selected, fill, weigh, write_offsets, write_terms
 from lanes cimport (
     LONG, Lanes, add_group, add_rows, clear, clear_lanes, fold, fold_lanes, rows_of_group, sum_terms,
 )
 from operands cimport Operand, load, load_mask
-from pairs cimport Pair, pair_of, pair_times
+from pairs cimport Pair, pair_of, pair_times, two_sum
 from runtime cimport smoothl1_raise_flag
 from sizes cimport BLOCK, LANES, LEAF, LINE, TILE
 from smoothl1._smoothl1 cimport floating
-from terms cimport ARRAY, PRODUCT, Params, finish, finish_double, finish_single
+from terms cimport ARRAY, PAIR, PRODUCT, Params, finish, finish_double, finish_single
 from tree cimport Node, no_node
 
 
@@ -30,6 +30,8 @@ cdef enum:
     # Elements of a short output up to which it is transposed with its neighbours, rather than
     # summed by itself.
     FLAT = 32
+    # Elements up to which ``sum_few`` does it.
+    FEW_TERMS = 4
 
 
 cdef struct Sums:
@@ -90,33 +92,49 @@ cdef inline void lay_out(const Job* job, char* scratch, Tile* tile) noexcept nog
     tile.count = space + 14 * size
 
 
-cdef inline void transpose_rows(
+cdef inline void transpose(
     const floating* a, Py_ssize_t rows, Py_ssize_t width, floating* out
 ) noexcept nogil:
+    """[output][row] to [row][output]."""
     cdef Py_ssize_t i, c
     for i in range(rows):
         for c in range(width):
             out[i * width + c] = a[c * rows + i]
 
 
-cdef inline void transpose(
-    const floating* a, Py_ssize_t rows, Py_ssize_t width, floating* out
-) noexcept nogil:
-    """[output][row] to [row][output]."""
-    # Known to the compiler, a few rows are transposed by shuffles.
-    if rows == 2:
-        transpose_rows(a, 2, width, out)
-    elif rows == 3:
-        transpose_rows(a, 3, width, out)
-    elif rows == 4:
-        transpose_rows(a, 4, width, out)
-    else:
-        transpose_rows(a, rows, width, out)
-
-
 # ---------------------------------------------------------------------------
 # Short outputs: [output][element] in memory
 # ---------------------------------------------------------------------------
+
+cdef inline Pair sum_few(const floating* terms, int n) noexcept nogil:
+    """The sum of at most four terms, in the order in which ``fold`` adds them."""
+    cdef Pair even = pair_of(terms[0] + 0.0), odd  # a lane starts at 0, which -0 leaves as it is
+    if n > 2:
+        even = two_sum(terms[0] + 0.0, terms[2])
+    if n > 1:
+        odd = two_sum(terms[1] + 0.0, terms[3]) if n > 3 else pair_of(terms[1] + 0.0)
+        even = pair_plus(even, odd)
+    return even
+
+
+cdef inline Pair pair_plus(Pair a, Pair b) noexcept nogil:
+    """What ``fold`` does with two lanes."""
+    cdef Pair r = two_sum(a.hi, b.hi)
+    r.lo = (a.lo + b.lo) + r.lo
+    return r
+
+
+cdef inline void sum_outputs_of(
+    const floating* terms, int n, Py_ssize_t width, Sums* sums
+) noexcept nogil:
+    cdef Pair r
+    cdef Py_ssize_t c
+    for c in range(width):
+        r = sum_few(terms + c * n, n)
+        sums.hi[c] = r.hi
+        if floating is double:
+            sums.lo[c] = r.lo
+
 
 cdef inline void sum_outputs(
     const floating* terms, Py_ssize_t n, Py_ssize_t width, floating* turned, Sums* sums
@@ -125,18 +143,27 @@ cdef inline void sum_outputs(
     cdef Lanes lanes
     cdef Pair r
     cdef Py_ssize_t c, used = n if n < LANES else LANES
-    if n <= FLAT:
+    # Known to the compiler, a few terms are brought together by shuffles.
+    if n == 1:
+        sum_outputs_of(terms, 1, width, sums)
+    elif n == 2:
+        sum_outputs_of(terms, 2, width, sums)
+    elif n == 3:
+        sum_outputs_of(terms, 3, width, sums)
+    elif n == 4:
+        sum_outputs_of(terms, 4, width, sums)
+    elif n <= FLAT:
         transpose(terms, n, width, turned)
         clear(sums.hi, sums.lo, used * width)
         add_rows(<const floating*>turned, n, width, sums.hi, sums.lo)
         fold(sums.hi, sums.lo, used, width, terms[0])
-        return
-    for c in range(width):
-        clear_lanes(&lanes)
-        sum_terms(terms + c * n, n, False, &lanes)
-        r = fold_lanes(&lanes, n, terms[0])
-        sums.hi[c] = r.hi
-        sums.lo[c] = r.lo
+    else:
+        for c in range(width):
+            clear_lanes(&lanes)
+            sum_terms(terms + c * n, n, False, &lanes)
+            r = fold_lanes(&lanes, n, terms[0])
+            sums.hi[c] = r.hi
+            sums.lo[c] = r.lo
 
 
 cdef inline void sum_short_outputs(
@@ -167,7 +194,10 @@ cdef inline void sum_short_outputs(
     if p.form != PRODUCT:
         write_offsets(x, y, b, size, p, terms)
         weigh(terms, w, mask, size)
-        sum_outputs(<const floating*>terms, n, width, turned, &tile.linear)
+        if p.form == PAIR and w is NULL and n > FEW_TERMS:
+            count_outputs(<const floating*>terms, n, width, &tile.linear)
+        else:
+            sum_outputs(<const floating*>terms, n, width, turned, &tile.linear)
     if job.plan.weighs:
         memcpy(terms, w, size * sizeof(floating))
         weigh(terms, <const floating*>NULL, mask, size)
@@ -175,6 +205,20 @@ cdef inline void sum_short_outputs(
     if mask is not NULL:
         for c in range(width):
             tile.count[c] = count_selected(mask + c * n, n)
+
+
+cdef inline void count_outputs(
+    const floating* offsets, Py_ssize_t n, Py_ssize_t width, Sums* sums
+) noexcept nogil:
+    """The number of each of ``width`` outputs in the linear piece."""
+    cdef Py_ssize_t c, i
+    cdef int32_t count
+    for c in range(width):
+        count = 0
+        for i in range(n):
+            count += offsets[c * n + i] != 0
+        sums.hi[c] = count
+        sums.lo[c] = 0.0
 
 
 # ---------------------------------------------------------------------------
@@ -306,63 +350,85 @@ cdef inline void complete(
     const Job* job, Py_ssize_t width, Py_ssize_t length, Tile* tile
 ) noexcept nogil:
     """What a tile has not summed: parts that its dtype, its form or its call lacks."""
+    cdef bint counts_none = job.params[0].form == PRODUCT
+    if not job.options.has_where:
+        fill(<double>length, width, tile.count)
+    if counts_none:
+        fill(0.0, width, tile.linear.hi)
+    if not job.plan.weighs:
+        fill(0.0, width, tile.weights.hi)
+    if job.single or counts_none:
+        fill(0.0, width, tile.linear.lo)
+    if job.single or not job.plan.weighs:
+        fill(0.0, width, tile.weights.lo)
+    if job.single:
+        fill(0.0, width, tile.loss.lo)
+
+
+cdef inline Pair divisor_at(const Tile* tile, const Sink* sink, Py_ssize_t c) noexcept nogil:
+    return divisor_of(sink.reduction, tile.count[c], pair_at(&tile.weights, c))
+
+
+cdef inline void deliver_alike(
+    const Job* job, Py_ssize_t output, Py_ssize_t width, const Tile* tile, const Sink* sink
+) noexcept nogil:
+    """Finish the sums of neighbouring outputs that have one divisor, which is not 0."""
+    cdef Params* p = &job.params[0]
+    cdef Pair divisor = pair_times(divisor_at(tile, sink, 0), pair_of(p.over)), offset = p.offset
+    cdef float* narrow = <float*>sink.results + output
+    cdef double* wide = <double*>sink.results + output
+    cdef double scale = 1.0 / divisor.hi
+    cdef int64_t huge = 0
+    cdef Py_ssize_t c
+    if sink.narrow:
+        for c in range(width):
+            narrow[c] = <float>finish_single(
+                tile.loss.hi[c], tile.linear.hi[c], offset.hi, scale
+            )
+        return
+    for c in range(width):
+        huge |= not abs(tile.loss.hi[c]) <= DBL_MAX  # or NaN
+    if job.single or huge:
+        deliver_each(job, output, width, tile, sink)
+        return
+    for c in range(width):
+        wide[c] = finish_double(
+            pair_at(&tile.loss, c), pair_at(&tile.linear, c), offset, divisor
+        )
+
+
+cdef inline void deliver_each(
+    const Job* job, Py_ssize_t output, Py_ssize_t width, const Tile* tile, const Sink* sink
+) noexcept nogil:
+    cdef Params* p = &job.params[0]
+    cdef float* narrow = <float*>sink.results + output
+    cdef double* wide = <double*>sink.results + output
+    cdef double loss
     cdef Py_ssize_t c
     for c in range(width):
-        if not job.options.has_where:
-            tile.count[c] = length
-        if job.params[0].form == PRODUCT:
-            tile.linear.hi[c] = 0.0
-        if not job.plan.weighs:
-            tile.weights.hi[c] = 0.0
-        if job.single or job.params[0].form == PRODUCT:
-            tile.linear.lo[c] = 0.0
-        if job.single or not job.plan.weighs:
-            tile.weights.lo[c] = 0.0
-        if job.single:
-            tile.loss.lo[c] = 0.0
-
-
-cdef inline Pair divisor_at(const Tile* tile, Sink* sink, Py_ssize_t c) noexcept nogil:
-    if sink.reduction == WEIGHTED_MEAN:
-        return pair_at(&tile.weights, c)
-    return pair_of(tile.count[c] if sink.reduction == MEAN else 1.0)
+        loss = finish(
+            pair_at(&tile.loss, c), pair_at(&tile.linear, c), divisor_at(tile, sink, c), p
+        )
+        if sink.narrow:
+            narrow[c] = <float>loss
+        else:
+            wide[c] = loss
 
 
 cdef inline void deliver_tile(
     const Job* job, Py_ssize_t output, Py_ssize_t width, const Tile* tile, Sink* sink
 ) noexcept nogil:
     """Finish the sums of neighbouring outputs of a single leaf each."""
-    cdef Params* p = &job.params[0]
-    cdef Pair divisor, offset = p.offset
-    cdef float* narrow = <float*>sink.results + output
-    cdef double* wide = <double*>sink.results + output
-    cdef double over = p.over
-    cdef bint plain = True, empty = False
+    cdef Pair divisor
     cdef Py_ssize_t c
+    if sink.reduction != WEIGHTED_MEAN and not job.options.has_where:
+        deliver_alike(job, output, width, tile, sink)
+        return
     for c in range(width):
         divisor = divisor_at(tile, sink, c)
-        empty = empty or divisor.hi + divisor.lo == 0.0
-        plain = plain and abs(tile.loss.hi[c]) <= DBL_MAX  # not NaN, either
-        plain = plain and 0.0 < abs(divisor.hi) <= DBL_MAX
-    if empty:
-        smoothl1_raise_flag(&sink.empty)
-    if sink.narrow:
-        for c in range(width):
-            divisor = divisor_at(tile, sink, c)
-            narrow[c] = <float>finish_single(
-                tile.loss.hi[c], tile.linear.hi[c], offset.hi, 1.0 / (divisor.hi * over)
-            )
-    elif job.single or not plain:
-        for c in range(width):
-            wide[c] = finish(
-                pair_at(&tile.loss, c), pair_at(&tile.linear, c), divisor_at(tile, sink, c), p
-            )
-    else:
-        for c in range(width):
-            wide[c] = finish_double(
-                pair_at(&tile.loss, c), pair_at(&tile.linear, c), offset,
-                pair_times(divisor_at(tile, sink, c), pair_of(over)),
-            )
+        if divisor.hi + divisor.lo == 0.0:
+            smoothl1_raise_flag(&sink.empty)
+    deliver_each(job, output, width, tile, sink)
 
 
 cdef inline void run_columns(

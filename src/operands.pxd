@@ -24,9 +24,11 @@ from smoothl1._smoothl1 cimport floating
 
 
 cdef extern from "numpy/halffloat.h":
-    float npy_half_to_float(uint16_t h) nogil
-    uint16_t npy_float_to_half(float f) nogil
     uint16_t npy_double_to_half(double d) nogil
+
+cdef extern from "half.h":
+    float smoothl1_float_of_half(uint16_t h) noexcept nogil
+    uint16_t smoothl1_half_of_float(float f) noexcept nogil
 
 
 ctypedef fused item:
@@ -231,15 +233,29 @@ cdef inline void transfer(
             index[axis - 1] += 1
 
 
-cdef inline void swap_bytes(char* buffer, Py_ssize_t n, int itemsize) noexcept nogil:
+cdef inline void swap_items(item* a, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
-    cdef int j
-    cdef char c
+    cdef item v
     for i in range(n):
-        for j in range(itemsize // 2):
-            c = buffer[i * itemsize + j]
-            buffer[i * itemsize + j] = buffer[i * itemsize + itemsize - 1 - j]
-            buffer[i * itemsize + itemsize - 1 - j] = c
+        v = a[i]
+        if item is uint16_t:
+            a[i] = <uint16_t>((v << 8) | (v >> 8))
+        elif item is uint32_t:
+            a[i] = (v << 24) | ((v & 0xff00) << 8) | ((v >> 8) & 0xff00) | (v >> 24)
+        elif item is uint64_t:
+            v = (v << 32) | (v >> 32)
+            v = ((v & <uint64_t>0x0000ffff0000ffff) << 16) | ((v >> 16) & <uint64_t>0x0000ffff0000ffff)
+            a[i] = ((v & <uint64_t>0x00ff00ff00ff00ff) << 8) | ((v >> 8) & <uint64_t>0x00ff00ff00ff00ff)
+
+
+cdef inline void swap_bytes(char* buffer, Py_ssize_t n, int itemsize) noexcept nogil:
+    """Reverse the bytes of each of n items, which are aligned."""
+    if itemsize == 2:
+        swap_items(<uint16_t*>buffer, n)
+    elif itemsize == 4:
+        swap_items(<uint32_t*>buffer, n)
+    elif itemsize == 8:
+        swap_items(<uint64_t*>buffer, n)
 
 
 cdef inline void convert(const source* a, Py_ssize_t n, floating* out) noexcept nogil:
@@ -251,7 +267,7 @@ cdef inline void convert(const source* a, Py_ssize_t n, floating* out) noexcept 
 cdef inline void convert_half(const uint16_t* a, Py_ssize_t n, floating* out) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
-        out[i] = npy_half_to_float(a[i])
+        out[i] = smoothl1_float_of_half(a[i])
 
 
 cdef inline Py_ssize_t kept_offset(const Operand* op, Py_ssize_t output) noexcept nogil:
@@ -339,7 +355,7 @@ cdef inline void store(
     elif op.itemsize == 2:
         for i in range(n):
             if floating is float:
-                (<uint16_t*>raw)[i] = npy_float_to_half(buffer[i])
+                (<uint16_t*>raw)[i] = smoothl1_half_of_float(buffer[i])
             else:
                 (<uint16_t*>raw)[i] = npy_double_to_half(buffer[i])
     elif op.itemsize == 4:
