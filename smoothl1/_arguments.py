@@ -1,7 +1,9 @@
 """Checks and conversions of arguments; no arithmetic.
 
 Every function either returns what the compiled core can work on or raises an error that
-names the argument, its value, and what would be right.
+names the argument, its value, and what would be right. None imports anything: a process that
+is forked, or ends, meanwhile would hang or fail. So ``np.minimum.reduce`` stands for ``min()``,
+which NumPy looks up in a module of its own at the first call.
 """
 
 from __future__ import annotations
@@ -11,6 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, SupportsIndex
 
 import numpy as np
+
+# NumPy imports it lazily where it is spelled np.ma: within a call, under the lock of an
+# import, which a child that is forked meanwhile would wait for for ever.
+from numpy.ma import MaskedArray
 from numpy.typing import ArrayLike
 
 from smoothl1._threads import check_n_threads
@@ -67,7 +73,7 @@ def as_array(name: str, value: Any) -> AnyArray:
         an array would lose information (masks) or load what is not in memory.
     """
     if type(value) is not np.ndarray:
-        if isinstance(value, np.ma.MaskedArray):
+        if isinstance(value, MaskedArray):
             raise TypeError(
                 f"{name} is a masked array, whose mask would be lost; pass {name}.data, "
                 f"and where=~{name}.mask"
@@ -172,7 +178,7 @@ def check_threshold(name: str, value: Any, dtype: np.dtype[Any] | None = None) -
     if type(value) is float and value >= _SMALLEST_NORMAL:
         return value  # what is passed most, without an array made of it
     array = as_array(name, value)
-    lowest = float(array.min()) if array.size else math.inf
+    lowest = float(np.minimum.reduce(array, axis=None)) if array.size else math.inf
     positive = name == "delta"
     if not (lowest > 0 if positive else lowest >= 0):
         flat = array.ravel()
@@ -250,7 +256,7 @@ def check_out(out: Any, shape: tuple[int, ...], name: str = "out") -> AnyArray:
     ValueError
         If its shape differs, or it is read-only.
     """
-    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+    if not isinstance(out, np.ndarray) or isinstance(out, MaskedArray):
         raise TypeError(f"{name} must be a numpy.ndarray, got {type(out).__qualname__}")
     if out.dtype.kind != "f" or out.dtype.itemsize > 8:
         raise TypeError(f"{name} must be of dtype float16, float32 or float64, got {out.dtype}")

@@ -13,6 +13,9 @@ from smoothl1 import _simd, _threads
 from smoothl1._simd import core
 from smoothl1._version import __version__
 
+# Looked up here, since a call must not search for modules.
+_SUPPORTED, _BUILT = _simd.supported(), _simd.built()
+
 
 def get_num_threads() -> int:
     """Return the largest number of threads that a call without ``n_threads`` uses.
@@ -45,6 +48,18 @@ def _openmp_runtimes() -> list[str]:
     return sorted(name for name in files if name.startswith(names))
 
 
+def _platform() -> str:
+    """Return system, release, machine and C library.
+
+    As ``platform.platform()`` does, which imports a module and runs a command, within the
+    call, for the name of the processor.
+    """
+    system = platform.uname()
+    words = [system.system, system.release, system.machine]
+    libc = "".join(platform.libc_ver())
+    return "-".join([word for word in words if word] + (["with", libc] if libc else []))
+
+
 def _collect() -> dict[str, Any]:
     ran_team, lost_team = core.team_state()
     if lost_team:
@@ -56,11 +71,11 @@ def _collect() -> dict[str, Any]:
         "smoothl1": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "platform": platform.platform(),
+        "platform": _platform(),
         "simd": {
             "chosen": _simd.chosen,
-            "supported": _simd.supported(),
-            "built": _simd.built(),
+            "supported": _SUPPORTED,
+            "built": _BUILT,
             "SMOOTHL1_SIMD": os.environ.get("SMOOTHL1_SIMD"),
         },
         "openmp": {

@@ -86,7 +86,8 @@ def huber_location(
     values = _scratch(array)
     if values.size == 0:
         raise ValueError(f"y must hold at least one value, got shape {array.shape}")
-    if not (values.min() > -np.inf and values.max() < np.inf):  # false for NaN, too
+    # Not min(), which imports at the first call. False for NaN, too.
+    if not (np.minimum.reduce(values) > -np.inf and np.maximum.reduce(values) < np.inf):
         raise ValueError(f"y must be finite, got {_first(values, ~np.isfinite(values))}")
     weights = None
     if sample_weight is not None:
@@ -96,10 +97,11 @@ def huber_location(
                 f"sample_weight must have the shape of y, {array.shape}, got {given.shape}"
             )
         weights = _scratch(given)
-        if not (weights.min() >= 0 and weights.max() < np.inf):
+        highest = np.maximum.reduce(weights)
+        if not (np.minimum.reduce(weights) >= 0 and highest < np.inf):
             bad = ~((weights >= 0) & (weights < np.inf))
             raise ValueError(f"sample_weight must be >= 0 and finite, got {_first(weights, bad)}")
-        if not weights.any():
+        if highest == 0:
             raise ValueError("sample_weight must hold a positive weight, got zeros only")
     location = core.location(values, weights, threshold)
     return (array.dtype if array.dtype.kind == "f" else np.dtype(np.float64)).type(location)
