@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any, SupportsIndex
 
 import numpy as np
-
-# NumPy imports it lazily where it is spelled np.ma: within a call, under the lock of an
-# import, which a child that is forked meanwhile would wait for for ever.
-from numpy.ma import MaskedArray
+from numpy.ma import MaskedArray  # not np.ma, which is imported at its first use
 from numpy.typing import ArrayLike
 
+from smoothl1._arrays import as_array as as_array
+from smoothl1._arrays import as_mask
 from smoothl1._threads import check_n_threads
 from smoothl1._typing import AnyArray, Axis
 
@@ -30,12 +29,6 @@ except ImportError:  # NumPy 1.x
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 
 REDUCTIONS = ("none", "mean", "sum", "weighted_mean")
-
-_REMEDIES = {
-    "c": "take the loss of the real and the imaginary part, or of np.abs(...)",
-    "O": "convert it to float64 with np.asarray(..., dtype=np.float64)",
-    "g": "convert it with .astype(np.float64)",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,51 +56,6 @@ class Operands:
         return found
 
 
-def as_array(name: str, value: Any) -> AnyArray:
-    """Return ``value`` as an ndarray of real numbers, without a copy where it allows one.
-
-    Raises
-    ------
-    TypeError
-        If it holds anything but float16/32/64, integers or bools, or if turning it into
-        an array would lose information (masks) or load what is not in memory.
-    """
-    if type(value) is not np.ndarray:
-        if isinstance(value, MaskedArray):
-            raise TypeError(
-                f"{name} is a masked array, whose mask would be lost; pass {name}.data, "
-                f"and where=~{name}.mask"
-            )
-        kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        if hasattr(value, "toarray") and hasattr(value, "nnz"):
-            raise TypeError(f"{name} is sparse ({kind}); pass {name}.toarray()")
-        graph = getattr(value, "__dask_graph__", None)
-        if callable(graph) and graph() is not None:
-            raise TypeError(f"{name} is a lazy collection ({kind}); pass {name}.compute()")
-        try:
-            if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-                value = np.from_dlpack(value)
-            else:
-                value = np.asarray(value)
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise TypeError(f"{name} ({kind}) cannot be read as an array: {error}") from error
-        if value.dtype.kind == "O":
-            raise TypeError(
-                f"{name} ({kind}) has dtype object; "
-                f"{_REMEDIES['O'] if value.ndim else 'pass an array of real numbers'}"
-            )
-    dtype = value.dtype
-    if dtype.kind not in "fiub" or dtype.itemsize > 8:
-        remedy = _REMEDIES.get(dtype.char if dtype.kind == "f" else dtype.kind)
-        raise TypeError(
-            f"{name} has dtype {dtype}; "
-            f"{remedy or 'use float16, float32, float64, an integer dtype or bool'}"
-        )
-    return value  # type: ignore[no-any-return]
-
-
 def _is_weak(value: Any) -> bool:
     """Whether a Python number, which takes the dtype of the other operand."""
     return type(value) in (float, int, bool)
@@ -121,7 +69,9 @@ def _result_dtype(*operands: AnyArray) -> np.dtype[Any]:
     return np.result_type(*floats).newbyteorder("=")
 
 
-def as_pair(input: ArrayLike, target: ArrayLike) -> tuple[AnyArray, AnyArray, np.dtype[Any]]:
+def as_pair(
+    input: ArrayLike, target: ArrayLike, *, selects: bool = True
+) -> tuple[AnyArray, AnyArray, np.dtype[Any]]:
     """Return input and target as arrays of one shape, and the dtype of the result.
 
     Raises
@@ -129,8 +79,8 @@ def as_pair(input: ArrayLike, target: ArrayLike) -> tuple[AnyArray, AnyArray, np
     ValueError
         If the shapes differ and neither is 0-d.
     """
-    x = as_array("input", input)
-    y = as_array("target", target)
+    x = as_array("input", input, selects=selects)
+    y = as_array("target", target, selects=selects)
     if _is_weak(input) != _is_weak(target):
         dtype = _result_dtype(y if _is_weak(input) else x)
     else:
@@ -160,7 +110,9 @@ def broadcast(name: str, value: AnyArray, shape: tuple[int, ...]) -> AnyArray:
         ) from None
 
 
-def check_threshold(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> float | AnyArray:
+def check_threshold(
+    name: str, value: Any, dtype: np.dtype[Any] | None = None, *, selects: bool = True
+) -> float | AnyArray:
     """Return beta (>= 0) or delta (> 0), a float or an array.
 
     Parameters
@@ -169,6 +121,8 @@ def check_threshold(name: str, value: Any, dtype: np.dtype[Any] | None = None) -
     value : array_like
     dtype : dtype, optional
         Of the result; delta must stay positive in the working dtype that goes with it.
+    selects : bool
+        Whether the function has an argument ``where``.
 
     Raises
     ------
@@ -177,7 +131,7 @@ def check_threshold(name: str, value: Any, dtype: np.dtype[Any] | None = None) -
     """
     if type(value) is float and value >= _SMALLEST_NORMAL:
         return value  # what is passed most, without an array made of it
-    array = as_array(name, value)
+    array = as_array(name, value, selects=selects)
     lowest = float(np.minimum.reduce(array, axis=None)) if array.size else math.inf
     positive = name == "delta"
     if not (lowest > 0 if positive else lowest >= 0):
@@ -219,22 +173,23 @@ def prepare(
     weight: ArrayLike | None = None,
     where: ArrayLike | None = None,
     factor: ArrayLike | None = None,
+    selects: bool = True,
 ) -> Operands:
     """Check and broadcast the operands of a call.
 
-    ``name`` is the threshold's, "beta" or "delta", and selects the loss.
+    ``name`` is the threshold's, "beta" or "delta", and selects the loss; ``selects`` is
+    whether the function has an argument ``where``.
     """
-    x, y, dtype = as_pair(input, target)
-    limit = check_threshold(name, threshold, dtype)
+    x, y, dtype = as_pair(input, target, selects=selects)
+    limit = check_threshold(name, threshold, dtype, selects=selects)
     if not isinstance(limit, float):
         limit = broadcast(name, limit, x.shape)
-    w = None if weight is None else broadcast("weight", as_array("weight", weight), x.shape)
+    w = None
+    if weight is not None:
+        w = broadcast("weight", as_array("weight", weight, selects=selects), x.shape)
     mask = None
     if where is not None:
-        mask = as_array("where", where)
-        if mask.dtype != np.bool_:
-            raise TypeError(f"where must be of dtype bool, got {mask.dtype}")
-        mask = broadcast("where", mask, x.shape)
+        mask = broadcast("where", as_mask("where", where), x.shape)
     f = None
     if factor is not None:
         f = broadcast("grad_output", as_array("grad_output", factor), x.shape)

@@ -66,7 +66,8 @@ def torch_smooth_l1_loss(
     >>> torch_smooth_l1_loss([2.0, 2.0, 3.0], [2.0, 2.0, 2.0], reduction="none")
     array([0. , 0. , 0.5])
     """
-    x, y = as_array("input", input), as_array("target", target)
+    x = as_array("input", input, selects=False)
+    y = as_array("target", target, selects=False)
     if x.shape != y.shape:
         warnings.warn(
             f"target has shape {y.shape}, input {x.shape}: they are broadcast against each "
@@ -148,7 +149,8 @@ def fvcore_smooth_l1_loss(
 
 
 def _broadcast_pair(input: ArrayLike, target: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
-    x, y = as_array("input", input), as_array("target", target)
+    x = as_array("input", input, selects=False)
+    y = as_array("target", target, selects=False)
     try:
         shape = np.broadcast_shapes(x.shape, y.shape)
     except ValueError:

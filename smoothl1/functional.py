@@ -471,7 +471,7 @@ def smooth_l1_grad_hess(
     if hessian not in ("exact", "majorizer"):
         raise ValueError(f"hessian must be 'exact' or 'majorizer', got {hessian!r}")
     threads = arguments.thread_argument(n_threads)
-    operands = arguments.prepare(input, target, "beta", beta, weight=weight)
+    operands = arguments.prepare(input, target, "beta", beta, weight=weight, selects=False)
     if out is not None and not (isinstance(out, tuple) and len(out) == 2):
         raise TypeError(f"out must be a tuple of two arrays, got {type(out).__qualname__}")
     first, second = (None, None) if out is None else out

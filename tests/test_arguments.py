@@ -1,5 +1,6 @@
 """Bad arguments: each is named, with its value and what would be right."""
 
+import collections
 import re
 from fractions import Fraction
 
@@ -10,6 +11,7 @@ import smoothl1
 from smoothl1 import (
     HuberLoss,
     SmoothL1Loss,
+    compat,
     huber_grad,
     huber_loss,
     huber_value_and_grad,
@@ -392,3 +394,106 @@ def test_reduction_may_be_a_string_of_numpy():
         smoothl1.smooth_l1_grad(x[:, ::2], x[:, 1::2].repeat(2, 1), np.str_("mean")),
         smoothl1.smooth_l1_grad(x[:, ::2], x[:, 1::2].repeat(2, 1), "mean"),
     )
+
+
+class Variable:
+    """An array behind ``__array__``, as variables of netCDF files are."""
+
+    def __init__(self, a):
+        self.a = a
+
+    def __array__(self, dtype=None, copy=None):
+        return self.a
+
+
+class Sequence:
+    """What NumPy takes for a sequence, and ``isinstance`` for none."""
+
+    def __init__(self, *values):
+        self.values = values
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, i):
+        return self.values[i]
+
+
+def hidden_masks():
+    masked = np.ma.array([1.0, 9e9, 2.0], mask=[0, 1, 0])
+    yield "list", [masked]
+    yield "tuple", (masked, masked)
+    yield "beside an array", [np.zeros(3), masked]
+    yield "nested", [[[masked]]]
+    yield "nested tuple", ([np.zeros(3)], (masked,))
+    yield "deque", collections.deque([masked])
+    yield "UserList", collections.UserList([masked])
+    yield "sequence", Sequence(masked, masked)
+    yield "a masked number", [1.0, np.ma.masked, 3.0]
+    yield "0-d", [1.0, masked[1:2].reshape(()), 3.0]
+    yield "behind __array__", Variable(masked)
+    yield "list of what is behind __array__", [Variable(masked)]
+    yield "nothing masked", [np.ma.array([1.0, 2.0])]
+
+
+@pytest.mark.parametrize(
+    "value", [v for _, v in hidden_masks()], ids=[n for n, _ in hidden_masks()]
+)
+def test_masks_in_containers_and_behind_array(value):
+    """They are as lost as a masked array's own."""
+    message = r"is a masked array, whose mask would be lost"
+    for function in (*ALL, smooth_l1_grad_hess):
+        with pytest.raises(TypeError, match=rf"input( \(.*\))? {message}"):
+            function(value, 0.0)
+        with pytest.raises(TypeError, match=rf"target {message}"):
+            function(0.0, value)
+        with pytest.raises(TypeError, match=rf"weight {message}"):
+            function(X, Y, weight=value)
+    for function in ALL:
+        with pytest.raises(TypeError, match=rf"where {message}"):
+            function(X, Y, where=value)
+    with pytest.raises(TypeError, match=rf"beta {message}"):
+        smooth_l1_loss(X, Y, beta=value)
+    with pytest.raises(TypeError, match=rf"grad_output {message}"):
+        smooth_l1_grad(X, Y, "none", grad_output=value)
+    with pytest.raises(TypeError, match=rf"input {message}"):
+        smooth_l1_path(value, 0.0, [1.0])
+    with pytest.raises(TypeError, match=rf"betas {message}"):
+        smooth_l1_path(X, Y, value)
+    with pytest.raises(TypeError, match=rf"y {message}"):
+        smoothl1.huber_location(value, 1.0)
+    with pytest.raises(TypeError, match=rf"sample_weight {message}"):
+        smoothl1.huber_location(X, 1.0, sample_weight=value)
+    with pytest.raises(TypeError, match=rf"input {message}"):
+        compat.torch_smooth_l1_loss(value, 0.0)
+
+
+def test_containers_of_arrays_are_read_as_numpy_does():
+    a = np.arange(6.0, dtype=np.float32).reshape(2, 3)
+    loops = []
+    loops.append(loops)
+    for value in (
+        list(a),
+        [Variable(row) for row in a],
+        Sequence(*a),
+        [tuple(row) for row in a],
+        [memoryview(row) for row in a],
+        collections.deque(a),
+    ):
+        got = smooth_l1_loss(value, np.zeros((2, 3), np.float32), "none")
+        np.testing.assert_array_equal(got, smooth_l1_loss(a, 0 * a, "none"))
+        assert got.dtype == np.asarray(value).dtype
+    with raises(TypeError, "input (builtins.list) cannot be read as an array"):
+        smooth_l1_loss(loops, 0.0)
+    for value in ({0: 1.0}, {1.0}):
+        with pytest.raises(TypeError, match=r"input .* has dtype object"):
+            smooth_l1_loss(value, 0.0)
+
+
+def test_arrays_in_containers_that_are_not_in_memory():
+    sparse = pytest.importorskip("scipy.sparse")
+    with raises(TypeError, "an element of input is sparse (scipy.sparse"):
+        smooth_l1_loss([sparse.eye_array(3).tocsr()], np.zeros((1, 3, 3)))
+    array = pytest.importorskip("dask.array")
+    with raises(TypeError, "an element of input is a lazy collection (dask.array"):
+        smooth_l1_loss([array.zeros(3)], np.zeros((1, 3)))
