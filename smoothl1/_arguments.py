@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from smoothl1._arrays import as_array as as_array
 from smoothl1._arrays import as_mask
-from smoothl1._threads import check_n_threads
+from smoothl1._threads import check_environment, check_n_threads
 from smoothl1._typing import AnyArray, Axis
 
 try:
@@ -276,6 +276,13 @@ def memory_order(a: AnyArray) -> tuple[int, ...]:
     return tuple(sorted(range(a.ndim), key=lambda axis: -abs(a.strides[axis])))
 
 
-def thread_argument(n_threads: SupportsIndex | None) -> int:
-    """Return the number of threads, 0 for the default."""
-    return 0 if n_threads is None else check_n_threads(n_threads)
+def thread_argument(n_threads: SupportsIndex | None = None) -> int:
+    """Return the number of threads, 0 for the default.
+
+    ``ValueError`` where the environment decides and holds no number: that calls on few
+    elements never ask for it is no reason to let them pass.
+    """
+    if n_threads is None:
+        check_environment()
+        return 0
+    return check_n_threads(n_threads)

@@ -27,6 +27,11 @@ def get_num_threads() -> int:
         ``SMOOTHL1_NUM_THREADS``, else OpenMP's own limit (``OMP_NUM_THREADS``,
         threadpoolctl), at most the processors that this process may use.
 
+    Raises
+    ------
+    ValueError
+        If ``SMOOTHL1_NUM_THREADS`` is needed and no number of threads.
+
     Examples
     --------
     >>> import smoothl1
@@ -61,6 +66,7 @@ def _platform() -> str:
 
 
 def _collect() -> dict[str, Any]:
+    _threads.check_environment()
     ran_team, lost_team = core.team_state()
     if lost_team:
         note = "forked from a process that had run threads: every call runs on one thread"
@@ -112,7 +118,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     Raises
     ------
     ValueError
-        For another `mode`.
+        For another `mode`, and for a ``SMOOTHL1_NUM_THREADS`` that is no number of threads.
 
     Examples
     --------
@@ -125,14 +131,20 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     config = _collect()
     if mode == "dicts":
         return config
+    print("\n".join(config_lines(config)))
+    return None
+
+
+def config_lines(config: dict[str, Any]) -> list[str]:
+    """Return what `show_config` prints of its dictionary."""
+    lines = []
     for key, value in config.items():
         if isinstance(value, dict):
-            print(f"{key}:")
-            for name, entry in value.items():
-                print(f"  {name}: {_text(entry)}")
+            lines.append(f"{key}:")
+            lines.extend(f"  {name}: {_text(entry)}" for name, entry in value.items())
         else:
-            print(f"{key}: {value}")
-    return None
+            lines.append(f"{key}: {value}")
+    return lines
 
 
 def _text(value: object) -> str:

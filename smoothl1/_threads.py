@@ -17,28 +17,55 @@ region, or in a child forked after its parent ran threads, it uses one.
 
 from __future__ import annotations
 
-import functools
-import math
 import operator
 import os
-from contextvars import ContextVar
-from pathlib import Path
+from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Self, SupportsIndex
 
+from smoothl1._cgroups import cpu_quota as cpu_quota
+
 _process_limit: int | None = None
-# Of the blocks that the current context is in, outermost first.
-_block_limits: ContextVar[tuple[int, ...]] = ContextVar("smoothl1_num_threads", default=())
+
+
+class _Block:
+    """A ``num_threads`` block that was entered: its number, and where it was entered."""
+
+    __slots__ = ("limit", "over", "token")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.token: Token[tuple[_Block, ...]]  # is good for one reset, in that context
+        self.over = False  # left in another context than this one
+
+
+# That the current context is in, outermost first.
+_blocks: ContextVar[tuple[_Block, ...]] = ContextVar("smoothl1_num_threads", default=())
+
+_MOST = 2**31 - 1  # what OpenMP can be asked for
 
 
 def check_n_threads(n: SupportsIndex, name: str = "n_threads") -> int:
-    """Return ``n`` as an int; ``ValueError`` unless it is an integer of at least 1."""
+    """Return ``n`` as an int; ``ValueError`` unless it is a number of threads."""
     try:
         number = operator.index(n)
     except TypeError:
         number = 0
-    if not 1 <= number < 2**31:
-        raise ValueError(f"{name} must be an integer of at least 1, got {n!r}")
+    if not 1 <= number <= _MOST:
+        most = f"; the most is {_MOST}" if number > _MOST else ""
+        raise ValueError(f"{name} must be an integer of at least 1, got {n!r}{most}")
+    return number
+
+
+def number_of(text: str, name: str) -> int:
+    """Return the number of threads in a text; ``ValueError`` if it is none."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= _MOST:
+        most = f"; the most is {_MOST}" if number > _MOST else ""
+        raise ValueError(f"{name} must be an integer of at least 1, got {text!r}{most}")
     return number
 
 
@@ -75,7 +102,8 @@ class num_threads:  # noqa: N801  a context manager, used like a function
     """Context manager: the largest number of threads within the block.
 
     The setting belongs to the current context (`contextvars`): other threads and other
-    asyncio tasks do not see it.
+    asyncio tasks do not see it, but for tasks that are made within the block. Blocks need
+    not nest: of those that were entered and not left, the last one entered counts.
 
     Parameters
     ----------
@@ -97,9 +125,12 @@ class num_threads:  # noqa: N801  a context manager, used like a function
 
     def __init__(self, n: SupportsIndex) -> None:
         self._n = check_n_threads(n, "n")
+        self._entered: list[_Block] = []  # of all contexts
 
     def __enter__(self) -> Self:
-        _block_limits.set((*_block_limits.get(), self._n))
+        block = _Block(self._n)
+        block.token = _blocks.set((*_blocks.get(), block))
+        self._entered.append(block)
         return self
 
     def __exit__(
@@ -108,83 +139,65 @@ class num_threads:  # noqa: N801  a context manager, used like a function
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _block_limits.set(_block_limits.get()[:-1])
+        # Blocks of generators and tasks do not nest: each takes out its own number, wherever
+        # in the list that is, and leaves the others'.
+        if not self._entered:
+            raise RuntimeError(f"{self} is left without having been entered")
+        blocks = _blocks.get()
+        for block in reversed(self._entered):
+            try:
+                _blocks.reset(block.token)
+            except ValueError:  # the context is another
+                continue
+            break
+        else:
+            # Left elsewhere, as by a generator that another thread ends.
+            block = next((b for b in reversed(self._entered) if b in blocks), self._entered[-1])
+            block.over = True
+        self._entered.remove(block)
+        _blocks.set(tuple(b for b in blocks if b is not block and not b.over))
+
+    def __reduce__(self) -> tuple[type[num_threads], tuple[int]]:
+        return num_threads, (self._n,)
 
     def __repr__(self) -> str:
         return f"num_threads({self._n})"
 
 
+def _innermost() -> int | None:
+    for block in reversed(_blocks.get()):
+        if not block.over:
+            return block.limit
+    return None
+
+
 def in_block() -> bool:
     """Return whether the current context is within a ``num_threads`` block."""
-    return bool(_block_limits.get())
+    return _innermost() is not None
+
+
+def check_environment() -> None:
+    """Raise ``ValueError`` if the number of threads is up to the environment and bad."""
+    requested()
 
 
 def requested() -> int | None:
     """Return the number that was asked for, by whatever way but a call's argument."""
-    limits = _block_limits.get()
-    limit = limits[-1] if limits else _process_limit
-    if limit is None:
-        setting = os.environ.get("SMOOTHL1_NUM_THREADS")
-        if setting:
-            try:
-                limit = int(setting)
-            except ValueError:
-                limit = 0
-            if limit < 1:
-                raise ValueError(
-                    f"SMOOTHL1_NUM_THREADS must be an integer of at least 1, got {setting!r}"
-                )
-    return limit
+    block = _innermost()
+    if block is not None:
+        return block
+    if _process_limit is not None:
+        return _process_limit
+    return number_in_environment()
 
 
-@functools.cache
-def cpu_quota() -> int:
-    """Return the CPU quota of this process's cgroup, rounded up; 2**31 - 1 without one."""
-    unlimited = 2**31 - 1
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return unlimited
-    quota = math.inf
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            quota = min(quota, _quota_v2(Path("/sys/fs/cgroup"), path))
-        elif "cpu" in controllers.split(","):
-            quota = min(quota, _quota_v1(Path("/sys/fs/cgroup/cpu"), path))
-    return unlimited if quota == math.inf else max(1, math.ceil(quota))
+def number_in_environment() -> int | None:
+    """Return the number of ``SMOOTHL1_NUM_THREADS``, None if it is unset or empty.
 
-
-def _folders(root: Path, path: str) -> list[Path]:
-    """Return the cgroup's folder and those above it: a quota of any of them holds.
-
-    In a container the path is that of the host, and the container's own cgroup is mounted
-    at the root; so the root always counts.
+    Raises
+    ------
+    ValueError
+        If it is no number of threads.
     """
-    folder = root / path.strip("/")
-    return [folder, *(parent for parent in folder.parents if parent.is_relative_to(root))]
-
-
-def _quota_v2(root: Path, path: str) -> float:
-    quota = math.inf
-    for folder in _folders(root, path):
-        try:
-            limit, period = (folder / "cpu.max").read_text().split()
-        except (OSError, ValueError):
-            continue
-        if limit != "max":
-            quota = min(quota, int(limit) / int(period))
-    return quota
-
-
-def _quota_v1(root: Path, path: str) -> float:
-    quota = math.inf
-    for folder in _folders(root, path):
-        try:
-            limit = int((folder / "cpu.cfs_quota_us").read_text())
-            period = int((folder / "cpu.cfs_period_us").read_text())
-        except (OSError, ValueError):
-            continue
-        if limit > 0:
-            quota = min(quota, limit / period)
-    return quota
+    setting = os.environ.get("SMOOTHL1_NUM_THREADS")
+    return number_of(setting, "SMOOTHL1_NUM_THREADS") if setting else None

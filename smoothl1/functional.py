@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal, SupportsIndex
 
 import numpy as np
@@ -18,10 +19,24 @@ from numpy.typing import ArrayLike
 from smoothl1 import _arguments as arguments
 from smoothl1._arguments import Operands
 from smoothl1._simd import core
+from smoothl1._threads import number_in_environment
 from smoothl1._typing import AnyArray, Axis, Loss, Reduction
 
-_fast_loss = core.fast_loss
-_fast_value_and_grad = core.fast_value_and_grad
+
+def _checked(fast: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``fast``, which looks at the environment for large arrays only.
+
+    If that holds no number of threads at the import, it is looked at before each call.
+    """
+    try:
+        number_in_environment()
+    except ValueError:
+        return lambda *args: (arguments.thread_argument(args[-1]), fast(*args))[1]
+    return fast
+
+
+_fast_loss = _checked(core.fast_loss)
+_fast_value_and_grad = _checked(core.fast_value_and_grad)
 
 
 def smooth_l1_loss(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from smoothl1._arguments import as_array, check_threshold
+from smoothl1._arguments import as_array, check_threshold, thread_argument
 from smoothl1._simd import core
 from smoothl1._typing import AnyArray
 
@@ -79,6 +79,7 @@ def huber_location(
     >>> huber_location(y, beta=1e3)
     np.float64(22.0)
     """
+    thread_argument()  # it runs on one thread, but is to fail with all others or with none
     array = as_array("y", y)
     threshold = check_threshold("beta", beta)
     if not isinstance(threshold, float):

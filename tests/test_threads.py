@@ -2,14 +2,19 @@
 
 import asyncio
 import concurrent.futures
+import contextvars
+import copy
 import os
+import pickle
+import random
+import re
 import threading
 
 import numpy as np
 import pytest
 
 import smoothl1
-from smoothl1 import _threads
+from smoothl1 import _cgroups, _threads, compat
 from tests.processes import linux, openmp, openmp_library, run
 
 pytestmark = pytest.mark.thread_unsafe(reason="changes settings of the process")
@@ -40,16 +45,83 @@ def test_precedence(monkeypatch):
     assert smoothl1.get_num_threads() >= 1
 
 
-@pytest.mark.parametrize("setting", ["0", "-3", "two", "1.5"])
+BAD_SETTINGS = ["0", "-3", "two", "1.5", " ", "3000000000", "9" * 5000, "NaN", "2 3"]
+
+
+def bad_setting(setting):
+    most = "; the most is 2147483647" if setting.startswith("3") else ""
+    return f"SMOOTHL1_NUM_THREADS must be an integer of at least 1, got {setting!r}{most}"
+
+
+@pytest.mark.parametrize("setting", BAD_SETTINGS, ids=lambda text: text[:12])
 def test_bad_environment(monkeypatch, setting):
     monkeypatch.setenv("SMOOTHL1_NUM_THREADS", setting)
-    with pytest.raises(
-        ValueError, match=f"SMOOTHL1_NUM_THREADS must be an integer of at least 1, got '{setting}'"
-    ):
-        smoothl1.get_num_threads()
     x = np.zeros(10**6)
-    with pytest.raises(ValueError, match="SMOOTHL1_NUM_THREADS"):
+    for call in (
+        smoothl1.get_num_threads,
+        smoothl1.show_config,
+        lambda: smoothl1.smooth_l1_loss(x, x),
+        lambda: smoothl1.smooth_l1_loss([1.0], [2.0]),
+        lambda: smoothl1.smooth_l1_loss(x[::-1], 0.0, n_threads=None),
+        lambda: smoothl1.smooth_l1_grad_hess(x[:2], x[:2]),
+        lambda: smoothl1.huber_location([1.0], 1.0),
+        lambda: compat.torch_smooth_l1_loss(1.0, 2.0),
+    ):
+        with pytest.raises(ValueError, match=re.escape(bad_setting(setting)) + "$"):
+            call()
+    # Where something else decides, the variable is not needed.
+    smoothl1.smooth_l1_loss(x, x, n_threads=2)
+    smoothl1.smooth_l1_loss([1.0], [2.0], n_threads=2)
+    with smoothl1.num_threads(2):
         smoothl1.smooth_l1_loss(x, x)
+        smoothl1.show_config("dicts")
+    smoothl1.set_num_threads(2)
+    assert smoothl1.get_num_threads() == 2
+    smoothl1.huber_location([1.0], 1.0)
+
+
+FIRST_USE = """
+import numpy as np, smoothl1
+from smoothl1 import compat
+x = np.ones(3)
+single = x.astype(np.float32)
+for name, call in {
+    "loss": lambda **more: smoothl1.smooth_l1_loss(x, x, **more),
+    "loss of each": lambda **more: smoothl1.smooth_l1_loss(x, x, "none", **more),
+    "huber loss": lambda **more: smoothl1.huber_loss(single, single, **more),
+    "grad": lambda **more: smoothl1.smooth_l1_grad(x, x, **more),
+    "huber grad": lambda **more: smoothl1.huber_grad(x, x, out=np.empty(3), **more),
+    "both": lambda **more: smoothl1.smooth_l1_value_and_grad(x, x, **more),
+    "huber both": lambda **more: smoothl1.huber_value_and_grad(x, x, "sum", **more),
+    "hessian": lambda **more: smoothl1.smooth_l1_grad_hess(x, x, **more),
+    "path": lambda **more: smoothl1.smooth_l1_path(x, x, [1.0, 2.0], **more),
+    "weight": lambda **more: smoothl1.smooth_l1_loss(x, x, weight=x, **more),
+    "large": lambda **more: smoothl1.smooth_l1_loss(np.ones(10**6), np.ones(10**6), **more),
+    "object": lambda **more: smoothl1.SmoothL1Loss()(x, x),
+    "slope": lambda **more: smoothl1.HuberLoss().backward(x, x),
+    "location": lambda **more: smoothl1.huber_location(x, 1.0),
+    "torch": lambda **more: compat.torch_smooth_l1_loss(x, x),
+    "number": lambda **more: smoothl1.get_num_threads(),
+    "config": lambda **more: smoothl1.show_config("dicts"),
+}.items():
+    for more in ({}, {"n_threads": 2}):
+        try:
+            call(**more)
+        except ValueError as error:
+            print(error)
+        else:
+            assert more, name
+    with smoothl1.num_threads(1):
+        call()
+"""
+
+
+@pytest.mark.parametrize("setting", ["abc", "0", "-1", "3000000000"])
+def test_bad_environment_from_the_start(setting):
+    """The import works; each function fails at its first call, with the same words."""
+    lines = run(FIRST_USE, SMOOTHL1_NUM_THREADS=setting).splitlines()
+    assert set(lines) == {bad_setting(setting)}
+    assert len(lines) == 17 + 6
 
 
 def test_context_is_left_on_errors_and_reused():
@@ -109,6 +181,130 @@ def test_context_belongs_to_its_thread_and_task():
         return await asyncio.gather(task(2), task(3))
 
     assert asyncio.run(both()) == [2, 3]
+
+
+def test_generators_need_not_nest():
+    def generator(n):
+        with smoothl1.num_threads(n):
+            yield n
+            assert smoothl1.get_num_threads() == seen
+
+    outer, seen = generator(7), 5
+    next(outer)
+    with smoothl1.num_threads(5):
+        assert list(outer) == []
+        assert smoothl1.get_num_threads() == 5
+    assert _threads.requested() is None
+
+    first, second, third = generator(2), generator(3), generator(4)
+    for block in (first, second, third):
+        next(block)
+    seen = 4
+    assert smoothl1.get_num_threads() == 4
+    assert list(second) == []
+    assert smoothl1.get_num_threads() == 4
+    third.close()
+    assert smoothl1.get_num_threads() == 2
+    first.close()
+    assert _threads.requested() is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_blocks_that_end_in_any_order(seed):
+    """The number is that of the last one that was entered and not left."""
+    rng = random.Random(seed)
+    entered = []
+    contexts = [smoothl1.num_threads(n) for n in range(1, 6)]
+    for _ in range(200):
+        if entered and rng.random() < 0.5:
+            context = entered[rng.randrange(len(entered))]
+            # One object entered twice cannot tell which of the two is left: the inner one.
+            last = max(i for i, other in enumerate(entered) if other is context)
+            entered.pop(last)
+            context.__exit__(None, None, None)
+        else:
+            entered.append(rng.choice(contexts))
+            entered[-1].__enter__()
+        expected = int(repr(entered[-1])[12:-1]) if entered else None
+        assert _threads.requested() == expected
+        assert _threads.in_block() == bool(entered)
+    for context in entered:
+        context.__exit__(None, None, None)
+    assert _threads.requested() is None
+    with pytest.raises(RuntimeError, match=r"num_threads\(1\) is left without having been entered"):
+        contexts[0].__exit__(None, None, None)
+
+
+def test_a_block_that_another_thread_leaves():
+    def generator():
+        with smoothl1.num_threads(7):
+            yield
+
+    block = generator()
+    next(block)
+    seen = []
+
+    def leave():
+        with smoothl1.num_threads(3):
+            block.close()
+            seen.append(smoothl1.get_num_threads())
+        seen.append(_threads.requested())
+
+    thread = threading.Thread(target=leave)
+    thread.start()
+    thread.join()
+    assert seen == [3, None]
+    assert _threads.requested() is None
+
+
+def test_blocks_and_copies_of_contexts():
+    copied = contextvars.copy_context()
+    context = smoothl1.num_threads(4)
+    copied.run(context.__enter__)
+    assert _threads.requested() is None
+    with smoothl1.num_threads(2):
+        inherited = contextvars.copy_context()
+        context.__exit__(None, None, None)  # which was entered in the other
+        assert _threads.requested() == 2
+    assert copied.run(_threads.requested) is None
+    assert inherited.run(_threads.requested) == 2  # as tasks made within a block
+
+
+def test_async_generators_and_tasks():
+    async def stream(n):
+        with smoothl1.num_threads(n):
+            for _ in range(3):
+                await asyncio.sleep(0)
+                yield smoothl1.get_num_threads()
+
+    async def consume(n):
+        one, other = stream(n), stream(n + 1)
+        with smoothl1.num_threads(n + 2):
+            assert [await anext(one), await anext(other)] == [n, n + 1]
+            assert await anext(one) == n + 1  # the last that was entered
+            await one.aclose()
+            assert smoothl1.get_num_threads() == n + 1
+        await other.aclose()
+        return _threads.requested()
+
+    async def main():
+        assert await asyncio.gather(*(consume(n) for n in range(1, 20, 3))) == [None] * 7
+        left = stream(9)
+        await anext(left)
+        # Another task ends it, as the event loop does with those that are forgotten.
+        await asyncio.create_task(left.aclose())
+        return _threads.requested()
+
+    assert asyncio.run(main()) is None
+
+
+def test_blocks_can_be_copied_and_pickled():
+    context = smoothl1.num_threads(3)
+    with context:
+        for other in (pickle.loads(pickle.dumps(context)), copy.deepcopy(context)):
+            with other:
+                assert smoothl1.get_num_threads() == 3
+    assert _threads.requested() is None
 
 
 TEAM = """
@@ -220,7 +416,7 @@ def test_default_is_capped_by_affinity():
 
 def fake_cgroup(tmp_path, monkeypatch, lines, files):
     """Redirect the paths that are looked at to a folder of the test's."""
-    real = _threads.Path
+    real = _cgroups.Path
 
     def redirected(path, *rest):
         text = str(path)
@@ -235,8 +431,8 @@ def fake_cgroup(tmp_path, monkeypatch, lines, files):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    monkeypatch.setattr(_threads, "Path", redirected)
-    return _threads.cpu_quota.__wrapped__()
+    monkeypatch.setattr(_cgroups, "Path", redirected)
+    return _cgroups.cpu_quota.__wrapped__()
 
 
 @pytest.mark.parametrize(
