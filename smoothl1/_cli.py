@@ -1,4 +1,9 @@
-"""The command line: ``smoothl1 evaluate`` and ``smoothl1 info``."""
+"""The command line: ``smoothl1 evaluate`` and ``smoothl1 info``.
+
+Whatever happens, it ends with exit code 0, 2 or 130, and says what is wrong in one line on
+standard error. ``python -X dev -m smoothl1`` shows the traceback of an error that is none of the
+user's.
+"""
 
 from __future__ import annotations
 
@@ -7,138 +12,29 @@ import io
 import json
 import math
 import os
-import stat
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 import numpy as np
-from numpy.lib import format as npy
 
 from smoothl1 import _arguments as arguments
-from smoothl1._config import show_config
+from smoothl1 import _threads
+from smoothl1._config import config_lines, show_config
+from smoothl1._npy import InputError, NpyFile, line_of, pieces
 from smoothl1._simd import core
-from smoothl1._threads import num_threads
 from smoothl1._typing import AnyArray
 from smoothl1._version import __version__
+from smoothl1.functional import smooth_l1_loss
 
 _DATA = Path(__file__).parent / "data"
 
-# More than NumPy reads without being told to trust the file.
-_LONGEST_HEADER = 12 + 10_000
-
 # Residuals kept for the histogram of --plot.
 _SAMPLE_SIZE = 1_000_000
-
-
-class InputError(Exception):
-    """Bad input: one line for the user, exit code 2."""
-
-
-@dataclass(frozen=True)
-class NpyFile:
-    """The header of an ``.npy`` file, and the way to its elements."""
-
-    path: Path
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    fortran: bool
-    offset: int
-
-    @classmethod
-    def open(cls, path: Path) -> NpyFile:
-        """Read and check the header; the elements stay on disk."""
-        try:
-            mode = path.stat().st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe may block
-                raise InputError(
-                    f"{path}: not a regular file, which alone can be mapped; save it to one"
-                )
-            with path.open("rb") as file:
-                head = io.BytesIO(file.read(_LONGEST_HEADER))
-                size = file.seek(0, os.SEEK_END)
-            shape, fortran, dtype = _read_header(head)
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror or error}") from None
-        except InputError:
-            raise
-        except Exception as error:
-            raise InputError(f"{path}: not a .npy file ({_line(error)})") from None
-        if dtype.hasobject:
-            raise InputError(f"{path}: holds pickled objects, which are never loaded")
-        if dtype.subdtype is not None:
-            raise InputError(f"{path}: has elements that are arrays, of dtype {dtype}")
-        try:
-            arguments.as_array(str(path), np.empty(0, dtype))
-        except TypeError as error:
-            raise InputError(_line(error)) from None
-        needed = head.tell() + math.prod(shape) * dtype.itemsize
-        if size < needed:
-            raise InputError(
-                f"{path}: truncated, shape {shape} of {dtype} needs {needed} bytes, got {size}"
-            )
-        return cls(path, shape, dtype, fortran, head.tell())
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    def elements(self, start: int, stop: int) -> AnyArray:
-        """Map elements ``start`` to ``stop``, in the order of the file."""
-        offset = self.offset + start * self.dtype.itemsize
-        try:
-            return np.memmap(self.path, self.dtype, "r", offset, (stop - start,))
-        except (OSError, ValueError) as error:  # removed, or cut off, since its header was read
-            raise InputError(f"{self.path}: {_line(error)}") from None
-
-    def array(self) -> AnyArray:
-        """Map the whole array."""
-        flat = self.elements(0, self.size)
-        return flat.reshape(self.shape, order="F" if self.fortran else "C")
-
-
-def _read_header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return shape, whether in Fortran order, and dtype; any exception for a bad header."""
-    version = npy.read_magic(file)
-    if version not in ((1, 0), (2, 0), (3, 0)):
-        raise ValueError(f"version {version[0]}.{version[1]} of the format is unknown")
-    # Version 3.0 differs from 2.0 in the encoding of names of fields, which are refused.
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of files from Python 2
-        shape, fortran, dtype = read(file)
-    np.empty((0,) * len(shape))  # ValueError beyond the number of dimensions that NumPy has
-    if not all(0 <= extent < 2**63 for extent in shape):
-        raise ValueError(f"shape {shape}")
-    return shape, fortran, dtype
-
-
-def _line(error: BaseException) -> str:
-    """Return the message on one line."""
-    return " ".join(str(error).split())
-
-
-def _pieces(files: Sequence[NpyFile]) -> Iterator[list[AnyArray]]:
-    """Yield matching pieces of all files, mapped one after the other.
-
-    In the order of the files where all have the same, which is one sequential pass in
-    bounded memory; else in C order, slice by slice along the first axis.
-    """
-    first = files[0]
-    if len(first.shape) < 2 or len({file.fortran for file in files}) == 1:
-        for start in range(0, first.size, core.PIECE):
-            stop = min(start + core.PIECE, first.size)
-            yield [file.elements(start, stop) for file in files]
-        return
-    rows = max(1, core.PIECE // max(1, math.prod(first.shape[1:])))
-    for start in range(0, first.shape[0], rows):
-        yield [file.array()[start : start + rows] for file in files]
 
 
 class Evaluation:
@@ -172,36 +68,39 @@ class Evaluation:
             raise InputError("the weights sum to 0")
         below = self._losses.below()
         dtype = np.float32 if self.single else np.float64
-        return {
-            "mae": float(dtype(self._absolute.sum("mean")[0][0, 0])),
-            "rmse": float(dtype(math.sqrt(2.0 * self._squared.sum("mean")[0][0, 0]))),
-            "reduction": self.reduction,
-            "losses": [
-                {"beta": beta, "loss": float(dtype(loss)), "quadratic_share": count / size}
-                for beta, loss, count in zip(self.betas, losses[0], below, strict=True)
-            ],
-        }
+        with np.errstate(over="ignore", under="ignore"):
+            return {
+                "mae": float(dtype(self._absolute.sum("mean")[0][0, 0])),
+                "rmse": float(dtype(math.sqrt(2.0 * self._squared.sum("mean")[0][0, 0]))),
+                "reduction": self.reduction,
+                "losses": [
+                    {"beta": beta, "loss": float(dtype(loss)), "quadratic_share": count / size}
+                    for beta, loss, count in zip(self.betas, losses[0], below, strict=True)
+                ],
+            }
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    """Evaluate the files and return the figures."""
+    """Evaluate the files and return the figures, with "residuals" for a picture."""
+    if not options.threads:
+        _check_environment()
     try:
         betas = [arguments.check_threshold("--beta", beta) for beta in options.beta or [1.0]]
     except ValueError as error:
-        raise InputError(_line(error)) from None
+        raise InputError(line_of(error)) from None
     if options.sample:
-        if options.predictions or options.targets:
+        if options.predictions is not None or options.targets is not None:
             raise InputError("--sample takes no files")
         paths = [_DATA / "diabetes_predictions.npy", _DATA / "diabetes_targets.npy"]
-    elif options.predictions and options.targets:
+    elif options.predictions is not None and options.targets is not None:
         paths = [Path(options.predictions), Path(options.targets)]
     else:
         raise InputError("two files are needed, PREDICTIONS and TARGETS, or --sample")
-    if options.weight:
+    if options.weight is not None:
         paths.append(Path(options.weight))
     elif options.reduction == "weighted_mean":
         raise InputError("--reduction weighted_mean needs --weight FILE")
-    if options.plot:
+    if options.plot is not None:
         _check_plot(options.plot)
 
     files = [NpyFile.open(path) for path in paths]
@@ -223,20 +122,23 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     step = -(-first.size // _SAMPLE_SIZE)
     with (
         _progress(total_bytes) as bar,
-        num_threads(options.threads) if options.threads else nullcontext(),
+        _threads.num_threads(options.threads) if options.threads else nullcontext(),
     ):
         start = time.perf_counter()
-        for prediction, target, *rest in _pieces(files):
+        for prediction, target, *rest in pieces(files):
             weight = rest[0] if rest else None
             evaluation.add(prediction, target, weight)
-            if options.plot:
-                residual = np.subtract(
-                    prediction.ravel()[::step], target.ravel()[::step], dtype=np.float64
-                )
+            if options.plot is not None:
+                with np.errstate(all="ignore"):
+                    residual = np.subtract(
+                        prediction.ravel()[::step], target.ravel()[::step], dtype=np.float64
+                    )
                 sample.append(residual)
+            for file in files:
+                file.check_unchanged()
             if bar is not None:
                 bar.update(sum(piece.nbytes for piece in (prediction, target, *rest)))
-        seconds = time.perf_counter() - start
+        seconds = max(time.perf_counter() - start, 1e-9)
 
     figures = {
         "predictions": str(first.path),
@@ -248,8 +150,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "bytes_per_second": total_bytes / seconds,
         "elements_per_second": first.size / seconds,
     }
-    if options.plot:
-        _plot(options.plot, np.concatenate(sample), evaluation.betas)
+    if options.plot is not None:
+        figures["residuals"] = np.concatenate(sample)
     return figures
 
 
@@ -258,6 +160,8 @@ def _progress(total: int) -> Any:
     try:
         from tqdm import tqdm
     except ImportError:
+        return nullcontext()
+    if sys.stderr is None:
         return nullcontext()
     return tqdm(total=total, unit="B", unit_scale=True, delay=1, disable=None, leave=False)
 
@@ -268,39 +172,64 @@ def _check_plot(path: str) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise InputError("--plot needs matplotlib: pip install 'smoothl1[plot]'") from None
-    suffix = Path(path).suffix.lstrip(".")
-    if suffix not in Figure().canvas.get_supported_filetypes():
+    except Exception as error:  # a setting of matplotlib that it refuses
+        raise InputError(f"--plot {path}: {line_of(error)}") from None
+    suffix = Path(path).suffix.lstrip(".").lower()
+    figure = Figure()
+    if suffix not in figure.canvas.get_supported_filetypes():
         raise InputError(f"--plot {path}: unknown picture format {suffix!r}; use .png or .svg")
-    if not Path(path).resolve().parent.is_dir():
-        raise InputError(f"--plot {path}: no such directory")
+    try:
+        if not Path(path).resolve().parent.is_dir():
+            raise InputError(f"--plot {path}: no such directory")
+        figure.text(0, 0, "1")  # for which .pgf needs TeX
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            figure.canvas.print_figure(io.BytesIO(), format=suffix)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"--plot {path}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Return what the operating system says, or the message on one line."""
+    return (isinstance(error, OSError) and error.strerror) or line_of(error)
 
 
 def _plot(path: str, residuals: AnyArray, betas: list[float]) -> None:
     """Draw the histogram of the residuals over the loss curves."""
     from matplotlib.figure import Figure
 
-    from smoothl1.functional import smooth_l1_loss
-
     residuals = residuals[np.isfinite(residuals)]
     reach = float(np.quantile(np.abs(residuals), 0.995)) if residuals.size else 1.0
-    reach = 1.05 * reach or 1.0
+    reach = reach or 1.0
+    unit, label = 1.0, "prediction - target"
+    if not 1e-100 < reach < 1e100:  # beyond which matplotlib's own arithmetic overflows
+        exponent = max(-300, math.floor(math.log10(reach)))
+        unit = float(f"1e{exponent}")
+        label += f", in units of 1e{exponent}"
+    reach = 1.05 * (reach / unit)
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.hist(residuals, bins=80, range=(-reach, reach), color="0.8", label="residuals")
+    with np.errstate(all="ignore"):
+        axes.hist(residuals / unit, bins=80, range=(-reach, reach), color="0.8", label="residuals")
     axes.set_xlim(-reach, reach)
-    axes.set_xlabel("prediction - target")
+    axes.set_xlabel(label)
     axes.set_ylabel("residuals in the bin")
     curves = axes.twinx()
     grid = np.linspace(-reach, reach, 801)
     for beta in betas:
-        curves.plot(grid, smooth_l1_loss(grid, 0.0, "none", beta), label=f"beta = {beta:g}")
+        # Loss and beta in the same units.
+        curves.plot(grid, smooth_l1_loss(grid, 0.0, "none", beta / unit), label=f"beta = {beta:g}")
     curves.set_ylabel("loss")
     curves.set_ylim(bottom=0)
     curves.legend(loc="upper center")
     try:
-        figure.savefig(path)
-    except OSError as error:
-        raise InputError(f"--plot {path}: {error.strerror or error}") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a legend with no room left, say
+            figure.savefig(path)
+    except Exception as error:
+        raise InputError(f"--plot {path}: {_reason(error)}") from None
 
 
 def _finite(value: Any) -> Any:
@@ -312,7 +241,8 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _print(figures: dict[str, Any]) -> None:
+def _lines(figures: dict[str, Any]) -> list[str]:
+    """Return the figures as they are printed for people."""
     prediction_dtype, target_dtype = figures["dtype"]
     shape = tuple(figures["shape"])
     rows = [
@@ -338,14 +268,18 @@ def _print(figures: dict[str, Any]) -> None:
             f"{figures['bytes_per_second'] / 1e9:.3g} GB/s",
         )
     )
-    for name, text in rows:
-        print(f"{name:<12} {text}")
+    return [f"{name:<12} {text}" for name, text in rows]
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="smoothl1", description="Smooth L1 loss of stored predictions."
-    )
+    parser = _Parser(prog="smoothl1", description="Smooth L1 loss of stored predictions.")
     parser.add_argument("--version", action="version", version=f"smoothl1 {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -353,7 +287,9 @@ def _parser() -> argparse.ArgumentParser:
         "evaluate",
         help="evaluate predictions against targets",
         description="Evaluate predictions against targets, both .npy files of one shape. They "
-        "are memory-mapped and read once, in bounded memory.",
+        "are memory-mapped and read once, in bounded memory. Exit code 0; 2 for what is wrong with "
+        "the input, the options or the output; 130 when interrupted. A file that is cut off "
+        "meanwhile by another program may end this one by SIGBUS.",
     )
     run.add_argument("predictions", nargs="?", metavar="PREDICTIONS", help=".npy file")
     run.add_argument("targets", nargs="?", metavar="TARGETS", help=".npy file of the same shape")
@@ -392,36 +328,107 @@ def _parser() -> argparse.ArgumentParser:
 
 def _threads_option(text: str) -> int:
     try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
-    return number
+        return _threads.number_of(text, "it")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("it ")) from None
+
+
+def _check_environment() -> None:
+    """Raise `InputError` for a bad number of threads in the environment."""
+    try:
+        _threads.check_environment()
+    except ValueError as error:
+        raise InputError(line_of(error)) from None
+
+
+def _printable(text: str) -> str:
+    """Return the text with escapes for what would end a line, or is no text."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _write(stream: TextIO, lines: Sequence[str]) -> None:
+    """Write lines, with escapes for what the stream cannot encode."""
+    text = "".join(f"{_printable(line)}\n" for line in lines)
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()  # where it is buffered, a closed pipe or a full disk shows here
+
+
+def _abandon(stream: TextIO) -> None:
+    """Point a stream that cannot be written elsewhere, for the flush when Python ends."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def _complain(message: str) -> None:
+    """Say on one line of standard error what is wrong, if there is one."""
+    if sys.stderr is None:
+        return
+    try:
+        _write(sys.stderr, [f"smoothl1: {message}"])
+    except (OSError, ValueError):
+        _abandon(sys.stderr)
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.command == "info":
+        _check_environment()
+        config = show_config("dicts")
+        text = json.dumps(config, indent=2) if options.json else None
+        _output(text.split("\n") if text is not None else config_lines(config))
+        return
+    figures = evaluate(options)
+    residuals = figures.pop("residuals", None)
+    if options.json:
+        _output(json.dumps(_finite(figures), indent=2).split("\n"))
+    else:
+        _output(_lines(figures))
+    if residuals is not None:  # after the figures, which are not lost if this fails
+        _plot(options.plot, residuals, [entry["beta"] for entry in figures["losses"]])
+
+
+def _output(lines: Sequence[str]) -> None:
+    """Write to standard output."""
+    if sys.stdout is None:
+        raise InputError("standard output is closed")
+    try:
+        _write(sys.stdout, lines)
+    except BrokenPipeError:  # the reader (head, say) has enough
+        _abandon(sys.stdout)
+    except (OSError, ValueError) as error:
+        _abandon(sys.stdout)
+        raise InputError(f"standard output: {_reason(error)}") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    options = _parser().parse_args(argv)
     try:
-        if options.command == "info":
-            if options.json:
-                print(json.dumps(show_config("dicts"), indent=2))
-            else:
-                show_config()
-        else:
-            figures = evaluate(options)
-            if options.json:
-                print(json.dumps(_finite(figures), indent=2))
-            else:
-                _print(figures)
-        sys.stdout.flush()  # where it is buffered, a closed pipe shows here
+        options = _parse(argv)
+        if options is not None:
+            _run(options)
     except InputError as error:
-        print(f"smoothl1: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        # The reader (head, say) has enough; point stdout elsewhere for the exit's flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _complain(str(error))
     except KeyboardInterrupt:
         return 130
-    return 0
+    except MemoryError as error:
+        _complain(f"not enough memory: {line_of(error)}".removesuffix(": "))
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        _complain(f"unexpected {type(error).__name__}: {line_of(error)}".removesuffix(": "))
+    else:
+        return 0
+    return 2
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:
+    """Return the options; None where argparse did all, as for ``--help``."""
+    text = io.StringIO()
+    try:
+        with redirect_stdout(text):
+            return _parser().parse_args(argv)
+    except SystemExit:
+        _output(text.getvalue().splitlines())
+        return None

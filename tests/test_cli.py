@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from smoothl1 import _cli, smooth_l1_path
+from smoothl1 import _cli, _npy, smooth_l1_path
 from smoothl1._simd import core
 
 
@@ -109,12 +109,12 @@ def test_fortran_order(files):
 
 
 def test_fortran_order_in_pieces(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr(_cli.core, "PIECE", 64)
+    monkeypatch.setattr(_npy.core, "PIECE", 64)
     a, b = rng.standard_normal((2, 50, 6))
     np.save(tmp_path / "a.npy", a)
     np.save(tmp_path / "b.npy", np.asfortranarray(b))
-    files = [_cli.NpyFile.open(tmp_path / name) for name in ("a.npy", "b.npy")]
-    pieces = list(_cli._pieces(files))
+    files = [_npy.NpyFile.open(tmp_path / name) for name in ("a.npy", "b.npy")]
+    pieces = list(_npy.pieces(files))
     assert len(pieces) == 5
     np.testing.assert_array_equal(np.concatenate([p[0] for p in pieces]), a)
     np.testing.assert_array_equal(np.concatenate([p[1] for p in pieces]), b)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from smoothl1 import _cli, smooth_l1_loss
+from smoothl1 import _cli, _npy, smooth_l1_loss
 
 VALUES = np.arange(24.0).reshape(4, 6) / 8
 
@@ -78,7 +78,7 @@ def test_a_file_from_python_2_is_read(good, bad, capsys):
 
 def test_data_at_an_odd_offset_and_bytes_behind_them_are_no_trouble(good, bad, capsys):
     bad.write_bytes(file_of(header_of()[:-1] + " \n", VALUES.tobytes() + b"more"))
-    assert _cli.NpyFile.open(bad).offset % 8
+    assert _npy.NpyFile.open(bad).offset % 8
     code, out, _ = evaluate(capsys, bad, good)
     assert code == 0
     assert "MAE          0\n" in out
@@ -208,9 +208,9 @@ def test_what_cannot_be_mapped_is_not_opened(good, tmp_path, kind):
 def test_a_file_cut_off_after_its_header_was_read(good, bad):
     np.save(bad, VALUES)
     for change in (lambda: os.truncate(bad, 200), bad.unlink):
-        file = _cli.NpyFile.open(bad)
+        file = _npy.NpyFile.open(bad)
         change()
-        with pytest.raises(_cli.InputError, match=r"bad\.npy: "):
+        with pytest.raises(_npy.InputError, match=r"bad\.npy: "):
             file.array()
         np.save(bad, VALUES)
 
