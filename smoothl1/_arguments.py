@@ -146,14 +146,27 @@ def check_threshold(
     return float(array) if array.ndim == 0 else array
 
 
-def check_reduction(reduction: object, allowed: tuple[str, ...] = REDUCTIONS) -> str:
-    """Return ``reduction`` if it is one of those allowed, else raise ``ValueError``."""
+def check_number(name: str, value: Any) -> float:
+    """Return a threshold that must be one number; ``ValueError`` also for an array."""
+    threshold = check_threshold(name, value)
+    if not isinstance(threshold, float):
+        raise ValueError(f"{name} must be a number, got an array of shape {threshold.shape}")
+    return threshold
+
+
+def check_reduction(
+    reduction: object,
+    allowed: tuple[str, ...] = REDUCTIONS,
+    hint: str = "beta is the fourth argument, or a keyword",
+) -> str:
+    """Return ``reduction`` if it is one of those allowed, else raise ``ValueError``.
+
+    ``hint`` says where the threshold goes, for a number in the place of the reduction.
+    """
     if not isinstance(reduction, str) or reduction not in allowed:
-        hint = ""
-        if isinstance(reduction, int | float):
-            hint = " (beta is the fourth argument, or a keyword)"
+        place = f" ({hint})" if isinstance(reduction, int | float) else ""
         raise ValueError(
-            f"reduction must be one of {', '.join(map(repr, allowed))}, got {reduction!r}{hint}"
+            f"reduction must be one of {', '.join(map(repr, allowed))}, got {reduction!r}{place}"
         )
     return str(reduction)  # not a subclass, which the compiled core would refuse
 

@@ -60,12 +60,14 @@ def as_array(name: str, value: Any, *, selects: bool = True) -> AnyArray:
     if type(value) is not np.ndarray:
         array = _read(name, value, selects)
         if array.dtype.kind == "O":
-            raise TypeError(f"{name} ({_kind(value)}) has dtype object; {_object_remedy(array)}")
+            raise TypeError(
+                f"{name} ({_kind(value)}) has dtype object; {_object_remedy(name, array)}"
+            )
     dtype = array.dtype
     if dtype.kind not in "fiub" or dtype.itemsize > 8:
         remedy = "use float16, float32, float64, an integer dtype or bool"
         if dtype.kind == "O":
-            remedy = _object_remedy(array)
+            remedy = _object_remedy(name, array)
         elif dtype.kind == "c":
             remedy = "take the loss of the real and the imaginary part, or of np.abs(...)"
         elif dtype.kind == "f" and isinstance(value, np.ndarray):
@@ -93,15 +95,19 @@ def _kind(value: object) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
-def _object_remedy(array: AnyArray) -> str:
+def _object_remedy(name: str, array: AnyArray) -> str:
     """Say what to do with objects; that a conversion works is tried before it is advised."""
+    remedy = "pass an array of real numbers"
     if array.ndim == 0:
-        return "pass an array of real numbers"
+        return remedy
+    takes_nan = name in ("input", "target", "weight", "grad_output")
     try:
-        array.astype(np.float64)
+        converted = array.astype(np.float64)
     except (ArithmeticError, TypeError, ValueError):
-        return "pass an array of real numbers, with nan for what is missing"
-    return "convert it to float64 with np.asarray(..., dtype=np.float64)"
+        return f"{remedy}, with nan for what is missing" if takes_nan else remedy
+    if takes_nan or not np.logical_or.reduce(np.isnan(converted), axis=None):
+        return "convert it to float64 with np.asarray(..., dtype=np.float64)"
+    return remedy
 
 
 def _read(name: str, value: Any, selects: bool) -> AnyArray:

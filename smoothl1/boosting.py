@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from smoothl1._arguments import as_array, check_threshold, memory_order, prepare, result_array
+from smoothl1._arguments import as_array, check_number, memory_order, prepare, result_array
 from smoothl1._typing import AnyArray
 from smoothl1.functional import _work, smooth_l1_loss
 
@@ -154,9 +154,7 @@ class SmoothL1Objective:
     hessian: Literal["majorizer", "exact"] = "majorizer"
 
     def __post_init__(self) -> None:
-        beta = check_threshold("beta", self.beta)
-        if not isinstance(beta, float):
-            raise ValueError(f"beta must be a number, got an array of shape {beta.shape}")
+        beta = check_number("beta", self.beta)
         single = np.finfo(np.float32)
         if not float(single.tiny) <= beta <= float(single.max):
             raise ValueError(f"beta must be > 0 and in the range of float32, got {beta}")

@@ -94,7 +94,7 @@ def torch_smooth_l1_loss(
             stacklevel=2,
         )
         reduction = "mean"
-    check_reduction(reduction, ("none", "mean", "sum"))
+    check_reduction(reduction, ("none", "mean", "sum"), "beta is the sixth argument, or a keyword")
     left, right = _broadcast_pair(input, target)
     return functional.smooth_l1_loss(left, right, reduction, beta)
 
@@ -138,7 +138,7 @@ def fvcore_smooth_l1_loss(
     >>> fvcore_smooth_l1_loss([], [], 1.0, "mean")
     np.float64(0.0)
     """
-    check_reduction(reduction, ("none", "mean", "sum"))
+    check_reduction(reduction, ("none", "mean", "sum"), "beta is the third argument")
     threshold = check_threshold("beta", beta)
     if isinstance(threshold, float) and threshold < 1e-5:
         threshold = 0.0

@@ -543,7 +543,9 @@ def smooth_l1_path(
     >>> smooth_l1_path([0.5, 4.0], [0.0, 0.0], [0.0, 1.0, 2.0])
     array([2.25   , 1.8125 , 1.53125])
     """
-    how = arguments.check_reduction(reduction, arguments.REDUCTIONS[1:])
+    how = arguments.check_reduction(
+        reduction, arguments.REDUCTIONS[1:], "betas is the third argument, reduction the fourth"
+    )
     arguments.check_weighted(how, weight)
     threads = arguments.thread_argument(n_threads)
     path = arguments.as_array("betas", betas)
@@ -632,7 +634,9 @@ def _loss(
     out: AnyArray | None,
     n_threads: SupportsIndex | None,
 ) -> Loss:
-    reduction = arguments.check_reduction(reduction)
+    reduction = arguments.check_reduction(
+        reduction, hint=f"{name} is the fourth argument, or a keyword"
+    )
     arguments.check_weighted(reduction, weight)
     threads = arguments.thread_argument(n_threads)
     operands = arguments.prepare(input, target, name, threshold, weight=weight, where=where)
@@ -675,7 +679,9 @@ def _gradient(
     loss_too: bool = False,
 ) -> tuple[Loss, AnyArray]:
     """Return loss (None unless asked for) and gradient."""
-    reduction = arguments.check_reduction(reduction)
+    reduction = arguments.check_reduction(
+        reduction, hint=f"{name} is the fourth argument, or a keyword"
+    )
     arguments.check_weighted(reduction, weight)
     threads = arguments.thread_argument(n_threads)
     scale, factor = 1.0, None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from smoothl1._arguments import as_array, check_threshold, thread_argument
+from smoothl1._arguments import as_array, check_number, thread_argument
 from smoothl1._simd import core
 from smoothl1._typing import AnyArray
 
@@ -81,9 +81,7 @@ def huber_location(
     """
     thread_argument()  # it runs on one thread, but is to fail with all others or with none
     array = as_array("y", y)
-    threshold = check_threshold("beta", beta)
-    if not isinstance(threshold, float):
-        raise ValueError(f"beta must be a number, got an array of shape {threshold.shape}")
+    threshold = check_number("beta", beta)
     values = _scratch(array)
     if values.size == 0:
         raise ValueError(f"y must hold at least one value, got shape {array.shape}")

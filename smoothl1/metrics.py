@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array, check_consistent_length
 
-from smoothl1._arguments import as_array, check_threshold
+from smoothl1._arguments import as_array, check_number
 from smoothl1._typing import AnyArray, Reduction
 from smoothl1.functional import smooth_l1_loss
 from smoothl1.location import huber_location
@@ -78,7 +78,7 @@ default="uniform_average"
     array([0.  , 1.25])
     """
     y_true, y_pred, weights = _check_targets(y_true, y_pred, sample_weight)
-    losses = _losses(y_true, y_pred, weights, _check_beta(beta))
+    losses = _losses(y_true, y_pred, weights, check_number("beta", beta))
     return _average(losses, multioutput)
 
 
@@ -136,7 +136,7 @@ def d2_smooth_l1_score(
     0.0
     """
     y_true, y_pred, weights = _check_targets(y_true, y_pred, sample_weight)
-    beta = _check_beta(beta)
+    beta = check_number("beta", beta)
     if len(y_true) < 2:
         warnings.warn(
             "D^2 score is not well-defined with less than two samples.",
@@ -192,13 +192,6 @@ def _check_targets(
     # As wide as the widest: weights in float64 may be 0 or infinite in float32.
     arrays = [a for a in (y_true, y_pred, weights) if a is not None]
     return y_true.astype(np.result_type(*arrays), copy=False), y_pred, weights
-
-
-def _check_beta(beta: Any) -> float:
-    threshold = check_threshold("beta", beta)
-    if not isinstance(threshold, float):
-        raise ValueError(f"beta must be a number, got an array of shape {threshold.shape}")
-    return threshold
 
 
 def _losses(y_true: AnyArray, y_pred: AnyArray, weights: AnyArray | None, beta: float) -> AnyArray:

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from numpy.typing import ArrayLike
 
 from smoothl1 import functional
-from smoothl1._arguments import check_reduction, check_threshold
+from smoothl1._arguments import check_number, check_reduction
 from smoothl1._typing import AnyArray, Loss, Reduction
 
 
 def _check(name: str, threshold: float, reduction: str) -> float:
-    check_reduction(reduction)
-    value = check_threshold(name, threshold)
-    if not isinstance(value, float):
-        raise ValueError(f"{name} must be a number, got an array of shape {value.shape}")
-    return value
+    check_reduction(reduction, hint=f"{name} is the second argument, or a keyword")
+    return check_number(name, threshold)
 
 
 @dataclass(frozen=True, slots=True)
