@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from smoothl1._arguments import as_array, check_number, memory_order, prepare, result_array
+from smoothl1._calls import work_on
 from smoothl1._typing import AnyArray
-from smoothl1.functional import _work, smooth_l1_loss
+from smoothl1.functional import smooth_l1_loss
 
 __all__ = ["SmoothL1Objective"]
 
@@ -197,7 +198,7 @@ class SmoothL1Objective:
         operands = prepare(pred, true, "delta", self.beta, weight=weight)
         grad, hess = result_array(None, operands), result_array(None, operands)
         order = memory_order(grad)
-        _work(operands, order, 0).write_curvatures(
+        work_on(operands, order, 0).write_curvatures(
             grad.transpose(order), hess.transpose(order), False, self.hessian == "majorizer"
         )
         return grad, hess

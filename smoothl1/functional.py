@@ -8,8 +8,6 @@ kernels are in ``src/_smoothl1.pyx``.
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Callable
 from typing import Any, Literal, SupportsIndex
 
@@ -17,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from smoothl1 import _arguments as arguments
-from smoothl1._arguments import Operands
+from smoothl1 import _calls
 from smoothl1._simd import core
 from smoothl1._threads import number_in_environment
 from smoothl1._typing import AnyArray, Axis, Loss, Reduction
@@ -149,7 +147,10 @@ def smooth_l1_loss(
         loss = _fast_loss(input, target, reduction, beta, False, out, n_threads)
         if loss is not None:
             return loss
-    return _loss(input, target, reduction, "beta", beta, weight, where, axis, out, n_threads)
+    return _calls.loss(
+        input, target, reduction, "beta", beta,
+        weight=weight, where=where, axis=axis, out=out, n_threads=n_threads,
+    )  # fmt: skip
 
 
 def huber_loss(
@@ -214,7 +215,10 @@ def huber_loss(
         loss = _fast_loss(input, target, reduction, delta, True, out, n_threads)
         if loss is not None:
             return loss
-    return _loss(input, target, reduction, "delta", delta, weight, where, axis, out, n_threads)
+    return _calls.loss(
+        input, target, reduction, "delta", delta,
+        weight=weight, where=where, axis=axis, out=out, n_threads=n_threads,
+    )  # fmt: skip
 
 
 def smooth_l1_grad(
@@ -269,9 +273,10 @@ def smooth_l1_grad(
         grad = _fast_value_and_grad(input, target, reduction, beta, False, out, False, n_threads)
         if grad is not None:
             return grad  # type: ignore[no-any-return]
-    return _gradient(
-        input, target, reduction, "beta", beta, grad_output, weight, where, out, n_threads
-    )[1]
+    return _calls.grad(
+        input, target, reduction, "beta", beta,
+        grad_output=grad_output, weight=weight, where=where, out=out, n_threads=n_threads,
+    )  # fmt: skip
 
 
 def huber_grad(
@@ -318,9 +323,10 @@ def huber_grad(
         grad = _fast_value_and_grad(input, target, reduction, delta, True, out, False, n_threads)
         if grad is not None:
             return grad  # type: ignore[no-any-return]
-    return _gradient(
-        input, target, reduction, "delta", delta, grad_output, weight, where, out, n_threads
-    )[1]
+    return _calls.grad(
+        input, target, reduction, "delta", delta,
+        grad_output=grad_output, weight=weight, where=where, out=out, n_threads=n_threads,
+    )  # fmt: skip
 
 
 def smooth_l1_value_and_grad(
@@ -373,9 +379,10 @@ def smooth_l1_value_and_grad(
         both = _fast_value_and_grad(input, target, reduction, beta, False, out, True, n_threads)
         if both is not None:
             return both  # type: ignore[no-any-return]
-    return _gradient(
-        input, target, reduction, "beta", beta, None, weight, where, out, n_threads, True
-    )
+    return _calls.value_and_grad(
+        input, target, reduction, "beta", beta,
+        weight=weight, where=where, out=out, n_threads=n_threads,
+    )  # fmt: skip
 
 
 def huber_value_and_grad(
@@ -428,9 +435,10 @@ def huber_value_and_grad(
         both = _fast_value_and_grad(input, target, reduction, delta, True, out, True, n_threads)
         if both is not None:
             return both  # type: ignore[no-any-return]
-    return _gradient(
-        input, target, reduction, "delta", delta, None, weight, where, out, n_threads, True
-    )
+    return _calls.value_and_grad(
+        input, target, reduction, "delta", delta,
+        weight=weight, where=where, out=out, n_threads=n_threads,
+    )  # fmt: skip
 
 
 def smooth_l1_grad_hess(
@@ -497,7 +505,7 @@ def smooth_l1_grad_hess(
     operands, overlaps = arguments.separate(first, operands)
     operands, overlaps2 = arguments.separate(second, operands)
     order = arguments.memory_order(grad)
-    _work(operands, order, threads).write_curvatures(
+    _calls.work_on(operands, order, threads).write_curvatures(
         grad.transpose(order), hess.transpose(order), overlaps or overlaps2, hessian == "majorizer"
     )
     return grad, hess
@@ -556,169 +564,6 @@ def smooth_l1_path(
     if path.size == 0:
         return np.empty(0, operands.dtype)
     order = tuple(range(operands.input.ndim))
-    work = _work(operands, order, threads, betas=path.astype(np.float64).tolist())
-    losses: AnyArray = _reduced(work, how, operands.dtype)[0]
+    work = _calls.work_on(operands, order, threads, betas=path.astype(np.float64).tolist())
+    losses: AnyArray = _calls.reduced(work, how, operands.dtype)[0]
     return losses
-
-
-def _work(
-    operands: Operands,
-    order: tuple[int, ...],
-    threads: int,
-    n_kept: int = 0,
-    betas: list[float] | None = None,
-) -> core.Work:
-    """Return the work on the operands, walked in the given order of axes."""
-    arrays = {name: a.transpose(order) for name, a in operands.arrays.items()}
-    if betas is None:
-        betas = [operands.threshold] if isinstance(operands.threshold, float) else [0.0]
-    return core.Work(
-        arrays["input"],
-        arrays["target"],
-        betas=betas,
-        huber=operands.huber,
-        single=operands.dtype != np.float64,
-        beta=arrays.get("threshold"),
-        weight=arrays.get("weight"),
-        factor=arrays.get("factor"),
-        where=arrays.get("where"),
-        n_kept=n_kept,
-        n_threads=threads,
-    )
-
-
-def _reduced(work: core.Work, reduction: str, dtype: np.dtype[Any]) -> AnyArray:
-    """Sum, rounded to the dtype of the result; warn or raise where there is nothing.
-
-    Of shape (outputs, thresholds).
-    """
-    values, empty = work.sum(reduction, dtype == np.float32)
-    if empty:
-        _no_elements(reduction)
-    return _rounded(values, dtype)
-
-
-def _rounded(values: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
-    if values.dtype == dtype:
-        return values
-    with np.errstate(over="ignore", under="ignore"):
-        return values.astype(dtype)
-
-
-def _no_elements(reduction: str) -> None:
-    if reduction == "mean":
-        warnings.warn("mean of no elements is nan", RuntimeWarning, stacklevel=_outside())
-    elif reduction == "weighted_mean":
-        raise ValueError("weight must not sum to 0 for reduction='weighted_mean'")
-
-
-def _outside() -> int:
-    """Return the ``stacklevel`` of the first caller outside of this package."""
-    level = 1
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("smoothl1"):
-        frame = frame.f_back
-        level += 1
-    return level
-
-
-def _loss(
-    input: ArrayLike,
-    target: ArrayLike,
-    reduction: str,
-    name: str,
-    threshold: ArrayLike,
-    weight: ArrayLike | None,
-    where: ArrayLike | None,
-    axis: Axis | None,
-    out: AnyArray | None,
-    n_threads: SupportsIndex | None,
-) -> Loss:
-    reduction = arguments.check_reduction(
-        reduction, hint=f"{name} is the fourth argument, or a keyword"
-    )
-    arguments.check_weighted(reduction, weight)
-    threads = arguments.thread_argument(n_threads)
-    operands = arguments.prepare(input, target, name, threshold, weight=weight, where=where)
-    shape = operands.input.shape
-    if reduction == "none":
-        if axis is not None:
-            raise ValueError(f"axis needs a reduction, got axis={axis!r} with reduction='none'")
-        values = arguments.result_array(out, operands)
-        operands, overlaps = arguments.separate(out, operands)
-        order = arguments.memory_order(values)
-        _work(operands, order, threads).write_values(values.transpose(order), overlaps)
-        return values
-
-    axes = range(len(shape))
-    reduced = tuple(axes) if axis is None else arguments.normalize_axis(axis, len(shape))
-    kept = tuple(axis for axis in axes if axis not in reduced)
-    if out is not None:
-        arguments.check_out(out, tuple(shape[axis] for axis in kept))
-    work = _work(operands, kept + tuple(sorted(reduced)), threads, len(kept))
-    losses = _reduced(work, reduction, operands.dtype)[:, 0]
-    losses = losses.reshape([shape[axis] for axis in kept])
-    if out is not None:
-        with np.errstate(over="ignore", under="ignore"):
-            out[...] = losses
-        return out
-    return losses if axis is not None else losses[()]
-
-
-def _gradient(
-    input: ArrayLike,
-    target: ArrayLike,
-    reduction: str,
-    name: str,
-    threshold: ArrayLike,
-    grad_output: ArrayLike | None,
-    weight: ArrayLike | None,
-    where: ArrayLike | None,
-    out: AnyArray | None,
-    n_threads: SupportsIndex | None,
-    loss_too: bool = False,
-) -> tuple[Loss, AnyArray]:
-    """Return loss (None unless asked for) and gradient."""
-    reduction = arguments.check_reduction(
-        reduction, hint=f"{name} is the fourth argument, or a keyword"
-    )
-    arguments.check_weighted(reduction, weight)
-    threads = arguments.thread_argument(n_threads)
-    scale, factor = 1.0, None
-    if grad_output is not None:
-        factor = arguments.as_array("grad_output", grad_output)
-        if factor.ndim == 0:
-            scale, factor = float(factor), None
-        elif reduction != "none":
-            raise ValueError(
-                f"grad_output must be a scalar for reduction={reduction!r}, "
-                f"got shape {factor.shape}"
-            )
-    operands = arguments.prepare(
-        input, target, name, threshold, weight=weight, where=where, factor=factor
-    )
-    grad = arguments.result_array(out, operands)
-    operands, overlaps = arguments.separate(out, operands)
-    if not loss_too or reduction == "none":
-        order = arguments.memory_order(grad)
-    else:
-        order = tuple(range(grad.ndim))  # the order of a sum is C order
-    work = _work(operands, order, threads)
-    divisor = 1.0
-    if reduction == "mean":
-        mask = operands.where
-        divisor = operands.input.size if mask is None else int(np.count_nonzero(mask))
-    elif reduction == "weighted_mean":
-        divisor = work.sum_weights()
-    if divisor == 0:
-        if loss_too or reduction == "weighted_mean":
-            _no_elements(reduction)
-        scale, divisor = 0.0, 1.0
-    if loss_too and reduction == "none":
-        values = np.empty_like(np.asarray(grad), dtype=operands.dtype)
-        work.write_slopes(grad.transpose(order), overlaps, scale, values=values.transpose(order))
-        return values, grad
-    sums = work.write_slopes(
-        grad.transpose(order), overlaps, scale / divisor, reduction=reduction if loss_too else None
-    )
-    return None if sums is None else _rounded(sums[0], operands.dtype)[0, 0], grad

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from numpy.typing import ArrayLike
 
@@ -11,13 +13,71 @@ from smoothl1._arguments import check_number, check_reduction
 from smoothl1._typing import AnyArray, Loss, Reduction
 
 
-def _check(name: str, threshold: float, reduction: str) -> float:
-    check_reduction(reduction, hint=f"{name} is the second argument, or a keyword")
-    return check_number(name, threshold)
+class _Loss:
+    """What both do: hand their reduction and threshold to the functions of their loss."""
+
+    __slots__ = ()
+
+    reduction: Reduction
+    _threshold: ClassVar[str]
+    _loss: ClassVar[Callable[..., Loss]]
+    _grad: ClassVar[Callable[..., AnyArray]]
+    _both: ClassVar[Callable[..., tuple[Loss, AnyArray]]]
+
+    def __post_init__(self) -> None:
+        name = self._threshold
+        check_reduction(self.reduction, hint=f"{name} is the second argument, or a keyword")
+        object.__setattr__(self, name, check_number(name, getattr(self, name)))
+
+    def _setting(self) -> tuple[str, Any]:
+        return self.reduction, getattr(self, self._threshold)
+
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        weight: ArrayLike | None = None,
+        where: ArrayLike | None = None,
+    ) -> Loss:
+        """Return the loss; see `smooth_l1_loss`, `huber_loss`."""
+        return self._loss(input, target, *self._setting(), weight=weight, where=where)
+
+    forward = __call__
+
+    def backward(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        grad_output: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        where: ArrayLike | None = None,
+    ) -> AnyArray:
+        """Return the gradient with respect to `input`; see `smooth_l1_grad`, `huber_grad`."""
+        return self._grad(
+            input, target, *self._setting(), grad_output=grad_output, weight=weight, where=where
+        )
+
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        weight: ArrayLike | None = None,
+        where: ArrayLike | None = None,
+    ) -> tuple[Loss, AnyArray]:
+        """Return loss and gradient, computed in one pass over memory."""
+        return self._both(input, target, *self._setting(), weight=weight, where=where)
+
+    def extra_repr(self) -> str:
+        """Return the parameters as they stand in the repr."""
+        reduction, threshold = self._setting()
+        return f"reduction={reduction!r}, {self._threshold}={threshold!r}"
 
 
 @dataclass(frozen=True, slots=True)
-class SmoothL1Loss:
+class SmoothL1Loss(_Loss):
     """`smooth_l1_loss` with a fixed reduction and beta.
 
     Immutable; comparable, hashable, picklable.
@@ -52,64 +112,14 @@ class SmoothL1Loss:
     reduction: Reduction = "mean"
     beta: float = 1.0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "beta", _check("beta", self.beta, self.reduction))
-
-    def __call__(
-        self,
-        input: ArrayLike,
-        target: ArrayLike,
-        *,
-        weight: ArrayLike | None = None,
-        where: ArrayLike | None = None,
-    ) -> Loss:
-        """Return the loss; see `smooth_l1_loss`."""
-        return functional.smooth_l1_loss(
-            input, target, self.reduction, self.beta, weight=weight, where=where
-        )
-
-    forward = __call__
-
-    def backward(
-        self,
-        input: ArrayLike,
-        target: ArrayLike,
-        grad_output: ArrayLike | None = None,
-        *,
-        weight: ArrayLike | None = None,
-        where: ArrayLike | None = None,
-    ) -> AnyArray:
-        """Return the gradient with respect to `input`; see `smooth_l1_grad`."""
-        return functional.smooth_l1_grad(
-            input,
-            target,
-            self.reduction,
-            self.beta,
-            grad_output=grad_output,
-            weight=weight,
-            where=where,
-        )
-
-    def value_and_grad(
-        self,
-        input: ArrayLike,
-        target: ArrayLike,
-        *,
-        weight: ArrayLike | None = None,
-        where: ArrayLike | None = None,
-    ) -> tuple[Loss, AnyArray]:
-        """Return loss and gradient, computed in one pass over memory."""
-        return functional.smooth_l1_value_and_grad(
-            input, target, self.reduction, self.beta, weight=weight, where=where
-        )
-
-    def extra_repr(self) -> str:
-        """Return the parameters as they stand in the repr."""
-        return f"reduction={self.reduction!r}, beta={self.beta!r}"
+    _threshold = "beta"
+    _loss = staticmethod(functional.smooth_l1_loss)
+    _grad = staticmethod(functional.smooth_l1_grad)
+    _both = staticmethod(functional.smooth_l1_value_and_grad)
 
 
 @dataclass(frozen=True, slots=True)
-class HuberLoss:
+class HuberLoss(_Loss):
     """`huber_loss` with a fixed reduction and delta.
 
     Immutable; comparable, hashable, picklable.
@@ -139,55 +149,7 @@ class HuberLoss:
     reduction: Reduction = "mean"
     delta: float = 1.0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "delta", _check("delta", self.delta, self.reduction))
-
-    def __call__(
-        self,
-        input: ArrayLike,
-        target: ArrayLike,
-        *,
-        weight: ArrayLike | None = None,
-        where: ArrayLike | None = None,
-    ) -> Loss:
-        """Return the loss; see `huber_loss`."""
-        return functional.huber_loss(input, target, self.reduction, self.delta, weight, where=where)
-
-    forward = __call__
-
-    def backward(
-        self,
-        input: ArrayLike,
-        target: ArrayLike,
-        grad_output: ArrayLike | None = None,
-        *,
-        weight: ArrayLike | None = None,
-        where: ArrayLike | None = None,
-    ) -> AnyArray:
-        """Return the gradient with respect to `input`; see `huber_grad`."""
-        return functional.huber_grad(
-            input,
-            target,
-            self.reduction,
-            self.delta,
-            grad_output=grad_output,
-            weight=weight,
-            where=where,
-        )
-
-    def value_and_grad(
-        self,
-        input: ArrayLike,
-        target: ArrayLike,
-        *,
-        weight: ArrayLike | None = None,
-        where: ArrayLike | None = None,
-    ) -> tuple[Loss, AnyArray]:
-        """Return loss and gradient, computed in one pass over memory."""
-        return functional.huber_value_and_grad(
-            input, target, self.reduction, self.delta, weight=weight, where=where
-        )
-
-    def extra_repr(self) -> str:
-        """Return the parameters as they stand in the repr."""
-        return f"reduction={self.reduction!r}, delta={self.delta!r}"
+    _threshold = "delta"
+    _loss = staticmethod(functional.huber_loss)
+    _grad = staticmethod(functional.huber_grad)
+    _both = staticmethod(functional.huber_value_and_grad)

@@ -1,0 +1,221 @@
+"""From checked arguments to the compiled core: one loss, or one gradient.
+
+What the functions of `functional.py` have in common behind their signatures. The order of the
+axes decides the bits of a sum, so it is C order for every sum; for what is written element by
+element it decides only the time, so it is the order in memory.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from smoothl1 import _arguments as arguments
+from smoothl1._arguments import Operands
+from smoothl1._simd import core
+from smoothl1._typing import AnyArray, Axis, Loss
+
+
+def loss(
+    input: ArrayLike,
+    target: ArrayLike,
+    reduction: str,
+    name: str,
+    threshold: ArrayLike,
+    *,
+    weight: ArrayLike | None,
+    where: ArrayLike | None,
+    axis: Axis | None,
+    out: AnyArray | None,
+    n_threads: SupportsIndex | None,
+) -> Loss:
+    """Return the loss; ``name`` is the threshold's, "beta" or "delta", and selects it."""
+    reduction = _check_reduction(reduction, name, weight)
+    threads = arguments.thread_argument(n_threads)
+    operands = arguments.prepare(input, target, name, threshold, weight=weight, where=where)
+    shape = operands.input.shape
+    if reduction == "none":
+        if axis is not None:
+            raise ValueError(f"axis needs a reduction, got axis={axis!r} with reduction='none'")
+        values = arguments.result_array(out, operands)
+        operands, overlaps = arguments.separate(out, operands)
+        order = arguments.memory_order(values)
+        work_on(operands, order, threads).write_values(values.transpose(order), overlaps)
+        return values
+
+    axes = range(len(shape))
+    summed = tuple(axes) if axis is None else arguments.normalize_axis(axis, len(shape))
+    kept = tuple(axis for axis in axes if axis not in summed)
+    if out is not None:
+        arguments.check_out(out, tuple(shape[axis] for axis in kept))
+    work = work_on(operands, kept + tuple(sorted(summed)), threads, len(kept))
+    losses = reduced(work, reduction, operands.dtype)[:, 0]
+    losses = losses.reshape([shape[axis] for axis in kept])
+    if out is not None:
+        with np.errstate(over="ignore", under="ignore"):
+            out[...] = losses
+        return out
+    return losses if axis is not None else losses[()]
+
+
+def grad(
+    input: ArrayLike,
+    target: ArrayLike,
+    reduction: str,
+    name: str,
+    threshold: ArrayLike,
+    *,
+    grad_output: ArrayLike | None,
+    weight: ArrayLike | None,
+    where: ArrayLike | None,
+    out: AnyArray | None,
+    n_threads: SupportsIndex | None,
+) -> AnyArray:
+    """Return the gradient."""
+    reduction = _check_reduction(reduction, name, weight)
+    threads = arguments.thread_argument(n_threads)
+    scale, factor = 1.0, None
+    if grad_output is not None:
+        factor = arguments.as_array("grad_output", grad_output)
+        if factor.ndim == 0:
+            scale, factor = float(factor), None
+        elif reduction != "none":
+            raise ValueError(
+                f"grad_output must be a scalar for reduction={reduction!r}, "
+                f"got shape {factor.shape}"
+            )
+    operands = arguments.prepare(
+        input, target, name, threshold, weight=weight, where=where, factor=factor
+    )
+    result = arguments.result_array(out, operands)
+    operands, overlaps = arguments.separate(out, operands)
+    divisor = _divisor(reduction, operands, threads)
+    if divisor == 0:
+        if reduction == "weighted_mean":
+            _no_elements(reduction)
+        scale, divisor = 0.0, 1.0
+    order = arguments.memory_order(result)
+    work = work_on(operands, order, threads)
+    work.write_slopes(result.transpose(order), overlaps, scale / divisor)
+    return result
+
+
+def value_and_grad(
+    input: ArrayLike,
+    target: ArrayLike,
+    reduction: str,
+    name: str,
+    threshold: ArrayLike,
+    *,
+    weight: ArrayLike | None,
+    where: ArrayLike | None,
+    out: AnyArray | None,
+    n_threads: SupportsIndex | None,
+) -> tuple[Loss, AnyArray]:
+    """Return loss and gradient."""
+    reduction = _check_reduction(reduction, name, weight)
+    threads = arguments.thread_argument(n_threads)
+    operands = arguments.prepare(input, target, name, threshold, weight=weight, where=where)
+    result = arguments.result_array(out, operands)
+    operands, overlaps = arguments.separate(out, operands)
+    if reduction == "none":
+        order = arguments.memory_order(result)
+        values = np.empty_like(np.asarray(result), dtype=operands.dtype)
+        work_on(operands, order, threads).write_slopes(
+            result.transpose(order), overlaps, 1.0, values=values.transpose(order)
+        )
+        return values, result
+    divisor = _divisor(reduction, operands, threads)
+    scale = 1.0 / divisor if divisor else 0.0
+    if divisor == 0:
+        _no_elements(reduction)
+    work = work_on(operands, _c_order(operands), threads)
+    sums = work.write_slopes(result, overlaps, scale, reduction=reduction)
+    assert sums is not None  # as with every reduction
+    return _rounded(sums[0], operands.dtype)[0, 0], result
+
+
+def _check_reduction(reduction: str, name: str, weight: object) -> str:
+    hint = f"{name} is the fourth argument, or a keyword"
+    reduction = arguments.check_reduction(reduction, hint=hint)
+    arguments.check_weighted(reduction, weight)
+    return reduction
+
+
+def _c_order(operands: Operands) -> tuple[int, ...]:
+    return tuple(range(operands.input.ndim))
+
+
+def _divisor(reduction: str, operands: Operands, threads: int) -> float:
+    """Return what the reduction divides by: of the same bits, whatever the layout."""
+    if reduction == "mean":
+        mask = operands.where
+        return operands.input.size if mask is None else int(np.count_nonzero(mask))
+    if reduction == "weighted_mean":
+        return work_on(operands, _c_order(operands), threads).sum_weights()
+    return 1.0
+
+
+def work_on(
+    operands: Operands,
+    order: tuple[int, ...],
+    threads: int,
+    n_kept: int = 0,
+    betas: list[float] | None = None,
+) -> core.Work:
+    """Return the work on the operands, walked in the given order of axes."""
+    arrays = {name: a.transpose(order) for name, a in operands.arrays.items()}
+    if betas is None:
+        betas = [operands.threshold] if isinstance(operands.threshold, float) else [0.0]
+    return core.Work(
+        arrays["input"],
+        arrays["target"],
+        betas=betas,
+        huber=operands.huber,
+        single=operands.dtype != np.float64,
+        beta=arrays.get("threshold"),
+        weight=arrays.get("weight"),
+        factor=arrays.get("factor"),
+        where=arrays.get("where"),
+        n_kept=n_kept,
+        n_threads=threads,
+    )
+
+
+def reduced(work: core.Work, reduction: str, dtype: np.dtype[Any]) -> AnyArray:
+    """Sum, rounded to the dtype of the result; warn or raise where there is nothing.
+
+    Of shape (outputs, thresholds).
+    """
+    values, empty = work.sum(reduction, dtype == np.float32)
+    if empty:
+        _no_elements(reduction)
+    return _rounded(values, dtype)
+
+
+def _rounded(values: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
+    if values.dtype == dtype:
+        return values
+    with np.errstate(over="ignore", under="ignore"):
+        return values.astype(dtype)
+
+
+def _no_elements(reduction: str) -> None:
+    if reduction == "mean":
+        warnings.warn("mean of no elements is nan", RuntimeWarning, stacklevel=_outside())
+    elif reduction == "weighted_mean":
+        raise ValueError("weight must not sum to 0 for reduction='weighted_mean'")
+
+
+def _outside() -> int:
+    """Return the ``stacklevel`` of the first caller outside of this package."""
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("smoothl1"):
+        frame = frame.f_back
+        level += 1
+    return level
