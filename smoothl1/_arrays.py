@@ -61,13 +61,13 @@ def as_array(name: str, value: Any, *, selects: bool = True) -> AnyArray:
         array = _read(name, value, selects)
         if array.dtype.kind == "O":
             raise TypeError(
-                f"{name} ({_kind(value)}) has dtype object; {_object_remedy(name, array)}"
+                f"{name} ({_kind(value)}) has dtype object; {_object_remedy(name, value)}"
             )
     dtype = array.dtype
     if dtype.kind not in "fiub" or dtype.itemsize > 8:
         remedy = "use float16, float32, float64, an integer dtype or bool"
         if dtype.kind == "O":
-            remedy = _object_remedy(name, array)
+            remedy = _object_remedy(name, value)
         elif dtype.kind == "c":
             remedy = "take the loss of the real and the imaginary part, or of np.abs(...)"
         elif dtype.kind == "f" and isinstance(value, np.ndarray):
@@ -95,15 +95,15 @@ def _kind(value: object) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
-def _object_remedy(name: str, array: AnyArray) -> str:
+def _object_remedy(name: str, value: Any) -> str:
     """Say what to do with objects; that a conversion works is tried before it is advised."""
     remedy = "pass an array of real numbers"
-    if array.ndim == 0:
+    if np.ndim(value) == 0:
         return remedy
     takes_nan = name in ("input", "target", "weight", "grad_output")
     try:
-        converted = array.astype(np.float64)
-    except (ArithmeticError, TypeError, ValueError):
+        converted = np.asarray(value, dtype=np.float64)
+    except Exception:  # whatever the objects raise
         return f"{remedy}, with nan for what is missing" if takes_nan else remedy
     if takes_nan or not np.logical_or.reduce(np.isnan(converted), axis=None):
         return "convert it to float64 with np.asarray(..., dtype=np.float64)"
@@ -114,8 +114,8 @@ def _read(name: str, value: Any, selects: bool) -> AnyArray:
     """Return an array of any dtype."""
     if type(value) in _NUMBERS:
         return np.asarray(value)
-    _refuse(name, name, value, selects)
     try:
+        _refuse(name, name, value, selects)
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             return np.from_dlpack(value)
         if _is_sequence(value):
@@ -123,8 +123,10 @@ def _read(name: str, value: Any, selects: bool) -> AnyArray:
         array = np.asanyarray(value)  # keeps a masked array that __array__ returns
         _refuse(name, f"np.asanyarray({name})", array, selects)
         return np.asarray(array)
-    except (MemoryError, _RefusedError):
+    except MemoryError:
         raise
+    except _RefusedError as error:
+        raise TypeError(str(error)) from None
     except Exception as error:
         raise TypeError(f"{name} ({_kind(value)}) cannot be read as an array: {error}") from error
 
@@ -189,3 +191,5 @@ def _refuse(name: str, array: str, value: Any, selects: bool) -> None:
     graph = getattr(value, "__dask_graph__", None)
     if callable(graph) and graph() is not None:
         raise _RefusedError(f"{name} is a lazy collection ({_kind(value)}); {remedy}.compute()")
+    if type(value).__name__ == "LazyFrame":  # of polars
+        raise _RefusedError(f"{name} is a lazy collection ({_kind(value)}); {remedy}.collect()")

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from smoothl1 import functional
 from smoothl1._arguments import as_array, check_reduction, check_threshold
-from smoothl1._typing import Loss, Reduction
+from smoothl1._typing import AnyArray, Loss, Reduction
 
 __all__ = ["fvcore_smooth_l1_loss", "torch_smooth_l1_loss"]
 
@@ -66,11 +66,10 @@ def torch_smooth_l1_loss(
     >>> torch_smooth_l1_loss([2.0, 2.0, 3.0], [2.0, 2.0, 2.0], reduction="none")
     array([0. , 0. , 0.5])
     """
-    x = as_array("input", input, selects=False)
-    y = as_array("target", target, selects=False)
-    if x.shape != y.shape:
+    x, y = _operand("input", input), _operand("target", target)
+    if np.shape(x) != np.shape(y):
         warnings.warn(
-            f"target has shape {y.shape}, input {x.shape}: they are broadcast against each "
+            f"target has shape {np.shape(y)}, input {np.shape(x)}: they are broadcast against each "
             f"other, which is likely not what was meant",
             UserWarning,
             stacklevel=2,
@@ -95,8 +94,7 @@ def torch_smooth_l1_loss(
         )
         reduction = "mean"
     check_reduction(reduction, ("none", "mean", "sum"), "beta is the sixth argument, or a keyword")
-    left, right = _broadcast_pair(input, target)
-    return functional.smooth_l1_loss(left, right, reduction, beta)
+    return functional.smooth_l1_loss(*_broadcast(x, y), reduction, beta)
 
 
 def fvcore_smooth_l1_loss(
@@ -142,22 +140,28 @@ def fvcore_smooth_l1_loss(
     threshold = check_threshold("beta", beta)
     if isinstance(threshold, float) and threshold < 1e-5:
         threshold = 0.0
-    left, right = _broadcast_pair(input, target)
+    left, right = _broadcast(_operand("input", input), _operand("target", target))
     if reduction == "mean" and 0 in (np.size(left), np.size(right)):
         reduction = "sum"
     return functional.smooth_l1_loss(left, right, reduction, threshold)
 
 
-def _broadcast_pair(input: ArrayLike, target: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
-    x = as_array("input", input, selects=False)
-    y = as_array("target", target, selects=False)
+def _operand(name: str, value: ArrayLike) -> AnyArray | float:
+    """Return an array, or the Python number, which takes the dtype of the other operand."""
+    array = as_array(name, value, selects=False)
+    return cast(float, value) if type(value) in (float, int, bool) else array
+
+
+def _broadcast(
+    x: AnyArray | float, y: AnyArray | float
+) -> tuple[AnyArray | float, AnyArray | float]:
+    left, right = np.shape(x), np.shape(y)
     try:
-        shape = np.broadcast_shapes(x.shape, y.shape)
+        shape = np.broadcast_shapes(left, right)
     except ValueError:
         raise ValueError(
-            f"input and target must broadcast against each other, got shapes {x.shape} "
-            f"and {y.shape}"
+            f"input and target must broadcast against each other, got shapes {left} and {right}"
         ) from None
-    if x.ndim == 0 or y.ndim == 0:
-        return input, target  # broadcast anyway, and Python numbers stay such
+    if not (left and right):
+        return x, y  # a 0-d operand is broadcast anyway
     return np.broadcast_to(x, shape), np.broadcast_to(y, shape)

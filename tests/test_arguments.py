@@ -109,8 +109,10 @@ def test_lazy_is_refused():
         smooth_l1_loss(lazy, Y)
     assert not loads
     polars = pytest.importorskip("polars")
-    with raises(TypeError, "input (polars.lazyframe.frame.LazyFrame)"):
-        smooth_l1_loss(polars.LazyFrame({"a": X}), Y)
+    message = "input is a lazy collection (polars.lazyframe.frame.LazyFrame); pass input.collect()"
+    with raises(TypeError, message):
+        smooth_l1_loss(polars.LazyFrame({"a": X}), Y[:, None])
+    assert smooth_l1_loss(polars.LazyFrame({"a": X}).collect(), Y[:, None]) == 1.5
 
 
 def test_containers_are_read_in_place(rng):
@@ -497,3 +499,61 @@ def test_arrays_in_containers_that_are_not_in_memory():
     array = pytest.importorskip("dask.array")
     with raises(TypeError, "an element of input is a lazy collection (dask.array"):
         smooth_l1_loss([array.zeros(3)], np.zeros((1, 3)))
+
+
+def test_polars():
+    """Missing values are nan; without a copy where polars allows one."""
+    polars = pytest.importorskip("polars")
+    for dtype, result in ((polars.Float32, np.float32), (polars.Float64, np.float64)):
+        series = polars.Series(X, dtype=dtype)
+        assert smooth_l1_loss(series, polars.Series(Y, dtype=dtype)).dtype == result
+        chunks = polars.concat([series[:1], series[1:]], rechunk=False)
+        assert smooth_l1_loss(chunks, Y.astype(result), "none").tolist() == [0.5, 1.5, 2.5]
+        missing = polars.Series([1.0, None, 3.0], dtype=dtype)
+        got = smooth_l1_loss(missing, Y.astype(result), "none")
+        np.testing.assert_array_equal(got, np.array([0.5, np.nan, 2.5], result))
+        where = missing.is_not_null()
+        assert smooth_l1_loss(missing, Y, where=where) == 1.5
+    for dtype in (polars.Int64, polars.UInt8, polars.Int8):
+        got = smooth_l1_loss(polars.Series([1, None, 3], dtype=dtype), Y, "none")
+        np.testing.assert_array_equal(got, [0.5, np.nan, 2.5])
+    frame = polars.DataFrame({"a": X, "b": [1, None, 3]})
+    np.testing.assert_array_equal(smooth_l1_loss(frame, np.zeros((3, 2)), axis=0), [1.5, np.nan])
+    assert smooth_l1_loss(X, Y, beta=polars.Series([1.0, 1.0, 1.0])) == 1.5
+    assert smoothl1.huber_location(polars.Series(X), 0.5) == 2.0
+    with raises(TypeError, "where must be of dtype bool, got object; pass True or False"):
+        smooth_l1_loss(X, Y, where=polars.Series([True, None, True]))
+    with raises(ValueError, "y must be finite, got nan at index 1"):
+        smoothl1.huber_location(polars.Series([1.0, None, 3.0]), 0.5)
+    for series in (
+        polars.Series(["a", "b", "c"]),
+        polars.Series([1, 2, 3]).cast(polars.Date),
+        polars.Series([[1.0], [2.0], [3.0]]),
+        polars.Series([True, None, True]),
+    ):
+        with pytest.raises(TypeError, match=r"^input .*has dtype"):
+            smooth_l1_loss(series, Y)
+
+
+def test_pyarrow():
+    pyarrow = pytest.importorskip("pyarrow")
+    for dtype in (np.float16, np.float32, np.float64):
+        got = smooth_l1_loss(pyarrow.array(X.astype(dtype)), pyarrow.array(Y.astype(dtype)))
+        assert (got, got.dtype) == (1.5, dtype)
+    missing = pyarrow.array([1.0, None, 3.0])
+    for array in (
+        missing,
+        pyarrow.array([1, None, 3]),
+        pyarrow.chunked_array([[1.0], [None, 3.0]]),
+        pyarrow.array([0.0, 1.0, None, 3.0, None])[1:4],
+    ):
+        np.testing.assert_array_equal(smooth_l1_loss(array, Y, "none"), [0.5, np.nan, 2.5])
+        assert smooth_l1_loss(array, Y, where=array.is_valid()) == 1.5
+    table = pyarrow.table({"a": X, "b": X})
+    assert smooth_l1_loss(table, np.zeros((3, 2))) == 1.5
+    assert smooth_l1_loss([missing, missing], [Y, Y], where=[[True, False, True]] * 2) == 1.5
+    with raises(TypeError, "where must be of dtype bool, got object; pass True or False"):
+        smooth_l1_loss(X, Y, where=pyarrow.array([True, None, True]))
+    for array in (pyarrow.array(["a", "b", "c"]), pyarrow.array([[1.0], [2.0], [3.0]])):
+        with pytest.raises(TypeError, match=r"^input .*has dtype object"):
+            smooth_l1_loss(array, Y)
