@@ -8,7 +8,14 @@ from typing import Any, Literal, Protocol, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from smoothl1._arguments import as_array, check_number, memory_order, prepare, result_array
+from smoothl1._arguments import (
+    as_array,
+    check_number,
+    memory_order,
+    prepare,
+    result_array,
+    thread_argument,
+)
 from smoothl1._calls import work_on
 from smoothl1._typing import AnyArray
 from smoothl1.functional import smooth_l1_loss
@@ -198,7 +205,7 @@ class SmoothL1Objective:
         operands = prepare(pred, true, "delta", self.beta, weight=weight)
         grad, hess = result_array(None, operands), result_array(None, operands)
         order = memory_order(grad)
-        work_on(operands, order, 0).write_curvatures(
+        work_on(operands, order, thread_argument()).write_curvatures(
             grad.transpose(order), hess.transpose(order), False, self.hessian == "majorizer"
         )
         return grad, hess

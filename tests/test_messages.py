@@ -180,9 +180,11 @@ def test_missing_values_of_pandas_as_where():
     given["where"] = where.fillna(False)
     assert smoothl1.smooth_l1_loss(**given) == 0.5
     given = {"input": pandas.array([True, None, False], dtype="boolean"), "target": Y}
-    assert message_of(smoothl1.smooth_l1_loss, given).endswith(
-        "has dtype object; pass an array of real numbers, with nan for what is missing"
-    )
+    message = message_of(smoothl1.smooth_l1_loss, given)
+    if "np.asarray(..., dtype=np.float64)" in message:  # of newer pandas
+        assert np.isnan(smoothl1.smooth_l1_loss(np.asarray(given["input"], np.float64), Y))
+    else:
+        assert message.endswith("pass an array of real numbers, with nan for what is missing")
     given["input"] = given["input"].to_numpy(np.float64, na_value=np.nan)
     assert np.isnan(smoothl1.smooth_l1_loss(**given))
 
