@@ -35,7 +35,8 @@ class _Block:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.token: Token[tuple[_Block, ...]]  # is good for one reset, in that context
+        # Good for one reset, in that context. None once left: it holds on to the blocks before.
+        self.token: Token[tuple[_Block, ...]] | None = None
         self.over = False  # left in another context than this one
 
 
@@ -145,15 +146,19 @@ class num_threads:  # noqa: N801  a context manager, used like a function
             raise RuntimeError(f"{self} is left without having been entered")
         blocks = _blocks.get()
         for block in reversed(self._entered):
+            token = block.token
             try:
-                _blocks.reset(block.token)
-            except ValueError:  # the context is another
+                if token is None:
+                    continue
+                _blocks.reset(token)
+            except (ValueError, RuntimeError):  # of another context, where it may end just now
                 continue
             break
         else:
             # Left elsewhere, as by a generator that another thread ends.
             block = next((b for b in reversed(self._entered) if b in blocks), self._entered[-1])
             block.over = True
+        block.token = None
         self._entered.remove(block)
         _blocks.set(tuple(b for b in blocks if b is not block and not b.over))
 

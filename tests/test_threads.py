@@ -4,11 +4,13 @@ import asyncio
 import concurrent.futures
 import contextvars
 import copy
+import gc
 import os
 import pickle
 import random
 import re
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -233,6 +235,25 @@ def test_blocks_that_end_in_any_order(seed):
     assert _threads.requested() is None
     with pytest.raises(RuntimeError, match=r"num_threads\(1\) is left without having been entered"):
         contexts[0].__exit__(None, None, None)
+
+
+def test_blocks_that_are_left_are_forgotten():
+    """Also where one is always entered before the other is left, for ever."""
+    before = smoothl1.num_threads(2)
+    before.__enter__()
+    first = weakref.ref(before)
+    for n in range(1, 1000):
+        after = smoothl1.num_threads(n)
+        after.__enter__()
+        before.__exit__(None, None, None)
+        before = after
+    gc.collect()
+    assert first() is None
+    # The one that counts, and what it found.
+    alive = sum(isinstance(thing, _threads._Block) for thing in gc.get_objects())
+    before.__exit__(None, None, None)
+    assert alive <= 2
+    assert _threads.requested() is None
 
 
 def test_a_block_that_another_thread_leaves():
