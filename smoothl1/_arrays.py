@@ -61,13 +61,13 @@ def as_array(name: str, value: Any, *, selects: bool = True) -> AnyArray:
         array = _read(name, value, selects)
         if array.dtype.kind == "O":
             raise TypeError(
-                f"{name} ({_kind(value)}) has dtype object; {_object_remedy(name, value)}"
+                f"{name} ({_kind(value)}) has dtype object; {_object_remedy(name, value, array)}"
             )
     dtype = array.dtype
     if dtype.kind not in "fiub" or dtype.itemsize > 8:
         remedy = "use float16, float32, float64, an integer dtype or bool"
         if dtype.kind == "O":
-            remedy = _object_remedy(name, value)
+            remedy = _object_remedy(name, value, array)
         elif dtype.kind == "c":
             remedy = "take the loss of the real and the imaginary part, or of np.abs(...)"
         elif dtype.kind == "f" and isinstance(value, np.ndarray):
@@ -95,10 +95,10 @@ def _kind(value: object) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
-def _object_remedy(name: str, value: Any) -> str:
+def _object_remedy(name: str, value: Any, array: AnyArray) -> str:
     """Say what to do with objects; that a conversion works is tried before it is advised."""
     remedy = "pass an array of real numbers"
-    if np.ndim(value) == 0:
+    if array.ndim == 0:
         return remedy
     takes_nan = name in ("input", "target", "weight", "grad_output")
     try:
