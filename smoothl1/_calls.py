@@ -93,13 +93,16 @@ def grad(
     )
     result = arguments.result_array(out, operands)
     operands, overlaps = arguments.separate(out, operands)
-    divisor = _divisor(reduction, operands, threads)
+    order = arguments.memory_order(result)
+    work = work_on(operands, order, threads)
+    summed = work
+    if reduction == "weighted_mean" and order != _c_order(operands):
+        summed = work_on(operands, _c_order(operands), threads)
+    divisor = _divisor(reduction, operands, summed)
     if divisor == 0:
         if reduction == "weighted_mean":
             _no_elements(reduction)
         scale, divisor = 0.0, 1.0
-    order = arguments.memory_order(result)
-    work = work_on(operands, order, threads)
     work.write_slopes(result.transpose(order), overlaps, scale / divisor)
     return result
 
@@ -129,11 +132,11 @@ def value_and_grad(
             result.transpose(order), overlaps, 1.0, values=values.transpose(order)
         )
         return values, result
-    divisor = _divisor(reduction, operands, threads)
+    work = work_on(operands, _c_order(operands), threads)
+    divisor = _divisor(reduction, operands, work)
     scale = 1.0 / divisor if divisor else 0.0
     if divisor == 0:
         _no_elements(reduction)
-    work = work_on(operands, _c_order(operands), threads)
     sums = work.write_slopes(result, overlaps, scale, reduction=reduction)
     assert sums is not None  # as with every reduction
     return _rounded(sums[0], operands.dtype)[0, 0], result
@@ -150,14 +153,12 @@ def _c_order(operands: Operands) -> tuple[int, ...]:
     return tuple(range(operands.input.ndim))
 
 
-def _divisor(reduction: str, operands: Operands, threads: int) -> float:
-    """Return what the reduction divides by: of the same bits, whatever the layout."""
+def _divisor(reduction: str, operands: Operands, work: core.Work) -> float:
+    """Return what the reduction divides by; ``work`` is in C order, on which its bits depend."""
     if reduction == "mean":
         mask = operands.where
         return operands.input.size if mask is None else int(np.count_nonzero(mask))
-    if reduction == "weighted_mean":
-        return work_on(operands, _c_order(operands), threads).sum_weights()
-    return 1.0
+    return work.sum_weights() if reduction == "weighted_mean" else 1.0
 
 
 def work_on(

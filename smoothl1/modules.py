@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from numpy.typing import ArrayLike
 
@@ -29,9 +29,6 @@ class _Loss:
         check_reduction(self.reduction, hint=f"{name} is the second argument, or a keyword")
         object.__setattr__(self, name, check_number(name, getattr(self, name)))
 
-    def _setting(self) -> tuple[str, Any]:
-        return self.reduction, getattr(self, self._threshold)
-
     def __call__(
         self,
         input: ArrayLike,
@@ -41,7 +38,8 @@ class _Loss:
         where: ArrayLike | None = None,
     ) -> Loss:
         """Return the loss; see `smooth_l1_loss`, `huber_loss`."""
-        return self._loss(input, target, *self._setting(), weight=weight, where=where)
+        threshold = getattr(self, self._threshold)
+        return self._loss(input, target, self.reduction, threshold, weight=weight, where=where)
 
     forward = __call__
 
@@ -56,7 +54,13 @@ class _Loss:
     ) -> AnyArray:
         """Return the gradient with respect to `input`; see `smooth_l1_grad`, `huber_grad`."""
         return self._grad(
-            input, target, *self._setting(), grad_output=grad_output, weight=weight, where=where
+            input,
+            target,
+            self.reduction,
+            getattr(self, self._threshold),
+            grad_output=grad_output,
+            weight=weight,
+            where=where,
         )
 
     def value_and_grad(
@@ -68,12 +72,13 @@ class _Loss:
         where: ArrayLike | None = None,
     ) -> tuple[Loss, AnyArray]:
         """Return loss and gradient, computed in one pass over memory."""
-        return self._both(input, target, *self._setting(), weight=weight, where=where)
+        threshold = getattr(self, self._threshold)
+        return self._both(input, target, self.reduction, threshold, weight=weight, where=where)
 
     def extra_repr(self) -> str:
         """Return the parameters as they stand in the repr."""
-        reduction, threshold = self._setting()
-        return f"reduction={reduction!r}, {self._threshold}={threshold!r}"
+        name = self._threshold
+        return f"reduction={self.reduction!r}, {name}={getattr(self, name)!r}"
 
 
 @dataclass(frozen=True, slots=True)
