@@ -88,20 +88,6 @@ def test_only_one_variant_is_imported():
     assert done.stdout.strip() == f"['smoothl1._smoothl1_{_simd.chosen}']"
 
 
-def test_import_is_light_and_starts_no_threads():
-    code = (
-        "import sys, numpy, os\n"
-        "before = set(sys.modules)\n"
-        "import smoothl1\n"
-        "names = {m.split('.')[0] for m in set(sys.modules) - before}\n"
-        "heavy = names - set(sys.stdlib_module_names) - {'smoothl1', 'numpy'}\n"
-        "print(sorted(n for n in heavy if not n.startswith(('_', 'cython'))))\n"
-        "print(smoothl1._simd.core.team_state())\n"
-    )
-    done = python("-c", code)
-    assert done.stdout.split("\n")[:2] == ["[]", "(False, False)"], done.stderr
-
-
 def test_show_config(capsys):
     config = smoothl1.show_config("dicts")
     assert config["smoothl1"] == smoothl1.__version__
