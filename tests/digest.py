@@ -28,9 +28,7 @@ core = _simd.core
 # What computes; metrics and estimators need scikit-learn, and the means over outputs of the former
 # are NumPy's.
 FUNCTIONS = {
-    **{name: getattr(smoothl1, name) for name in smoothl1.__all__ if name.islower()},
-    "SmoothL1Loss": smoothl1.SmoothL1Loss,
-    "HuberLoss": smoothl1.HuberLoss,
+    **{name: getattr(smoothl1, name) for name in smoothl1.__all__},
     "fvcore_smooth_l1_loss": fvcore_smooth_l1_loss,
     "torch_smooth_l1_loss": torch_smooth_l1_loss,
     "SmoothL1Objective": SmoothL1Objective,
