@@ -21,8 +21,9 @@ def python(*arguments, **environment):
     )
 
 
-# With one thread, and with as many as there are processors up to four.
-RUNS = [(name, "4") for name in _simd.supported()] + [(_simd.supported()[0], "1")]
+# On one thread, and on as many as there are processors up to four.
+RUNS = list(zip(_simd.supported(), ("4", "1", "4"), strict=False))
+RUNS += [("baseline", "1")] if len(RUNS) == 1 else []
 
 
 @pytest.mark.parametrize(("simd", "threads"), RUNS)
