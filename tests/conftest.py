@@ -20,14 +20,6 @@ else:
     hypothesis.settings.load_profile("usual")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Tests that count threads or processes, or wait for signals, run one after the other."""
-    for item in items:
-        if item.get_closest_marker("thread_unsafe"):
-            item.add_marker(pytest.mark.xdist_group("alone"))
-
-
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
 def dtype(request):
     return request.param

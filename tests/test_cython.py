@@ -23,11 +23,7 @@ def compiler(variable):
     return shutil.which(shlex.split(command)[0])
 
 
-@pytest.fixture(
-    scope="module",
-    # Each is built once, by the process that runs its tests.
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("c", "c++")],
-)
+@pytest.fixture(scope="module", params=["c", "c++"])
 def built(request, tmp_path_factory):
     """The extension module, from a build by the interpreter that runs the tests."""
     for package in ("Cython", "setuptools"):
