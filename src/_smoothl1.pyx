@@ -3,34 +3,26 @@
 Design
 ======
 
-The data flows down through the layers; each file may use those below it, and none reaches up.
-
-    _smoothl1.pyx   from Python: fast path, ``Work``, ``Totals``; leaves handed to threads
-    location.pxd    the Huber location and a line search: sums, and nothing of jobs
-    columns.pxd     the leaves of neighbouring outputs, side by side
-    leaves.pxd      all of the work on one leaf
-    jobs.pxd        what is to be computed, of what, and where the results go
-    operands.pxd    any NumPy layout and dtype, packed a block at a time
-    kernels.pxd     plain typed loops over contiguous elements
-    lanes.pxd       the order of a sum within a leaf
-    tree.pxd        the order of a sum over the leaves
-    terms.pxd       the forms of a term, and the way from their sum to the loss
-    pairs.pxd       double-double
-    runtime.pxd     OpenMP and forks        cache.pxd   prefetch, streaming stores
-    sizes.pxd       sizes of the work
-    smoothl1/_smoothl1.pxd                  the formulas of single elements
+The layers below are the files beside this one; CONTRIBUTING.md has their map. From the formulas of
+single elements (``smoothl1/_smoothl1.pxd``) upwards: *kernels* are plain typed loops over contiguous
+elements, which GCC vectorises without ``-ffast-math``; *operands* pack any NumPy array a block at a
+time, or are read in place; a *leaf* of at most ``LEAF`` elements is what a thread takes at once;
+leaves are summed by a *tree* whose shape depends on the number of elements alone. Only this file
+touches Python objects, threads and memory.
 
 Two properties hold by construction and are what the tests check first.
 
 *Same bits.* Element i of a leaf always goes to lane ``i % LANES``; the lanes are
 folded in halves; leaves are summed by a perfect binary tree over the leaf index.
-Nothing in that order depends on threads, vector width, strides or alignment. The
-compiler may not contract ``a * b + c`` (``-ffp-contract=off``), because it would
+Nothing in that order depends on threads, vector width, strides or alignment. Fused
+multiply-adds are used where they give the bits that other sets compute without
+(``fma.h``), and nowhere else: the compiler may not contract ``a * b + c`` (``-ffp-contract=off``), because it would
 do so on some instruction sets only.
 
-*Accurate sums.* Terms are computed in the working dtype and summed in float64.
-For float64 terms that alone would leave an error of one or two ulps, so the lanes and
-the tree carry double-double sums up to the final, single rounding.
+*Accurate sums.* Terms are computed in the working dtype, a few of them are added in
+it, and the rest is summed in float64. For float64 terms that alone would leave an error
+of one or two ulps, so the lanes and the tree carry double-double sums up to the final,
+single rounding.
 
 References
 ----------

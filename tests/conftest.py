@@ -1,5 +1,12 @@
+import os
+
 import numpy as np
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Threads that wait leave the processors to the tests beside them. The runtime reads it once,
+    # when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 try:
     import hypothesis

@@ -18,7 +18,8 @@ openmp = pytest.mark.skipif(not core.openmp_version(), reason="built without Ope
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs fork and /proc")
 
 # Settings of the machine that a test must not depend on.
-SETTINGS = {"OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OMP_DYNAMIC", "SMOOTHL1_NUM_THREADS"}
+SETTINGS = {"OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OMP_DYNAMIC", "OMP_WAIT_POLICY"}
+SETTINGS |= {"SMOOTHL1_NUM_THREADS"}
 
 
 @contextlib.contextmanager

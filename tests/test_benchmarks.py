@@ -3,6 +3,8 @@
 import contextlib
 import importlib
 import importlib.util
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -94,3 +96,22 @@ def test_the_instruction_set_of_the_environment_alone_is_counted(monkeypatch):
     assert instructions.setup_cache() == {"baseline": {"mean": 4700.0}}
     monkeypatch.setenv("SMOOTHL1_NUM_THREADS", "2")
     assert instructions.setup_cache() == {}
+
+
+def test_the_report_measures_and_prints(tmp_path):
+    simd = smoothl1.show_config("dicts")["simd"]["chosen"]
+    options = ["--rows", "call", "--threads", "1", "--simd", simd, "--json", tmp_path / "ratios"]
+    done = subprocess.run(
+        [sys.executable, BENCH / "report.py", *options],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "ratios").read_text())
+    head, _, *lines = done.stdout.strip().splitlines()
+    assert head == f"| what | against | goal | {simd} |"
+    assert len(lines) == len(found) == 5
+    for line, result in zip(lines, found, strict=True):
+        assert result["ratio"] > 0
+        assert line.startswith(f"| {result['what']} | np.add | ≤ {result['goal']:.2f} | ")

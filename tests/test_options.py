@@ -17,7 +17,7 @@ from smoothl1 import (
 )
 from tests import reference
 
-AXES = [0, 1, 2, -1, -3, (0, 1), (1, 0), (2, 0), (0, 1, 2), (-1,), ()]
+AXES = [0, 1, -1, (1, 0), (2, 0), (0, 1, 2), ()]
 
 
 @pytest.mark.parametrize("axis", AXES, ids=str)

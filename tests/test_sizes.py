@@ -186,7 +186,7 @@ def test_64_dimensions_of_every_function(dtype, rng):
         smooth_l1_path(x, y, [0.3, 1.0], **options),
         smooth_l1_path(x.ravel(), y.ravel(), [0.3, 1.0], **flat),
     )
-    for axis in (2, -1, (17, 2), tuple(range(DIMS - 1)), tuple(range(0, DIMS, 2))):
+    for axis in ((), 2, -1, (17, 2), tuple(range(DIMS - 1)), tuple(range(0, DIMS, 2))):
         got = smooth_l1_loss(x, y, "sum", axis=axis)
         np.testing.assert_allclose(got, smooth_l1_loss(x, y, "none").sum(axis), rtol=1e-6)
         assert got.shape == np.empty(shape).sum(axis).shape
@@ -253,6 +253,7 @@ def threes():
 
 def test_more_than_two_to_the_31_of_every_reduction(threes):
     assert huber_loss(threes, ZERO, "sum", 2.0) == np.float32(4.0 * threes.size)
+    assert smooth_l1_loss(threes, ZERO) == 2.5
     weight = np.broadcast_to(np.float32(2), threes.shape)
     where = np.broadcast_to(np.arange(threes.shape[1]) < 2, threes.shape)
     options = {"weight": weight, "where": where}

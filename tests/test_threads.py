@@ -635,3 +635,25 @@ DEBT = """
 def test_the_debt_of_a_slow_team_is_repaid_on_one_thread():
     """Serial calls repay it, with the same bits; then a team is started again."""
     assert run(DEBT) == "1 True True"
+
+
+SLOW = """
+    import os, time
+    import numpy as np
+    import smoothl1
+    from smoothl1._simd import core
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # two threads, one processor
+    x, y = np.linspace(-3, 3, 10**5), np.zeros(10**5)
+    losses = {smoothl1.smooth_l1_loss(x, y, n_threads=1)}
+    end = time.perf_counter() + 60
+    while core.team_debt() <= 0 and time.perf_counter() < end:
+        losses.add(smoothl1.smooth_l1_loss(x, y, n_threads=2))
+    print(core.team_debt() > 0, len(losses))
+"""
+
+
+@openmp
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity")
+def test_a_slow_team_is_charged():
+    """A team that waits for a thread without a processor owes what that took."""
+    assert run(SLOW) == "True 1"
