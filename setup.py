@@ -178,6 +178,7 @@ def extensions():
         Extension(
             f"smoothl1._smoothl1_{variant}",
             [SOURCE],
+            depends=[str(path) for path in Path("src").glob("*.*")],
             include_dirs=[include, "src"],
             # half-precision conversions
             libraries=["npymath"],

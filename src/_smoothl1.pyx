@@ -3,11 +3,12 @@
 Design
 ======
 
-The layers below are the files beside this one; CONTRIBUTING.md has their map. From the formulas of
-single elements (``smoothl1/_smoothl1.pxd``) upwards: *kernels* are plain typed loops over contiguous
-elements, which GCC vectorises without ``-ffast-math``; *operands* pack any NumPy array a block at a
-time, or are read in place; a *leaf* of at most ``LEAF`` elements is what a thread takes at once;
-leaves are summed by a *tree* whose shape depends on the number of elements alone. Only this file
+The layers below are the files beside this one; CONTRIBUTING.md has their map. From
+the formulas of single elements (``smoothl1/_smoothl1.pxd``) upwards: *kernels* are
+plain typed loops over contiguous elements, which GCC vectorises without
+``-ffast-math``; *operands* pack any NumPy array a block at a time, or are read in place; a
+*leaf* of at most ``LEAF`` elements is what a thread takes at once; leaves are summed
+by a *tree* whose shape depends on the number of elements alone. Only this file
 touches Python objects, threads and memory.
 
 Two properties hold by construction and are what the tests check first.
@@ -16,8 +17,8 @@ Two properties hold by construction and are what the tests check first.
 folded in halves; leaves are summed by a perfect binary tree over the leaf index.
 Nothing in that order depends on threads, vector width, strides or alignment. Fused
 multiply-adds are used where they give the bits that other sets compute without
-(``fma.h``), and nowhere else: the compiler may not contract ``a * b + c`` (``-ffp-contract=off``), because it would
-do so on some instruction sets only.
+(``fma.h``), and nowhere else: the compiler may not contract ``a * b + c``
+(``-ffp-contract=off``), because it would do so on some instruction sets only.
 
 *Accurate sums.* Terms are computed in the working dtype, a few of them are added in
 it, and the rest is summed in float64. For float64 terms that alone would leave an error
@@ -44,7 +45,6 @@ from jobs cimport (
 from leaves cimport leaf_of_any_type, scratch_size
 from location cimport SAMPLE, locate, slope_and_curvature
 from operands cimport Operand, set_flat, set_operand
-from pairs cimport pair_of
 from runtime cimport (
     SMOOTHL1_OPENMP, charge, note_time, omp_get_max_threads, omp_get_num_procs, omp_get_wtime,
     omp_in_parallel, owe, repay, smoothl1_debt, smoothl1_enter, smoothl1_leave, smoothl1_startable,
@@ -101,7 +101,7 @@ cdef inline void run_task(
 cdef int run_group(
     const Job* job, Py_ssize_t first_output, Py_ssize_t outputs,
     Py_ssize_t first_leaf, Py_ssize_t leaves, Node* nodes, char* scratch,
-    Py_ssize_t scratch_size, Sink* sink,
+    Py_ssize_t size, Sink* sink,
 ) except -1:
     """Run outputs x leaves leaves, neighbouring outputs first, on the job's threads."""
     cdef Py_ssize_t width = 1 if job.side == ALONE else outputs_of_tile(job)
@@ -130,7 +130,7 @@ cdef int run_group(
                 run_task(
                     job, first_output, outputs, (task % blocks) * width, width,
                     first_leaf, leaves, task // blocks, nodes,
-                    scratch + threadid() * scratch_size, sink,
+                    scratch + threadid() * size, sink,
                 )
                 if task == own:
                     note_time(&finished)

@@ -15,7 +15,8 @@ from cache cimport aligned
 from jobs cimport ADJACENT, Job, Sink, WEIGHTED_MEAN, divisor_of
 from kernels cimport count_selected, fill, weigh, write_offsets, write_terms
 from lanes cimport (
-    LONG, Lanes, add_group, add_rows, clear, clear_lanes, fold, fold_lanes, rows_of_group, sum_terms,
+    LONG, Lanes, add_group, add_rows, clear, clear_lanes, fold, fold_lanes, rows_of_group,
+    sum_terms,
 )
 from operands cimport Operand, load, load_mask
 from pairs cimport Pair, pair_of, pair_times, two_sum

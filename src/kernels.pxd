@@ -69,8 +69,8 @@ cdef inline void write_values(
 ) noexcept nogil:
     cdef floating beta = <floating>p.beta, half = <floating>p.half
     cdef floating gain = <floating>p.gain, inverse = <floating>p.inverse
-    cdef floating reciprocal = <floating>p.reciprocal, rest = <floating>p.rest
-    cdef floating z, t, g, divisor
+    cdef floating reciprocal = <floating>p.reciprocal, low = <floating>p.low
+    cdef floating rest = <floating>p.rest, z, t, g, divisor
     cdef bint huber = p.huber
     cdef Py_ssize_t i
     if b is not NULL:
@@ -83,7 +83,7 @@ cdef inline void write_values(
     elif p.quick:
         for i in range(n):
             z = abs(x[i] - y[i])
-            out[i] = value(z, quotient(z, beta, reciprocal, rest), beta, half, gain)
+            out[i] = value(z, quotient(z, beta, reciprocal, low, rest), beta, half, gain)
     elif p.divide:
         for i in range(n):
             z = abs(x[i] - y[i])
@@ -100,7 +100,8 @@ cdef inline bint write_quick_slopes(
 ) noexcept nogil:
     """The gradient without a division; returns whether a difference was too small for that."""
     cdef floating beta = <floating>p.beta, least = <floating>p.least
-    cdef floating reciprocal = <floating>p.reciprocal, rest = <floating>p.rest, d
+    cdef floating reciprocal = <floating>p.reciprocal, low = <floating>p.low
+    cdef floating rest = <floating>p.rest, d
     cdef int32_t small = 0
     cdef int64_t small64 = 0  # as wide as the numbers, which the loop is the faster for
     cdef Py_ssize_t i
@@ -110,7 +111,7 @@ cdef inline bint write_quick_slopes(
             small |= (abs(d) < least) & (d != 0)
         else:
             small64 |= (abs(d) < least) & (d != 0)
-        out[i] = quotient(d, beta, reciprocal, rest) * scale
+        out[i] = quotient(d, beta, reciprocal, low, rest) * scale
     return small != 0 or small64 != 0
 
 

@@ -234,6 +234,7 @@ cdef inline void transfer(
 
 
 cdef inline void swap_items(item* a, Py_ssize_t n) noexcept nogil:
+    cdef uint64_t pairs = 0x0000ffff0000ffff, singles = 0x00ff00ff00ff00ff
     cdef Py_ssize_t i
     cdef item v
     for i in range(n):
@@ -244,8 +245,8 @@ cdef inline void swap_items(item* a, Py_ssize_t n) noexcept nogil:
             a[i] = (v << 24) | ((v & 0xff00) << 8) | ((v >> 8) & 0xff00) | (v >> 24)
         elif item is uint64_t:
             v = (v << 32) | (v >> 32)
-            v = ((v & <uint64_t>0x0000ffff0000ffff) << 16) | ((v >> 16) & <uint64_t>0x0000ffff0000ffff)
-            a[i] = ((v & <uint64_t>0x00ff00ff00ff00ff) << 8) | ((v >> 8) & <uint64_t>0x00ff00ff00ff00ff)
+            v = ((v & pairs) << 16) | ((v >> 16) & pairs)
+            a[i] = ((v & singles) << 8) | ((v >> 8) & singles)
 
 
 cdef inline void swap_bytes(char* buffer, Py_ssize_t n, int itemsize) noexcept nogil:

@@ -6,7 +6,7 @@ back (``finish``).
 """
 
 from libc.float cimport DBL_MAX
-from libc.math cimport INFINITY, fma, frexp, isfinite, isinf, ldexp
+from libc.math cimport INFINITY, fma, frexp, isfinite, isinf, ldexp, nextafter, nextafterf
 
 from pairs cimport Pair, pair_add, pair_of, pair_over, pair_times, two_product
 from smoothl1._smoothl1 cimport floating, half_of
@@ -15,8 +15,8 @@ cdef extern from "fma.h":
     const bint SMOOTHL1_FMA
     float smoothl1_less_halff(float z, float m) noexcept nogil
     double smoothl1_less_half(double z, double m) noexcept nogil
-    float smoothl1_overf(float d, float b, float r, float rest) noexcept nogil
-    double smoothl1_over(double d, double b, double r, double rest) noexcept nogil
+    float smoothl1_overf(float d, float b, float r, float low, float rest) noexcept nogil
+    double smoothl1_over(double d, double b, double r, double low, double rest) noexcept nogil
 
 
 # How a leaf's loss is summed; see ``make_params``.
@@ -34,7 +34,8 @@ cdef struct Params:
     bint divide      # ... else ratio = z / beta ...
     bint quick       # ... which ``quotient`` may compute, with
     double reciprocal  # 1 / beta, rounded,
-    double rest      # and what the rounding left,
+    double low       # the same, rounded down,
+    double rest      # and what that left,
     double least     # for z = 0 and from here on
     bint huber
     Form form        # of the leaf's sum
@@ -74,13 +75,13 @@ cdef inline floating pair_term(floating z, floating beta, floating s, floating c
 
 
 cdef inline floating quotient(
-    floating d, floating beta, floating reciprocal, floating rest
+    floating d, floating beta, floating reciprocal, floating low, floating rest
 ) noexcept nogil:
     """d / beta, correctly rounded; see ``Params.quick``."""
     if floating is float:
-        return smoothl1_overf(d, beta, reciprocal, rest)
+        return smoothl1_overf(d, beta, reciprocal, low, rest)
     else:
-        return smoothl1_over(d, beta, reciprocal, rest)
+        return smoothl1_over(d, beta, reciprocal, low, rest)
 
 
 cdef inline floating is_linear(floating z, floating beta) noexcept nogil:
@@ -94,17 +95,20 @@ cdef inline void set_quotient(Params* p) noexcept nogil:
     """
     cdef int reach = 50 if p.single else 450
     p.quick = SMOOTHL1_FMA and p.divide and ldexp(1.0, -reach) < p.beta < ldexp(1.0, reach)
-    p.reciprocal = p.rest = 0.0
+    p.reciprocal = p.low = p.rest = 0.0
     p.least = ldexp(1.0, -100 if p.single else -966) * (p.beta if p.beta > 1.0 else 1.0)
     if not p.quick:
         return
     if p.single:
-        p.reciprocal = <float>1 / <float>p.beta
-        p.rest = (1.0 - p.reciprocal * p.beta) / p.beta  # exact in float64 but for the division
-        p.rest = <float>p.rest
+        p.reciprocal = p.low = <float>1 / <float>p.beta
+        if p.low * p.beta > 1.0:  # exact in float64
+            p.low = nextafterf(<float>p.low, 0)
+        p.rest = <float>((1.0 - p.low * p.beta) / p.beta)
     else:
-        p.reciprocal = 1.0 / p.beta
-        p.rest = fma(-p.reciprocal, p.beta, 1.0) / p.beta
+        p.reciprocal = p.low = 1.0 / p.beta
+        if fma(p.low, p.beta, -1.0) > 0.0:
+            p.low = nextafter(p.low, 0.0)
+        p.rest = fma(-p.low, p.beta, 1.0) / p.beta
 
 
 cdef inline void make_params(

@@ -36,7 +36,7 @@ def test_line_derivatives_at_the_edges():
     assert core.line_derivatives(empty, empty, empty, 1.0, 1.0) == (0.0, 0.0)
     one, two = np.ones(1), np.ones(2)
     for arrays in ((one, two, two), (two, one, two), (two, two, one)):
-        with pytest.raises(ValueError, match="must be of one length"):
+        with pytest.raises(ValueError, match="arrays of one length"):
             core.line_derivatives(*arrays, 1.0, 1.0)
     # A residual at the threshold is linear, where the second derivative is 0.
     assert core.line_derivatives(np.array([2.0]), one, one, 1.0, 1.0) == (-1.0, 0.0)
