@@ -33,6 +33,7 @@ Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964
 
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
+from libc.math cimport isfinite, isinf
 from libc.stdlib cimport free, malloc
 
 cimport numpy as cnp
@@ -44,7 +45,7 @@ from jobs cimport (
 )
 from leaves cimport leaf_of_any_type, scratch_size
 from location cimport SAMPLE, locate, slope_and_curvature
-from operands cimport Operand, set_flat, set_operand
+from operands cimport Operand, set_flat, set_operand, set_shrink
 from runtime cimport (
     SMOOTHL1_OPENMP, charge, note_time, omp_get_max_threads, omp_get_num_procs, omp_get_wtime,
     omp_in_parallel, owe, repay, smoothl1_debt, smoothl1_enter, smoothl1_leave, smoothl1_startable,
@@ -387,8 +388,8 @@ cdef bint plain(Job* job, Params* p, object input, object target, object beta, b
     if job.n == 0:
         return False
     job.single = typenum == cnp.NPY_FLOAT32
-    make_params(p, threshold, huber, job.single, False)
-    if p.form == ARRAY or huber and p.beta == 0.0:
+    make_params(p, threshold, huber, job.single, False, 1.0)
+    if p.form == ARRAY or p.mends or huber and p.beta == 0.0:
         return False
     itemsize = 4 if job.single else 8
     set_flat(&job.x, x, job.n, itemsize)
@@ -429,10 +430,15 @@ cdef bint plain_out(Job* job, object input, object out):
     )
 
 
-cdef object scalar(const Node* node, Reduction reduction, const Params* p):
+cdef double loss_of(const Node* node, Reduction reduction, const Params* p):
+    """The loss, rounded to the working dtype; infinite where it overflows, or a sum on the way."""
     cdef double loss = finish(
         node.loss, node.linear, divisor_of(reduction, node.count, node.weight), p
     )
+    return <float>loss if p.single else loss
+
+
+cdef object scalar(double loss, const Params* p):
     cdef float narrow
     if p.single:
         narrow = <float>loss
@@ -451,6 +457,7 @@ def fast_loss(input, target, reduction, beta, bint huber, out, n_threads):
     cdef Job job
     cdef Params p
     cdef Node node
+    cdef double loss
     cdef bint elementwise, given
     cdef Reduction how = MEAN
     if type(reduction) is not str:
@@ -479,7 +486,8 @@ def fast_loss(input, target, reduction, beta, bint huber, out, n_threads):
         return out
     job.operation = SUM
     run(&job, &node, NULL)
-    return scalar(&node, how, &p)
+    loss = loss_of(&node, how, &p)
+    return None if isinf(loss) else scalar(loss, &p)
 
 
 def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint loss_too, n_threads):
@@ -487,6 +495,7 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
     cdef Job job
     cdef Params p
     cdef Node node
+    cdef double loss
     cdef bint given
     cdef Reduction how = TOTAL
     if type(reduction) is not str:
@@ -511,7 +520,8 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
     run(&job, &node, NULL)
     if not loss_too:
         return out
-    return scalar(&node, how, &p), out
+    loss = loss_of(&node, how, &p)
+    return None if isinf(loss) else (scalar(loss, &p), out)
 
 
 # ---------------------------------------------------------------------------
@@ -530,6 +540,27 @@ cdef Py_ssize_t least_stride(cnp.ndarray a, int first, int stop) noexcept:
         if cnp.PyArray_DIM(a, axis) > 1 and 0 < stride < least:
             least = stride
     return least
+
+
+cdef double SHRINK = 2.0 ** -70  # 2**63 elements, and the slope of a Huber loss, have room then
+
+
+cdef inline double result_at(cnp.ndarray results, Py_ssize_t i) noexcept:
+    if cnp.PyArray_TYPE(results) == cnp.NPY_FLOAT32:
+        return (<float*>cnp.PyArray_DATA(results))[i]
+    return (<double*>cnp.PyArray_DATA(results))[i]
+
+
+cdef void take_finite(cnp.ndarray results, cnp.ndarray others) noexcept:
+    """Take over those of the others that are finite here instead."""
+    cdef Py_ssize_t i
+    for i in range(cnp.PyArray_SIZE(results)):
+        if isfinite(result_at(results, i)) or not isfinite(result_at(others, i)):
+            continue
+        if cnp.PyArray_TYPE(results) == cnp.NPY_FLOAT32:
+            (<float*>cnp.PyArray_DATA(results))[i] = (<float*>cnp.PyArray_DATA(others))[i]
+        else:
+            (<double*>cnp.PyArray_DATA(results))[i] = (<double*>cnp.PyArray_DATA(others))[i]
 
 
 cdef class Work:
@@ -558,22 +589,24 @@ cdef class Work:
     cdef int n_params
     cdef int n_kept
     cdef tuple arrays
+    cdef list betas
+    cdef bint huber
 
     def __cinit__(
         self, input, target, *, list betas, bint huber, bint single, beta=None,
         weight=None, factor=None, where=None, int n_kept=0, int n_threads=0,
     ):
         cdef Job* job = &self.job
-        cdef int k, axis
+        cdef int axis
         cdef cnp.ndarray like = weight if input is None else input
         if not betas:
             raise ValueError("at least one threshold is needed")
         self.arrays = (input, target, beta, weight, factor, where)
         self.n_kept = n_kept
+        self.betas = betas
+        self.huber = huber
         self.n_params = <int>len(betas)
         self.params = <Params*>allocate(self.n_params * sizeof(Params))
-        for k in range(self.n_params):
-            make_params(&self.params[k], betas[k], huber, single, beta is not None)
         job.params = self.params
         job.n_params = self.n_params
         job.single = single
@@ -591,13 +624,16 @@ cdef class Work:
         job.options.has_weight = weight is not None
         job.options.has_factor = factor is not None
         job.options.has_where = where is not None
-        self._describe(ALONE)
+        self._describe(ALONE, 1.0, 1.0)
 
     def __dealloc__(self):
         free(self.params)
 
-    cdef int _describe(self, Side side) except -1:
-        """Describe the operands in the order of axes that goes with a side."""
+    cdef int _describe(self, Side side, double shrink, double shrink_weight) except -1:
+        """Describe the operands in the order of axes that goes with a side.
+
+        All that the loss is of is multiplied by ``shrink``, the weights by ``shrink_weight``.
+        """
         cdef Operand** places = [
             &self.job.x, &self.job.y, &self.job.beta, &self.job.weight, &self.job.factor,
             &self.job.where,
@@ -611,6 +647,15 @@ cdef class Work:
                 ndim = array.ndim
                 array = array.transpose(*range(self.n_kept, ndim), *range(self.n_kept))
             set_operand(places[i], array, self.n_kept if side == ALONE else 0, self.job.single)
+            if i < 3 and shrink != 1.0:
+                set_shrink(places[i], shrink)
+            if i == 3 and shrink_weight != 1.0:
+                set_shrink(places[i], shrink_weight)
+        for i in range(self.n_params):
+            make_params(
+                &self.params[i], self.betas[i], self.huber, self.job.single,
+                self.arrays[2] is not None, shrink,
+            )
         return 0
 
     cdef Side _best_side(self) except *:
@@ -636,31 +681,60 @@ cdef class Work:
         """
         cdef Side side = self._best_side()
         if side != self.job.side:
-            self._describe(side)
+            self._describe(side, 1.0, 1.0)
         self.job.operation = SUM
         return self._reduce(reduction, narrow)
 
     cdef tuple _reduce(self, str reduction, bint narrow):
+        """Reduce; where a sum overflows that may be finite, once more in smaller units."""
         cdef Sink sink
-        cdef Py_ssize_t itemsize = 4 if narrow else 8
         cdef cnp.npy_intp size = self.job.outputs * self.n_params
         cdef cnp.ndarray results = cnp.PyArray_EMPTY(
             1, &size, cnp.NPY_FLOAT32 if narrow else cnp.NPY_FLOAT64, 0
         )
-        cdef int k
+        cdef cnp.ndarray again
         sink.narrow = narrow
         sink.reduction = REDUCTIONS[reduction]
         sink.empty = 0
         self.job.reduce = True
         self.job.options.sum_weights = sink.reduction == WEIGHTED_MEAN
-        for k in range(0, self.n_params, MOST_THRESHOLDS):  # several only of a single output
-            self.job.params = self.params + k
-            self.job.n_params = min(MOST_THRESHOLDS, self.n_params - k)
-            sink.results = <char*>cnp.PyArray_DATA(results) + k * itemsize
-            run(&self.job, NULL, &sink)
+        self._run_thresholds(&sink, results)
+        if self._overflows(results):
+            again = cnp.PyArray_EMPTY(1, &size, cnp.PyArray_TYPE(results), 0)
+            self.job.operation = SUM
+            self._describe(
+                self.job.side, SHRINK, SHRINK if sink.reduction == WEIGHTED_MEAN else 1.0
+            )
+            self._run_thresholds(&sink, again)
+            self._describe(self.job.side, 1.0, 1.0)
+            take_finite(results, again)
+        return (<object>results).reshape(self.job.outputs, self.n_params), bool(sink.empty)
+
+    cdef int _run_thresholds(self, Sink* sink, cnp.ndarray results) except -1:
+        """Run for some thresholds at a time; there are several only of a single output."""
+        cdef int done = 0
+        while done < self.n_params:
+            self.job.params = self.params + done
+            self.job.n_params = min(MOST_THRESHOLDS, self.n_params - done)
+            sink.results = <char*>cnp.PyArray_DATA(results) + done * cnp.PyArray_ITEMSIZE(results)
+            run(&self.job, NULL, sink)
+            done += self.job.n_params
         self.job.params = self.params
         self.job.n_params = self.n_params
-        return (<object>results).reshape(self.job.outputs, self.n_params), bool(sink.empty)
+        return 0
+
+    cdef bint _overflows(self, cnp.ndarray results) noexcept:
+        """Whether a result may be finite in smaller units; not, if an operand is gone."""
+        cdef Py_ssize_t i
+        cdef double a
+        if self.job.plan.writes and not self.job.out.direct:
+            return False  # ``out`` may be an operand
+        for i in range(cnp.PyArray_SIZE(results)):
+            a = result_at(results, i)
+            # Infinities of both signs give NaN; without weights there is one sign.
+            if isinf(a) or self.job.options.has_weight and a != a:
+                return True
+        return False
 
     def sum_weights(self):
         """The sum of the selected weights."""

@@ -378,7 +378,7 @@ cdef inline void deliver_alike(
     cdef Pair divisor = pair_times(divisor_at(tile, sink, 0), pair_of(p.over)), offset = p.offset
     cdef float* narrow = <float*>sink.results + output
     cdef double* wide = <double*>sink.results + output
-    cdef double scale = 1.0 / divisor.hi
+    cdef double scale = p.unit * (1.0 / divisor.hi), unit = p.unit
     cdef int64_t huge = 0
     cdef Py_ssize_t c
     if sink.narrow:
@@ -393,7 +393,7 @@ cdef inline void deliver_alike(
         deliver_each(job, output, width, tile, sink)
         return
     for c in range(width):
-        wide[c] = finish_double(
+        wide[c] = unit * finish_double(
             pair_at(&tile.loss, c), pair_at(&tile.linear, c), offset, divisor
         )
 

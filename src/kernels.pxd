@@ -4,7 +4,7 @@ Each computes one thing, of arrays in the working dtype. No branch inside a loop
 become a selection; which loop runs is decided outside. They know neither layouts nor threads.
 """
 
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, NAN, isfinite
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from smoothl1._smoothl1 cimport clip, curvature, floating, half_of, majorizer, slope, value
@@ -223,3 +223,73 @@ cdef inline void fill(floating a, Py_ssize_t n, floating* out) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
         out[i] = a
+
+
+# Where a difference overflows, its half does not; and value, slope and curvature of halves are
+# those of the whole but for powers of two.
+
+cdef inline bint any_overflow(
+    const floating* x, const floating* y, Py_ssize_t n
+) noexcept nogil:
+    cdef int32_t count = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        count += abs(x[i] - y[i]) == <floating>INFINITY
+    return count > 0
+
+
+cdef inline floating half_difference(
+    const floating* x, const floating* y, Py_ssize_t i
+) noexcept nogil:
+    """Half of a difference of finite numbers that overflows; else NaN."""
+    if abs(x[i] - y[i]) == <floating>INFINITY and isfinite(x[i]) and isfinite(y[i]):
+        return <floating>0.5 * x[i] - <floating>0.5 * y[i]
+    return <floating>NAN
+
+
+cdef inline void mend_values(
+    const floating* x, const floating* y, const floating* b, Py_ssize_t n, const Params* p,
+    floating* out,
+) noexcept nogil:
+    cdef floating d, t
+    cdef Py_ssize_t i
+    if not p.mends or not any_overflow(x, y, n):
+        return
+    for i in range(n):
+        d = half_difference(x, y, i)
+        if d == d:
+            t = <floating>0.5 * (<floating>p.beta if b is NULL else b[i])
+            out[i] = 2 * value(abs(d), abs(d) / t, t, half_of(t), <floating>1)
+
+
+cdef inline void mend_slopes(
+    const floating* x, const floating* y, const floating* b, Py_ssize_t n, const Params* p,
+    double scale, floating* out,
+) noexcept nogil:
+    cdef floating d, t, edge = <floating>scale
+    cdef Py_ssize_t i
+    if not p.mends or not any_overflow(x, y, n):
+        return
+    for i in range(n):
+        d = half_difference(x, y, i)
+        if d == d:
+            t = <floating>0.5 * (<floating>p.beta if b is NULL else b[i])
+            out[i] = slope(d, d / t, t, edge, edge)
+
+
+cdef inline void mend_curvatures(
+    const floating* x, const floating* y, const floating* b, Py_ssize_t n, const Params* p,
+    bint majorize, floating* out,
+) noexcept nogil:
+    cdef floating d, t
+    cdef Py_ssize_t i
+    if not p.mends or not any_overflow(x, y, n):
+        return
+    for i in range(n):
+        d = half_difference(x, y, i)
+        if d == d:
+            t = <floating>0.5 * (<floating>p.beta if b is NULL else b[i])
+            if majorize:
+                out[i] = majorizer(abs(d), t, <floating>0.5)
+            else:
+                out[i] = curvature(abs(d), t, <floating>0.5 / t)

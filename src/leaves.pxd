@@ -7,8 +7,9 @@ from cache cimport aligned, prefetch, smoothl1_stream, smoothl1_stream_end
 from groups cimport sum_of_groups
 from jobs cimport BOTH, CURVATURE, Job, VALUE, WEIGHTS
 from kernels cimport (
-    count_below, count_selected, fill, multiply_scaled, select, weigh, write_curvatures,
-    write_offsets, write_slopes, write_terms, write_values,
+    count_below, count_selected, fill, mend_curvatures, mend_slopes, mend_values,
+    multiply_scaled, select, weigh, write_curvatures, write_offsets, write_slopes, write_terms,
+    write_values,
 )
 from lanes cimport LONG, Lanes, clear_lanes, fill_up, fold_lanes, sum_terms
 from operands cimport load, load_mask, store
@@ -204,19 +205,24 @@ cdef inline void write_block(
     cdef Py_ssize_t n = block.n
     if job.operation == CURVATURE:
         write_curvatures(x, y, b, n, p, job.majorize, out2)
+        mend_curvatures(x, y, b, n, p, job.majorize, out2)
     elif job.operation == BOTH:
         write_values(x, y, b, n, p, out2)
+        mend_values(x, y, b, n, p, out2)
     if job.operation == CURVATURE or job.operation == BOTH:
         weigh(out2, w, block.mask, n)
     if job.operation == VALUE:
         write_values(x, y, b, n, p, out)
+        mend_values(x, y, b, n, p, out)
         weigh(out, w, <const uint8_t*>NULL, n)
     elif w is NULL or 1e-10 < abs(job.scale) < 1e10:
         write_slopes(x, y, b, n, p, job.scale, out)
+        mend_slopes(x, y, b, n, p, job.scale, out)
         weigh(out, w, <const uint8_t*>NULL, n)
     else:
         # Weights that are far from 1 under a scale that is, too: their product is near 1.
         write_slopes(x, y, b, n, p, 1.0, out)
+        mend_slopes(x, y, b, n, p, 1.0, out)
         multiply_scaled(out, w, job.scale, n)
     weigh(out, <const floating*>block.factor, block.mask, n)
 

@@ -57,7 +57,8 @@ cdef struct Operand:
     bint swap             # of the other byte order
     bint typed            # aligned, native, of the working dtype
     bint plain            # aligned, native, contiguous
-    bint direct           # all of these: read in place
+    bint direct           # all of these: read in place ...
+    double shrink         # ... unless what is loaded is multiplied by this, a power of two
     # Axes of the outputs (of an ``axis`` reduction; none otherwise) ...
     int n_kept
     Py_ssize_t kept_shape[MAX_DIMS]
@@ -79,6 +80,7 @@ cdef inline void set_flat(
     op.typed = True
     op.plain = True
     op.direct = True
+    op.shrink = 1.0
     op.n_kept = 0
     op.ndim = 1
     op.shape[0] = n
@@ -128,7 +130,14 @@ cdef inline int set_operand(Operand* op, cnp.ndarray a, int n_kept, bint single)
         and not op.swap and cnp.PyArray_ISALIGNED(a)
     )
     op.direct = op.typed and op.plain
+    op.shrink = 1.0
     return 0
+
+
+cdef inline void set_shrink(Operand* op, double shrink) noexcept nogil:
+    """Have what is loaded multiplied; it is never read in place then."""
+    op.shrink = shrink
+    op.typed = op.plain = op.direct = False
 
 
 cdef inline void copy_items(
@@ -280,6 +289,37 @@ cdef inline Py_ssize_t kept_offset(const Operand* op, Py_ssize_t output) noexcep
     return offset
 
 
+cdef inline void convert_any(
+    char kind, int itemsize, const char* raw, Py_ssize_t n, floating* buffer
+) noexcept nogil:
+    """Items of a dtype other than the working one to the working dtype."""
+    if kind == c"f":
+        if itemsize == 2:
+            convert_half(<const uint16_t*>raw, n, buffer)
+        elif itemsize == 4:
+            convert(<const float*>raw, n, buffer)
+        else:
+            convert(<const double*>raw, n, buffer)
+    elif kind == c"i":
+        if itemsize == 1:
+            convert(<const int8_t*>raw, n, buffer)
+        elif itemsize == 2:
+            convert(<const int16_t*>raw, n, buffer)
+        elif itemsize == 4:
+            convert(<const int32_t*>raw, n, buffer)
+        else:
+            convert(<const int64_t*>raw, n, buffer)
+    else:
+        if itemsize == 1:
+            convert(<const uint8_t*>raw, n, buffer)
+        elif itemsize == 2:
+            convert(<const uint16_t*>raw, n, buffer)
+        elif itemsize == 4:
+            convert(<const uint32_t*>raw, n, buffer)
+        else:
+            convert(<const uint64_t*>raw, n, buffer)
+
+
 cdef inline const floating* load(
     const Operand* op, Py_ssize_t output, Py_ssize_t start, Py_ssize_t n,
     char* raw, floating* buffer,
@@ -288,7 +328,8 @@ cdef inline const floating* load(
     cdef char* data = op.data + kept_offset(op, output)
     cdef bint same = op.kind == c"f" and op.itemsize == <int>sizeof(floating)
     cdef char* target = <char*>buffer if same else raw
-    cdef Py_ssize_t column
+    cdef floating shrink = <floating>op.shrink
+    cdef Py_ssize_t column, i
     if op.direct:
         return <const floating*>(data + start * op.itemsize)
     if op.ndim == 2 and op.typed and op.stride[1] == op.itemsize:
@@ -299,38 +340,16 @@ cdef inline const floating* load(
                 data + start // op.shape[1] * op.stride[0] + column * op.itemsize
             )
     if op.plain:
-        raw = data + start * op.itemsize
+        target = data + start * op.itemsize
     else:
         transfer(op, data, start, n, target, True)
     if op.swap:
         swap_bytes(target, n, op.itemsize)
-    if same:
-        pass
-    elif op.kind == c"f":
-        if op.itemsize == 2:
-            convert_half(<uint16_t*>raw, n, buffer)
-        elif op.itemsize == 4:
-            convert(<float*>raw, n, buffer)
-        else:
-            convert(<double*>raw, n, buffer)
-    elif op.kind == c"i":
-        if op.itemsize == 1:
-            convert(<int8_t*>raw, n, buffer)
-        elif op.itemsize == 2:
-            convert(<int16_t*>raw, n, buffer)
-        elif op.itemsize == 4:
-            convert(<int32_t*>raw, n, buffer)
-        else:
-            convert(<int64_t*>raw, n, buffer)
-    else:
-        if op.itemsize == 1:
-            convert(<uint8_t*>raw, n, buffer)
-        elif op.itemsize == 2:
-            convert(<uint16_t*>raw, n, buffer)
-        elif op.itemsize == 4:
-            convert(<uint32_t*>raw, n, buffer)
-        else:
-            convert(<uint64_t*>raw, n, buffer)
+    if not same:
+        convert_any(op.kind, op.itemsize, target, n, buffer)
+    if op.shrink != 1.0:
+        for i in range(n):
+            buffer[i] = buffer[i] * shrink
     return buffer
 
 

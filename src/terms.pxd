@@ -42,8 +42,10 @@ cdef struct Params:
     bint single      # the working dtype is float32
     double s         # PRODUCT, PAIR: see there
     double c         # PAIR
-    double over      # loss = (terms + linear * offset) / over
+    double over      # loss = unit * (terms + linear * offset) / over
     Pair offset
+    double unit
+    bint mends       # a difference may overflow where neither loss nor slope does
 
 
 # Two ways to write a term of a sum, both without a division.
@@ -111,19 +113,29 @@ cdef inline void set_quotient(Params* p) noexcept nogil:
         p.rest = fma(-p.low, p.beta, 1.0) / p.beta
 
 
+cdef inline double large(bint single) noexcept nogil:
+    """From here on a threshold is large: what is below it may overflow, or be scaled to nothing."""
+    return ldexp(1.0, 100 if single else 960)
+
+
 cdef inline void make_params(
-    Params* p, double beta, bint huber, bint single, bint is_array
+    Params* p, double beta, bint huber, bint single, bint is_array, double shrink
 ) noexcept nogil:
     """Everything that follows from the threshold and the working dtype.
 
     IN: beta >= 0, unrounded; huber; single: the working dtype is float32;
-    is_array: thresholds come per element, ``beta`` is not looked at.
+    is_array: thresholds come per element, ``beta`` is not looked at;
+    shrink: a power of two by which all that the loss is of has been multiplied.
     OUT: p.
     """
-    cdef int exponent
+    cdef int exponent, lift = 0
     cdef double mantissa
     if single:
-        beta = <float>beta
+        beta = <float>(shrink * <float>beta)
+    else:
+        beta = shrink * beta
+    p.unit = 1.0 / (shrink * shrink if huber else shrink)
+    p.mends = not huber and (is_array or beta >= large(single))
     p.beta = beta
     p.huber = huber
     p.single = single
@@ -160,8 +172,10 @@ cdef inline void make_params(
         p.c = p.over = 1.0 if beta == 0.0 else 0.5
     else:
         p.form = PAIR
-        p.s = ldexp(0.5, -exponent)  # 2 beta s = mantissa
-        p.c = p.over = mantissa
+        if beta >= large(single):
+            lift = 24 if single else 53  # lest z s be subnormal where the loss is not
+        p.s = ldexp(0.5, lift - exponent)  # 2 beta s = mantissa, but for the lift
+        p.c = p.over = ldexp(mantissa, lift)
         if p.s > (1.7014118346046923e38 if single else 8.98846567431158e307):
             p.form = ARRAY  # a subnormal beta, whose s is no finite power of two
             p.over = 1.0
@@ -194,11 +208,13 @@ cdef inline double finish_double(
     return loss if abs(loss) <= DBL_MAX else sum.hi
 
 
-cdef inline double finish(Pair sum, Pair linear, Pair divisor, const Params* p) noexcept nogil:
+cdef inline double finish(
+    Pair sum, Pair linear, Pair divisor, const Params* p
+) noexcept nogil:
     """The reduced loss before its one rounding to the working dtype."""
     divisor = pair_times(divisor, pair_of(p.over))
     if p.single:
-        return finish_single(sum.hi, linear.hi, p.offset.hi, 1.0 / divisor.hi)
+        return p.unit * finish_single(sum.hi, linear.hi, p.offset.hi, 1.0 / divisor.hi)
     if not isfinite(sum.hi) or not isfinite(divisor.hi) or divisor.hi == 0.0:
-        return sum.hi / divisor.hi
-    return finish_double(sum, linear, p.offset, divisor)
+        return p.unit * (sum.hi / divisor.hi)
+    return p.unit * finish_double(sum, linear, p.offset, divisor)
