@@ -45,7 +45,7 @@ from jobs cimport (
 )
 from leaves cimport leaf_of_any_type, scratch_size
 from location cimport SAMPLE, locate, slope_and_curvature
-from operands cimport Operand, set_flat, set_operand, set_shrink
+from operands cimport AXES, Operand, set_flat, set_operand, set_shrink, use_axes
 from runtime cimport (
     SMOOTHL1_OPENMP, charge, note_time, omp_get_max_threads, omp_get_num_procs, omp_get_wtime,
     omp_in_parallel, owe, repay, smoothl1_debt, smoothl1_enter, smoothl1_leave, smoothl1_startable,
@@ -76,6 +76,7 @@ cdef enum:
     MOST_NODES = 8192
     # Thresholds of a path in one pass over memory: each needs some 4 KiB.
     MOST_THRESHOLDS = 256
+    OPERANDS = 8  # of a job
 
 
 # ---------------------------------------------------------------------------
@@ -585,6 +586,7 @@ cdef class Work:
     """
 
     cdef Job job
+    cdef Py_ssize_t axes[OPERANDS][AXES]
     cdef Params* params
     cdef int n_params
     cdef int n_kept
@@ -636,10 +638,12 @@ cdef class Work:
         """
         cdef Operand** places = [
             &self.job.x, &self.job.y, &self.job.beta, &self.job.weight, &self.job.factor,
-            &self.job.where,
+            &self.job.where, &self.job.out, &self.job.out2,
         ]
         cdef int i, ndim
         self.job.side = side
+        for i in range(OPERANDS):
+            use_axes(places[i], self.axes[i])
         for i, array in enumerate(self.arrays):
             if array is None:
                 continue

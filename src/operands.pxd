@@ -61,12 +61,24 @@ cdef struct Operand:
     double shrink         # ... unless what is loaded is multiplied by this, a power of two
     # Axes of the outputs (of an ``axis`` reduction; none otherwise) ...
     int n_kept
-    Py_ssize_t kept_shape[MAX_DIMS]
-    Py_ssize_t kept_stride[MAX_DIMS]
+    Py_ssize_t* kept_shape
+    Py_ssize_t* kept_stride
     # ... and the axes walked inside of one output, merged where strides allow.
     int ndim
-    Py_ssize_t shape[MAX_DIMS]
-    Py_ssize_t stride[MAX_DIMS]
+    Py_ssize_t* shape
+    Py_ssize_t* stride
+    Py_ssize_t flat[2]    # shape and stride of a single axis
+
+
+cdef enum:
+    AXES = 4 * MAX_DIMS  # numbers that use_axes needs: too many for a stack, operand by operand
+
+
+cdef inline void use_axes(Operand* op, Py_ssize_t* axes) noexcept nogil:
+    op.kept_shape = axes
+    op.kept_stride = axes + MAX_DIMS
+    op.shape = axes + 2 * MAX_DIMS
+    op.stride = axes + 3 * MAX_DIMS
 
 
 cdef inline void set_flat(
@@ -83,12 +95,14 @@ cdef inline void set_flat(
     op.shrink = 1.0
     op.n_kept = 0
     op.ndim = 1
+    op.shape = &op.flat[0]
+    op.stride = &op.flat[1]
     op.shape[0] = n
     op.stride[0] = itemsize
 
 
 cdef inline int set_operand(Operand* op, cnp.ndarray a, int n_kept, bint single) except -1:
-    """Describe ``a``, whose first ``n_kept`` axes are those of the outputs."""
+    """Describe ``a``, whose first ``n_kept`` axes are those of the outputs; after ``use_axes``."""
     cdef int axis, ndim = cnp.PyArray_NDIM(a), last
     cdef Py_ssize_t extent, stride
     cdef cnp.dtype dtype = a.descr

@@ -235,3 +235,49 @@ def test_hessian_against_finite_differences_of_the_gradient(rng):
 def test_gradient_with_respect_to_target_is_the_negative(rng):
     x, y = rng.standard_normal((2, 30))
     np.testing.assert_array_equal(smooth_l1_grad(y, x), -smooth_l1_grad(x, y))
+
+
+@pytest.mark.parametrize("beta", [1 / 9, 0.7, 1.35, 3.0, 6.0, 1e-9, 2.0**48 * 1.1, 1e-30, 1e30])
+def test_gradients_are_correctly_rounded_quotients(beta, dtype, rng):
+    """With or without a division: for all sizes of residuals, zeros of both signs included."""
+    threshold = float(dtype(beta))
+    info = np.finfo(dtype)
+    n = 20_000
+    exponents = rng.integers(info.minexp - info.nmant, int(np.log2(beta)) + 1, n)
+    with np.errstate(under="ignore", over="ignore"):
+        d = np.ldexp(rng.uniform(-2, 2, n).astype(dtype), exponents).astype(dtype)
+        d = np.clip(d, -threshold, threshold).astype(dtype)
+        wanted = d / dtype(beta)
+    d[::7] = wanted[::7] = 0
+    for sample in (slice(None), np.abs(d) > info.tiny, d == 0):
+        got = smooth_l1_grad(d[sample], dtype(0), "none", threshold)
+        np.testing.assert_array_equal(got, wanted[sample])
+    negative = np.full(50, -0.0, dtype)
+    assert np.signbit(smooth_l1_grad(negative, np.zeros(50, dtype), "none", threshold)).all()
+    # Every mantissa of a binade, more or less.
+    d = np.ldexp(rng.uniform(0.5, 1, 200_000), np.frexp(threshold)[1] - 1).astype(dtype)
+    d = d[d < threshold]
+    np.testing.assert_array_equal(smooth_l1_grad(d, dtype(0), "none", threshold), d / dtype(beta))
+
+
+def test_half_precision_is_numpys(rng):
+    """Every half there is; and float32 numbers at, beside and between them, rounded to it."""
+    half = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    wide = smooth_l1_loss(half, np.float16(0), "none", 0.0, out=np.empty(half.shape, np.float32))
+    np.testing.assert_array_equal(wide, np.abs(half).astype(np.float32))
+    finite = np.abs(half[np.isfinite(half)]).astype(np.float32)
+    with np.errstate(over="ignore"):
+        middle = finite + np.float32(0.5) * np.spacing(finite.astype(np.float16)).astype(np.float32)
+    numbers = np.concatenate(
+        [
+            finite,
+            middle,
+            np.nextafter(middle, np.float32(0)),
+            np.nextafter(middle, np.float32(np.inf)),
+            rng.integers(0, 2**31, 300_000, dtype=np.uint32).view(np.float32),
+        ]
+    )
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        wanted = np.abs(numbers).astype(np.float16)
+    got = smooth_l1_loss(numbers, np.float32(0), "none", 0.0, out=np.empty(len(numbers), "f2"))
+    np.testing.assert_array_equal(got, wanted)

@@ -1,5 +1,7 @@
 """Reductions: how accurate they are, and that their bits depend on nothing else."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from smoothl1 import (
 )
 from smoothl1._simd import core
 from tests import reference
+from tests.processes import linux, run
 
 LEAF = core.PIECE // 256
 SIZES = [1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 100, 255, 256, 1000, LEAF - 1, LEAF, LEAF + 1]
@@ -229,3 +232,72 @@ def test_value_and_grad_has_the_bits_of_both(dtype, function, reduction, thresho
             np.testing.assert_array_equal(
                 grad, grad_function(x, y, reduction, threshold, **options)
             )
+
+
+@linux
+def test_a_path_of_many_thresholds_needs_little_memory(rng):
+    """Of 100 000 thresholds; 3 KiB each would be 300 MB."""
+    grown = run(
+        """
+        import resource
+        import numpy as np
+        from smoothl1 import smooth_l1_path
+        x, y = np.random.default_rng(0).normal(size=(2, 200))
+        betas = np.linspace(0, 5, 100_000)
+        smooth_l1_path(x, y, betas[:2])
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        losses = smooth_l1_path(x, y, betas)
+        assert losses.shape == betas.shape
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        """
+    )
+    assert int(grown) < 40_000  # KiB; the parameters themselves take 20 MB
+
+
+def test_paths_longer_than_a_pass(dtype, rng):
+    x, y = rng.standard_normal((2, 5000)).astype(dtype)
+    betas = np.linspace(0, 3, 600)
+    path = smooth_l1_path(x, y, betas, "sum")
+    for k in (0, 1, 255, 256, 257, 511, 512, 599):
+        assert path[k] == smooth_l1_loss(x, y, "sum", betas[k])
+
+
+@pytest.mark.parametrize("n", [1023, 1024, 1025, 1151, 1152, 1153, 4096 + 1023, 4096 + 1024, 9000])
+@pytest.mark.parametrize("beta", [1.0, 0.7])
+def test_either_side_of_a_long_leaf(n, beta, dtype, rng):
+    """Leaves of 1024 elements or more are summed in groups, the last of which is filled up."""
+    x, y = rng.standard_normal((2, n)).astype(dtype)
+    w = rng.uniform(0, 2, n).astype(dtype)
+    mask = rng.uniform(size=n) < 0.7
+    terms = [reference.exact_value(z, x.dtype.type(beta)) for z in np.abs(x - y)]
+    for chosen, kw in (
+        (np.ones(n, bool), {}),
+        (mask, {"where": mask}),
+        (np.ones(n, bool), {"weight": w}),
+        (mask, {"where": mask, "weight": w}),
+    ):
+        weights = w if "weight" in kw else np.ones(n)
+        exact = sum(
+            Fraction(float(v)) * t for v, t, c in zip(weights, terms, chosen, strict=True) if c
+        )
+        got = smooth_l1_loss(x, y, "sum", beta, **kw)
+        assert abs(Fraction(float(got)) - exact) <= Fraction(1.3) * reference.ulp(exact, dtype)
+        assert got == smooth_l1_loss(x, y, "sum", np.float64(beta), **kw)
+        wide = smooth_l1_loss(
+            np.broadcast_to(x, (2, n)),
+            np.broadcast_to(y, (2, n)),
+            "sum",
+            beta,
+            axis=1,
+            **{name: np.broadcast_to(a, (2, n)) for name, a in kw.items()},
+        )
+        assert (wide == got).all()
+        turned = smooth_l1_loss(
+            np.stack([x, x], 1),
+            np.stack([y, y], 1),
+            "sum",
+            beta,
+            axis=0,
+            **{name: np.stack([a, a], 1) for name, a in kw.items()},
+        )
+        assert (turned == got).all()
