@@ -3,8 +3,8 @@
     python asv_bench/accuracy.py [--draws 300]
 
 Units in the last place of the result, the largest of many draws, against the exact loss of the
-rounded differences, summed in longdouble (which must be wider than float64: x86). The error of a sum
-does not depend on the instruction set, the machine or the number of threads.
+rounded differences, summed in longdouble (which must be wider than float64: x86). The error of a
+sum does not depend on the instruction set, the machine or the number of threads.
 """
 
 import argparse

@@ -12,8 +12,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
 from cache cimport aligned
-from jobs cimport ADJACENT, Job, Sink, WEIGHTED_MEAN, divisor_of
-from kernels cimport count_selected, fill, weigh, write_offsets, write_terms
+from jobs cimport ADJACENT, Job, Sink, TOTAL, WEIGHTED_MEAN
+from kernels cimport fill, weigh, write_offsets, write_terms
 from lanes cimport (
     LONG, Lanes, add_group, add_rows, clear, clear_lanes, fold, fold_lanes, rows_of_group,
     sum_terms,
@@ -54,7 +54,7 @@ cdef struct Tile:
     Sums loss
     Sums linear
     Sums weights
-    double* count
+    Sums count
 
 
 cdef inline Py_ssize_t area(const Job* job) noexcept nogil:
@@ -70,7 +70,7 @@ cdef inline Py_ssize_t outputs_of_tile(const Job* job) noexcept nogil:
 
 cdef inline Py_ssize_t columns_scratch(const Job* job) noexcept nogil:
     """Bytes of memory that a thread needs."""
-    return (14 * area(job) + BLOCK) * sizeof(double) + LINE
+    return 16 * area(job) * sizeof(double) + LINE
 
 
 cdef inline void lay_out(const Job* job, char* scratch, Tile* tile) noexcept nogil:
@@ -90,7 +90,8 @@ cdef inline void lay_out(const Job* job, char* scratch, Tile* tile) noexcept nog
     tile.linear.lo = space + 11 * size
     tile.weights.hi = space + 12 * size
     tile.weights.lo = space + 13 * size
-    tile.count = space + 14 * size
+    tile.count.hi = space + 14 * size
+    tile.count.lo = space + 15 * size
 
 
 cdef inline void transpose(
@@ -167,11 +168,28 @@ cdef inline void sum_outputs(
             sums.lo[c] = r.lo
 
 
+cdef inline void sum_counts(
+    const floating* ones, Py_ssize_t n, Py_ssize_t width, floating* turned, Sums* sums
+) noexcept nogil:
+    """The same for terms of 0 and 1, whose order is no matter."""
+    cdef Py_ssize_t c, i
+    cdef int32_t count
+    if n <= FEW_TERMS:
+        sum_outputs(ones, n, width, turned, sums)
+        return
+    for c in range(width):
+        count = 0
+        for i in range(n):
+            count += ones[c * n + i] != 0
+        sums.hi[c] = count
+        sums.lo[c] = 0.0
+
+
 cdef inline void sum_short_outputs(
     const Job* job, Py_ssize_t first, Py_ssize_t width, Tile* tile, floating tag
 ) noexcept nogil:
     cdef Params* p = &job.params[0]
-    cdef Py_ssize_t n = job.n, start = first * n, size = width * n, c
+    cdef Py_ssize_t n = job.n, start = first * n, size = width * n, i
     cdef floating* terms = <floating*>tile.terms
     cdef floating* turned = <floating*>tile.turned
     cdef floating* thresholds = <floating*>tile.beta
@@ -195,8 +213,8 @@ cdef inline void sum_short_outputs(
     if p.form != PRODUCT:
         write_offsets(x, y, b, size, p, terms)
         weigh(terms, w, mask, size)
-        if p.form == PAIR and w is NULL and n > FEW_TERMS:
-            count_outputs(<const floating*>terms, n, width, &tile.linear)
+        if p.form == PAIR and w is NULL:
+            sum_counts(<const floating*>terms, n, width, turned, &tile.linear)
         else:
             sum_outputs(<const floating*>terms, n, width, turned, &tile.linear)
     if job.plan.weighs:
@@ -204,22 +222,9 @@ cdef inline void sum_short_outputs(
         weigh(terms, <const floating*>NULL, mask, size)
         sum_outputs(<const floating*>terms, n, width, turned, &tile.weights)
     if mask is not NULL:
-        for c in range(width):
-            tile.count[c] = count_selected(mask + c * n, n)
-
-
-cdef inline void count_outputs(
-    const floating* offsets, Py_ssize_t n, Py_ssize_t width, Sums* sums
-) noexcept nogil:
-    """The number of each of ``width`` outputs in the linear piece."""
-    cdef Py_ssize_t c, i
-    cdef int32_t count
-    for c in range(width):
-        count = 0
-        for i in range(n):
-            count += offsets[c * n + i] != 0
-        sums.hi[c] = count
-        sums.lo[c] = 0.0
+        for i in range(size):
+            terms[i] = <floating>(mask[i] != 0)
+        sum_counts(<const floating*>terms, n, width, turned, &tile.count)
 
 
 # ---------------------------------------------------------------------------
@@ -297,7 +302,7 @@ cdef inline void sum_adjacent_outputs(
         clear(tile.weights.hi, tile.weights.lo, used * width)
     if job.options.has_where:
         for c in range(width):
-            tile.count[c] = 0.0
+            tile.count.hi[c] = 0.0
     if p.form == ARRAY and not job.options.has_beta:
         fill(<floating>p.beta, most * width, thresholds)
         b = thresholds
@@ -316,7 +321,7 @@ cdef inline void sum_adjacent_outputs(
             mask = load_mask_rows(&job.where, row, rows, all, first, width, tile.mask)
             for i in range(rows):
                 for c in range(width):
-                    tile.count[c] += mask[i * width + c] != 0
+                    tile.count.hi[c] += mask[i * width + c] != 0
         write_terms(x, y, b, size, p, terms)
         weigh(terms, w, mask, size)
         add_terms(terms, rows, width, grouped, &tile.loss)
@@ -353,7 +358,7 @@ cdef inline void complete(
     """What a tile has not summed: parts that its dtype, its form or its call lacks."""
     cdef bint counts_none = job.params[0].form == PRODUCT
     if not job.options.has_where:
-        fill(<double>length, width, tile.count)
+        fill(<double>length, width, tile.count.hi)
     if counts_none:
         fill(0.0, width, tile.linear.hi)
     if not job.plan.weighs:
@@ -366,70 +371,46 @@ cdef inline void complete(
         fill(0.0, width, tile.loss.lo)
 
 
-cdef inline Pair divisor_at(const Tile* tile, const Sink* sink, Py_ssize_t c) noexcept nogil:
-    return divisor_of(sink.reduction, tile.count[c], pair_at(&tile.weights, c))
-
-
-cdef inline void deliver_alike(
-    const Job* job, Py_ssize_t output, Py_ssize_t width, const Tile* tile, const Sink* sink
+cdef inline void deliver_tile(
+    const Job* job, Py_ssize_t output, Py_ssize_t width, Tile* tile, Sink* sink
 ) noexcept nogil:
-    """Finish the sums of neighbouring outputs that have one divisor, which is not 0."""
+    """Finish the sums of neighbouring outputs of a single leaf each: ``finish``, in rows."""
     cdef Params* p = &job.params[0]
-    cdef Pair divisor = pair_times(divisor_at(tile, sink, 0), pair_of(p.over)), offset = p.offset
+    cdef Pair offset = p.offset, over = pair_of(p.over), divisor
+    cdef Sums* divisors = &tile.weights if sink.reduction == WEIGHTED_MEAN else &tile.count
     cdef float* narrow = <float*>sink.results + output
     cdef double* wide = <double*>sink.results + output
-    cdef double scale = p.unit * (1.0 / divisor.hi), unit = p.unit
-    cdef int64_t huge = 0
+    cdef double unit = p.unit
+    cdef int64_t odd = 0, empty = 0
     cdef Py_ssize_t c
+    if sink.reduction == TOTAL:
+        fill(1.0, width, tile.count.hi)
+    if sink.reduction != WEIGHTED_MEAN:
+        fill(0.0, width, tile.count.lo)
+    for c in range(width):
+        empty |= divisors.hi[c] + divisors.lo[c] == 0.0
+    if empty:
+        smoothl1_raise_flag(&sink.empty)
     if sink.narrow:
         for c in range(width):
-            narrow[c] = <float>finish_single(
-                tile.loss.hi[c], tile.linear.hi[c], offset.hi, scale
+            narrow[c] = <float>(unit * finish_single(
+                tile.loss.hi[c], tile.linear.hi[c], offset.hi, 1.0 / (divisors.hi[c] * p.over)
+            ))
+        return
+    for c in range(width):
+        odd |= not abs(tile.loss.hi[c]) <= DBL_MAX  # or NaN
+        odd |= not abs(divisors.hi[c]) <= DBL_MAX
+    if job.single or odd or empty:
+        for c in range(width):
+            wide[c] = finish(
+                pair_at(&tile.loss, c), pair_at(&tile.linear, c), pair_at(divisors, c), p
             )
         return
     for c in range(width):
-        huge |= not abs(tile.loss.hi[c]) <= DBL_MAX  # or NaN
-    if job.single or huge:
-        deliver_each(job, output, width, tile, sink)
-        return
-    for c in range(width):
+        divisor = pair_times(pair_at(divisors, c), over)
         wide[c] = unit * finish_double(
             pair_at(&tile.loss, c), pair_at(&tile.linear, c), offset, divisor
         )
-
-
-cdef inline void deliver_each(
-    const Job* job, Py_ssize_t output, Py_ssize_t width, const Tile* tile, const Sink* sink
-) noexcept nogil:
-    cdef Params* p = &job.params[0]
-    cdef float* narrow = <float*>sink.results + output
-    cdef double* wide = <double*>sink.results + output
-    cdef double loss
-    cdef Py_ssize_t c
-    for c in range(width):
-        loss = finish(
-            pair_at(&tile.loss, c), pair_at(&tile.linear, c), divisor_at(tile, sink, c), p
-        )
-        if sink.narrow:
-            narrow[c] = <float>loss
-        else:
-            wide[c] = loss
-
-
-cdef inline void deliver_tile(
-    const Job* job, Py_ssize_t output, Py_ssize_t width, const Tile* tile, Sink* sink
-) noexcept nogil:
-    """Finish the sums of neighbouring outputs of a single leaf each."""
-    cdef Pair divisor
-    cdef Py_ssize_t c
-    if sink.reduction != WEIGHTED_MEAN and not job.options.has_where:
-        deliver_alike(job, output, width, tile, sink)
-        return
-    for c in range(width):
-        divisor = divisor_at(tile, sink, c)
-        if divisor.hi + divisor.lo == 0.0:
-            smoothl1_raise_flag(&sink.empty)
-    deliver_each(job, output, width, tile, sink)
 
 
 cdef inline void run_columns(
@@ -461,5 +442,5 @@ cdef inline void run_columns(
         nodes.loss = pair_at(&tile.loss, c)
         nodes.linear = pair_at(&tile.linear, c)
         nodes.weight = pair_at(&tile.weights, c)
-        nodes.count = tile.count[c]
+        nodes.count = tile.count.hi[c]
         nodes += leaves

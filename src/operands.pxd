@@ -178,6 +178,41 @@ cdef inline void copy_items(
             memcpy(a + i * to_stride, b + i * stride, sizeof(item))
 
 
+cdef inline void repeat_items(
+    item* to, const item* src, Py_ssize_t rows, Py_ssize_t columns
+) noexcept nogil:
+    """Each item ``columns`` times; known to the compiler, a few are moved as vectors."""
+    cdef Py_ssize_t i, j
+    if columns == 2:
+        for i in range(rows):
+            to[2 * i] = to[2 * i + 1] = src[i]
+    elif columns == 3:
+        for i in range(rows):
+            to[3 * i] = to[3 * i + 1] = to[3 * i + 2] = src[i]
+    elif columns == 4:
+        for i in range(rows):
+            to[4 * i] = to[4 * i + 1] = to[4 * i + 2] = to[4 * i + 3] = src[i]
+    else:
+        for i in range(rows):
+            for j in range(columns):
+                to[columns * i + j] = src[i]
+
+
+cdef inline bint repeats(
+    const Operand* op, char* data, char* buffer, Py_ssize_t rows, Py_ssize_t columns
+) noexcept nogil:
+    """Copy rows of one item each, repeated, if they are such and aligned."""
+    if op.itemsize == 4 and <size_t>data % 4 == 0:
+        repeat_items(<uint32_t*>buffer, <const uint32_t*>data, rows, columns)
+    elif op.itemsize == 8 and <size_t>data % 8 == 0:
+        repeat_items(<uint64_t*>buffer, <const uint64_t*>data, rows, columns)
+    elif op.itemsize == 1:
+        repeat_items(<uint8_t*>buffer, <const uint8_t*>data, rows, columns)
+    else:
+        return False
+    return True
+
+
 cdef inline void copy_strided(
     char* to, Py_ssize_t to_stride, const char* src, Py_ssize_t stride,
     Py_ssize_t n, int itemsize,
@@ -212,6 +247,7 @@ cdef inline void transfer(
     cdef int axis, advanced, last = op.ndim - 1
     cdef Py_ssize_t left, columns = op.shape[last], rows, column, run
     cdef int size = op.itemsize
+    cdef bint whole
     if last == 0:
         move(data + start * op.stride[0], op.stride[0], buffer, size, n, size, gather)
         return
@@ -226,9 +262,13 @@ cdef inline void transfer(
             rows = left // columns
             if rows > op.shape[last - 1] - index[last - 1]:
                 rows = op.shape[last - 1] - index[last - 1]
-        if rows > columns:
+        if rows > columns or rows > 1 and op.stride[last] == 0:
             # More rows than columns: the inner loop runs down the rows.
-            for column in range(columns):
+            whole = (
+                gather and op.stride[last] == 0 and op.stride[last - 1] == size
+                and repeats(op, data, buffer, rows, columns)
+            )
+            for column in range(0 if whole else columns):
                 move(
                     data + column * op.stride[last], op.stride[last - 1],
                     buffer + column * size, columns * size, rows, size, gather,

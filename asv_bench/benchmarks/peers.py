@@ -39,13 +39,13 @@ def numpy(x, y):
     return {"mean": lambda: np.mean(none()), "none": none, "value and gradient": both}
 
 
-def torch(x, y):
+def torch(x, y, beta=1.0):
     import torch
 
     torch.set_num_threads(smoothl1.get_num_threads())
     u, v = torch.from_numpy(x), torch.from_numpy(y)
     w = u.clone().requires_grad_()
-    loss = torch.nn.functional.smooth_l1_loss
+    loss = partial(torch.nn.functional.smooth_l1_loss, beta=beta)
 
     def both():
         w.grad = None
@@ -60,41 +60,41 @@ def torch(x, y):
     }
 
 
-def numba(x, y):
+def numba(x, y, beta=1.0):
     import numba
 
     numba.set_num_threads(min(smoothl1.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
     compiled = numba.njit(parallel=True, fastmath=True)
+    threshold = x.dtype.type(beta)
+    inner, slope = x.dtype.type(0.5 / beta), x.dtype.type(1 / beta)
+    offset = x.dtype.type(beta / 2)
 
     @compiled
     def mean(x, y):
         total = x.dtype.type(0)
-        half, one = x.dtype.type(0.5), x.dtype.type(1)
         for i in numba.prange(x.size):
             z = abs(x[i] - y[i])
-            total += half * z * z if z < one else z - half
+            total += inner * z * z if z < threshold else z - offset
         return total / x.size
 
     @compiled
     def none(x, y):
         out = np.empty_like(x)
-        half, one = x.dtype.type(0.5), x.dtype.type(1)
         for i in numba.prange(x.size):
             z = abs(x[i] - y[i])
-            out[i] = half * z * z if z < one else z - half
+            out[i] = inner * z * z if z < threshold else z - offset
         return out
 
     @compiled
     def both(x, y):
         grad = np.empty_like(x)
         total = x.dtype.type(0)
-        half, one = x.dtype.type(0.5), x.dtype.type(1)
-        scale = one / x.dtype.type(x.size)
+        scale = x.dtype.type(1) / x.dtype.type(x.size)
         for i in numba.prange(x.size):
             d = x[i] - y[i]
             z = abs(d)
-            total += half * z * z if z < one else z - half
-            grad[i] = scale * min(max(d, -one), one)
+            total += inner * z * z if z < threshold else z - offset
+            grad[i] = scale * slope * min(max(d, -threshold), threshold)
         return total * scale, grad
 
     calls = {"mean": mean, "none": none, "value and gradient": both}
@@ -163,10 +163,13 @@ def jax(x, y):
 PEERS = {make.__name__: make for make in (ours, torch, numba, numpy, numexpr, scipy, sklearn, jax)}
 
 
-def prepare(peer, x, y, operation="mean"):
-    """Return a call, compiled where it is; n/a where the peer or its operation is missing."""
+def prepare(peer, x, y, operation="mean", **options):
+    """Return a call, compiled where it is; n/a where the peer or its operation is missing.
+
+    PyTorch and numba take a ``beta``.
+    """
     try:
-        calls = PEERS[peer](x, y)
+        calls = PEERS[peer](x, y, **options)
     except ImportError as error:
         raise NotImplementedError(f"{peer} is not installed") from error
     if operation not in calls:
