@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, overload
+import inspect
+import numbers
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from smoothl1._arguments import as_array, check_threshold, memory_order, prepare, result_array
+from smoothl1._arguments import as_array, memory_order, prepare, result_array
 from smoothl1._typing import AnyArray
 from smoothl1.functional import _work, smooth_l1_loss
+from smoothl1.location import huber_location
 
 __all__ = ["SmoothL1Objective"]
+
+_HESSIANS = ("share", "majorizer", "exact")
+_FAR = 100.0  # residuals beyond so many thresholds are far from the quadratic piece
 
 
 class _Data(Protocol):
@@ -29,13 +36,14 @@ class SmoothL1Objective:
     With the residual :math:`r = \hat y - y`, a call returns for each prediction
 
     .. math::
-        \mathrm{grad} = \operatorname{clip}(r, -\beta, \beta) \qquad
-        \mathrm{hess} = \min(1, \beta / |r|),
+        \mathrm{grad} = \operatorname{clip}(r, -\beta, \beta) / s \qquad \mathrm{hess} = 1,
 
-    both times the weight of the sample. That is the loss times `beta` (the Huber loss), so
-    that an inlier counts 1 in the hessian whatever the units of y: XGBoost's
-    ``min_child_weight`` and ``reg_lambda`` and their like in LightGBM mean what they mean
-    for squared error.
+    both times the weight of the sample, where :math:`s` is the share of the residuals in the
+    quadratic piece, the mean second derivative of the Huber loss. That is Newton's step with
+    one curvature for all samples of an iteration, in the terms of squared error: XGBoost's
+    ``min_child_weight``, ``reg_lambda`` and ``gamma`` mean what they mean there, whatever the
+    units of y, and LightGBM, which counts the samples of a leaf by their hessians, counts
+    them rightly.
 
     The object is immutable, comparable, hashable and picklable, and estimators that hold
     it can be cloned.
@@ -45,12 +53,13 @@ class SmoothL1Objective:
     beta : float, default=1.0
         Threshold, in the units of y; positive and in the range of float32, as which both
         libraries take the gradients.
-    hessian : {"majorizer", "exact"}, default="majorizer"
-        "majorizer" as above: the curvature of the parabola that touches the loss at the
-        residual and lies above it, so that a new leaf never raises its loss. "exact" is the
-        second derivative, 1 where :math:`|r| < \beta` and 0 elsewhere: outliers are left
-        out of the denominator of a leaf's value, which makes leaves of many outliers
-        overshoot, and ``min_child_weight`` counts inliers only.
+    hessian : {"share", "majorizer", "exact"}, default="share"
+        "share" as above. The others leave the gradient as it is, ``clip(r, -beta, beta)``:
+        "majorizer" is :math:`\min(1, \beta/|r|)`, the curvature of the parabola that touches
+        the loss at the residual and lies above it, so that a new leaf never raises its loss;
+        but the hessian of an outlier is next to nothing, and leaves that isolate one pass the
+        limits of both libraries. "exact" is the second derivative, 1 where :math:`|r| < \beta`
+        and 0 elsewhere: leaves of many outliers overshoot.
 
     Raises
     ------
@@ -59,18 +68,30 @@ class SmoothL1Objective:
     ValueError
         If `beta` is not in that range, or `hessian` is unknown.
 
+    Warns
+    -----
+    RuntimeWarning
+        Once, if 99 % of the residuals exceed 100 `beta` in a call: `beta` is not in the units
+        of y, or boosting starts far from y.
+
     See Also
     --------
+    smoothl1.lightgbm.SmoothL1LGBMRegressor, smoothl1.xgboost.SmoothL1XGBRegressor : \
+estimators that do by themselves what the notes ask for.
     smoothl1.smooth_l1_grad_hess : both derivatives, not multiplied by `beta`.
     smoothl1.huber_location : the constant from which boosting should start.
 
     Notes
     -----
+    **Share.** Where most residuals are linear, :math:`s` is at least half of `beta` over their
+    median, below which it does not lie for residuals that are densest around 0. A step is then
+    at most twice the median residual, however far off the start is.
+
     **Start.** Neither library estimates the constant to start from for an objective of
-    one's own: XGBoost starts at 0.5, LightGBM at 0. Where y is many `beta` away from that,
-    all hessians are near 0: trees are coarse, or ``min_child_weight`` allows no split at
-    all. Pass the Huber location. LightGBM leaves ``init_score`` out of its predictions,
-    where it must be added again::
+    one's own: XGBoost starts at 0.5, LightGBM at 0. The first trees are then spent on the
+    way to y, and with the hessian "majorizer" or "exact" ``min_child_weight`` may allow no
+    split at all. Pass the Huber location. LightGBM leaves ``init_score`` out of its
+    predictions, where it must be added again::
 
         start = smoothl1.huber_location(y, beta=2.0, sample_weight=w)
         objective = SmoothL1Objective(beta=2.0)
@@ -137,10 +158,12 @@ class SmoothL1Objective:
     --------
     >>> from smoothl1.boosting import SmoothL1Objective
     >>> objective = SmoothL1Objective(beta=2.0)
-    >>> grad, hess = objective([0.0, 0.0, 0.0], [1.0, -2.0, 8.0])
-    >>> grad
-    array([ 1., -2.,  2.])
+    >>> grad, hess = objective([0.0, 0.0, 0.0, 0.0], [1.0, -1.0, 0.5, 8.0])
+    >>> grad * 0.75  # the share of residuals below 2
+    array([ 1. , -1. ,  0.5,  2. ])
     >>> hess
+    array([1., 1., 1., 1.])
+    >>> SmoothL1Objective(beta=2.0, hessian="majorizer")([0.0, 0.0, 0.0], [1.0, -2.0, 8.0])[1]
     array([1.  , 1.  , 0.25])
     >>> SmoothL1Objective(beta=2.0, hessian="exact")([0.0, 0.0, 0.0], [1.0, -2.0, 8.0])[1]
     array([1., 0., 0.])
@@ -151,18 +174,15 @@ class SmoothL1Objective:
     """
 
     beta: float = 1.0
-    hessian: Literal["majorizer", "exact"] = "majorizer"
+    hessian: Literal["share", "majorizer", "exact"] = "share"
+    _warned: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        beta = check_threshold("beta", self.beta)
-        if not isinstance(beta, float):
-            raise ValueError(f"beta must be a number, got an array of shape {beta.shape}")
-        single = np.finfo(np.float32)
-        if not float(single.tiny) <= beta <= float(single.max):
-            raise ValueError(f"beta must be > 0 and in the range of float32, got {beta}")
-        object.__setattr__(self, "beta", beta)
-        if self.hessian not in ("majorizer", "exact"):
-            raise ValueError(f"hessian must be 'majorizer' or 'exact', got {self.hessian!r}")
+        object.__setattr__(self, "beta", check_beta(self.beta))
+        if self.hessian not in _HESSIANS:
+            raise ValueError(
+                f"hessian must be one of {', '.join(map(repr, _HESSIANS))}, got {self.hessian!r}"
+            )
 
     def __call__(
         self,
@@ -191,18 +211,19 @@ class SmoothL1Objective:
             For what cannot be read as an array of real numbers, or predictions and data
             in the wrong order.
         ValueError
-            For shapes that do not match.
+            For shapes that do not match; for negative weights, with the hessian "share".
         """
         true, pred, weight = _arrays(y_true, y_pred, sample_weight)
-        # The derivatives of the Huber loss: of the same kernels, not multiplied afterwards,
-        # so that the hessian of an inlier is 1 and not next to it.
-        operands = prepare(pred, true, "delta", self.beta, weight=weight)
-        grad, hess = result_array(None, operands), result_array(None, operands)
-        order = memory_order(grad)
-        _work(operands, order, 0).write_curvatures(
-            grad.transpose(order), hess.transpose(order), False, self.hessian == "majorizer"
-        )
-        return grad, hess
+        if not self._warned and is_far(true, pred, self.beta):
+            object.__setattr__(self, "_warned", True)
+            warnings.warn(
+                f"{far(self.beta)}, and start boosting from smoothl1.huber_location(y, beta)",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        if self.hessian == "share":
+            return newton(true, pred, weight, self.beta)
+        return derivatives(true, pred, weight, self.beta, self.hessian == "majorizer")
 
     @overload
     def smooth_l1(
@@ -267,6 +288,260 @@ class SmoothL1Objective:
         reduction: Literal["mean", "weighted_mean"] = "mean" if weight is None else "weighted_mean"
         loss = smooth_l1_loss(pred, true, reduction, self.beta, weight=weight)
         return "smooth_l1", float(loss), False
+
+
+def check_beta(beta: Any, kind: str = "a number") -> float:
+    """Return a threshold that both libraries can work with, as a float.
+
+    Raises
+    ------
+    TypeError
+        If it is not a real number.
+    ValueError
+        If it is an array, or not positive and in the range of float32.
+    """
+    if not isinstance(beta, numbers.Real):
+        if getattr(beta, "shape", None) == () and beta.dtype.kind in "fiub":
+            beta = float(beta)
+        elif isinstance(beta, list | tuple) or hasattr(beta, "shape"):
+            raise ValueError(f"beta must be {kind}, got an array of shape {np.shape(beta)}")
+        else:
+            raise TypeError(f"beta must be {kind}, got {beta!r}")
+    value = float(beta)
+    single = np.finfo(np.float32)
+    if not float(single.tiny) <= value <= float(single.max):
+        raise ValueError(f"beta must be {kind} > 0 and in the range of float32, got {value}")
+    return value
+
+
+def check_quantile(quantile: Any) -> float:
+    """Return the quantile as a float; ``TypeError`` or ``ValueError`` if it is none."""
+    if not isinstance(quantile, numbers.Real):
+        raise TypeError(f"quantile must be a number, got {quantile!r}")
+    if not 0 < float(quantile) <= 1:
+        raise ValueError(f"quantile must be > 0 and <= 1, got {float(quantile)}")
+    return float(quantile)
+
+
+def derivatives(
+    true: AnyArray, pred: AnyArray, weight: AnyArray | None, beta: float, majorizer: bool
+) -> tuple[AnyArray, AnyArray]:
+    """Return gradient and majorizing or second derivative of the Huber loss.
+
+    Of the same kernels as the loss, not multiplied afterwards, so that the hessian of an
+    inlier is 1 and not next to it.
+    """
+    operands = prepare(pred, true, "delta", beta, weight=weight)
+    grad, hess = result_array(None, operands), result_array(None, operands)
+    order = memory_order(grad)
+    _work(operands, order, 0).write_curvatures(
+        grad.transpose(order), hess.transpose(order), False, majorizer
+    )
+    return grad, hess
+
+
+def newton(
+    true: AnyArray, pred: AnyArray, weight: AnyArray | None, beta: float
+) -> tuple[AnyArray, AnyArray]:
+    """Return gradient over the share of residuals in the quadratic piece, and ones.
+
+    Both times the weights; each output has a share of its own.
+    """
+    if weight is not None and weight.size and weight.min() < 0:
+        raise ValueError(f"sample_weight must be >= 0, got {weight.min()}")
+    grad, hess = derivatives(true, pred, weight, beta, False)
+    columns = [np.s_[:]] if true.ndim == 1 else [np.s_[:, k] for k in range(true.shape[1])]
+    for column in columns:
+        w = None if weight is None else weight.reshape(-1)
+        grad[column] /= _curvature(true[column], pred[column], w, hess[column], beta)
+    hess[...] = 1 if weight is None else weight
+    return grad, hess
+
+
+def _curvature(
+    true: AnyArray, pred: AnyArray, weight: AnyArray | None, hess: AnyArray, beta: float
+) -> float:
+    """Return the mean of the hessians, as far as the residuals are finite, and its floor."""
+    total = float(len(hess) if weight is None else weight.sum(dtype=np.float64))
+    share = float(hess.sum(dtype=np.float64)) / total if total > 0 else 1.0
+    if share >= 0.5:
+        return min(share, 1.0)
+    sizes = residual_sizes(true, pred)
+    finite = np.isfinite(sizes)
+    if not finite.all():
+        sizes, hess = sizes[finite], hess[finite]
+        weight = None if weight is None else weight[finite]
+    total = float(len(hess) if weight is None else weight.sum(dtype=np.float64))
+    if not total > 0:
+        return 1.0
+    share = float(hess.sum(dtype=np.float64)) / total
+    median = float(huber_location(sizes, 0.0, sample_weight=weight))
+    # Half: F(beta) >= F(median) beta / median for the distribution F of sizes that is concave.
+    return max(share, 0.5 * min(1.0, beta / median) if median > 0 else 1.0)
+
+
+def residual_sizes(true: AnyArray, pred: AnyArray) -> AnyArray:
+    """Return the absolute residuals, in float64."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        sizes = np.subtract(pred, true, dtype=np.float64)
+    return np.abs(sizes, out=sizes)
+
+
+def residual_quantile(sizes: AnyArray, weight: AnyArray | None, quantile: float) -> float:
+    """Return a threshold: the least size that the share ``quantile`` of the weight does not exceed.
+
+    Sizes of 0 are left out where it would be 0, as for targets of which most are equal.
+    """
+    positive = sizes > 0
+    for kept in (np.isfinite(sizes), positive & np.isfinite(sizes)):
+        keep = kept if weight is None else kept & (weight > 0)
+        some = sizes[keep]
+        if not some.size:
+            break
+        if weight is None:
+            rank = min(max(int(np.ceil(quantile * some.size)) - 1, 0), some.size - 1)
+            found = float(np.partition(some, rank)[rank])
+        else:
+            order = np.argsort(some, kind="stable")
+            sums = np.cumsum(weight[keep][order], dtype=np.float64)
+            rank = int(np.searchsorted(sums, quantile * sums[-1]))
+            found = float(some[order[min(rank, some.size - 1)]])
+        if found > 0:
+            single = np.finfo(np.float32)
+            return min(max(found, float(single.tiny)), float(single.max))
+    return 1.0
+
+
+def is_far(true: AnyArray, pred: AnyArray, beta: float) -> bool:
+    """Whether 99 % of the residuals exceed 100 thresholds."""
+    size = true.size
+    # A look at some of them, which nearly always suffices.
+    step = max(1, size // 64)
+    some = residual_sizes(true.reshape(-1)[::step], pred.reshape(-1)[::step])
+    if not size or np.count_nonzero(some > _FAR * beta) < 0.9 * some.size:
+        return False
+    sizes = residual_sizes(true, pred)
+    return bool(np.count_nonzero(sizes > _FAR * beta) >= 0.99 * size)
+
+
+def far(beta: float) -> str:
+    """Return what to say of residuals that are far from the quadratic piece."""
+    return (
+        f"99 % of the residuals exceed {_FAR:g} beta, beta={beta:g}; pass a beta in the units of y"
+    )
+
+
+def start(
+    y: AnyArray, weight: AnyArray | None, beta: float | None, quantile: float
+) -> tuple[float, float]:
+    """Return the location to start boosting from, and the threshold there."""
+    if beta is None:
+        median = huber_location(y, 0.0, sample_weight=weight)
+        sizes = residual_sizes(y, np.broadcast_to(median, y.shape))
+        beta = residual_quantile(sizes, weight, quantile)
+    return float(huber_location(y, beta, sample_weight=weight)), beta
+
+
+@dataclass(frozen=True, slots=True)
+class RegressorObjective:
+    """What the regressors of both libraries pass as their objective and metric.
+
+    Parameters
+    ----------
+    beta : float or None
+        None: the `quantile` of the absolute residuals of each output, anew in each call.
+    quantile : float
+    thresholds : tuple of float
+        Of each output, in the metric, which stays the same from iteration to iteration.
+    unit : float
+        Gradients are divided by it.
+    """
+
+    beta: float | None
+    quantile: float
+    thresholds: tuple[float, ...]
+    unit: float = 1.0
+
+    def __call__(
+        self,
+        y_true: ArrayLike,
+        y_pred: ArrayLike | _Data,
+        sample_weight: ArrayLike | None = None,
+    ) -> tuple[AnyArray, AnyArray]:
+        """Return gradient and hessian, as `SmoothL1Objective` with the hessian "share"."""
+        true, pred, weight = _arrays(y_true, y_pred, sample_weight)
+        if true.ndim == 1:
+            return self._output(true, pred, weight)
+        weight = None if weight is None else weight[:, 0]
+        outputs = [self._output(true[:, k], pred[:, k], weight) for k in range(true.shape[1])]
+        grad, hess = (np.stack(parts, axis=1) for parts in zip(*outputs, strict=True))
+        return grad, hess
+
+    def _output(
+        self, true: AnyArray, pred: AnyArray, weight: AnyArray | None
+    ) -> tuple[AnyArray, AnyArray]:
+        beta = self.beta
+        if beta is None:
+            beta = residual_quantile(residual_sizes(true, pred), weight, self.quantile)
+        grad, hess = newton(true, pred, weight, beta)
+        if self.unit != 1.0:
+            grad /= self.unit
+        return grad, hess
+
+    def smooth_l1(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the mean Smooth L1 loss with the thresholds of the start."""
+        true, pred, weight = _arrays(y_true, y_pred, sample_weight)
+        loss = smooth_l1_loss(
+            pred,
+            true,
+            "mean" if weight is None else "weighted_mean",
+            self.thresholds[0] if len(self.thresholds) == 1 else np.array(self.thresholds),
+            weight=weight,
+        )
+        return float(loss)
+
+    def lightgbm_metric(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[str, float, bool]:
+        """Return the loss with its name, and that higher is not better."""
+        return "smooth_l1", self.smooth_l1(y_true, y_pred, sample_weight), False
+
+
+def constructor(ours: Any, parents: Any) -> Any:
+    """Give a constructor that passes ``**kwargs`` on the parameters that these stand for.
+
+    scikit-learn, `help` and completion then see them.
+    """
+    own, theirs = (inspect.signature(function) for function in (ours, parents))
+    named = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    named += [p for name, p in theirs.parameters.items() if name not in own.parameters]
+    rest = [p for p in own.parameters.values() if p.kind is p.VAR_KEYWORD]
+    named = [p for p in named if p.kind is not p.VAR_KEYWORD]
+    ours.__signature__ = own.replace(parameters=named + rest)
+    return ours
+
+
+def flat(name: str, values: ArrayLike, several: bool = False) -> AnyArray:
+    """Return values of the samples in float64; scikit-learn's errors for bad ones.
+
+    They are 1-D, or of several outputs where that is allowed.
+    """
+    from sklearn.utils import check_array, column_or_1d
+
+    array = np.asarray(values)
+    array = check_array(
+        array, ensure_2d=False, dtype=np.float64, input_name=name, ensure_min_samples=0
+    )
+    if not (several and array.ndim == 2):
+        array = column_or_1d(array)
+    return cast(AnyArray, array)
+
+
+def shifted(score: Any, shape: tuple[int, ...], location: float) -> AnyArray:
+    """Return the initial score with the start added to it."""
+    return np.full(shape, location) if score is None else np.asarray(score) + location
 
 
 def _arrays(
