@@ -300,17 +300,17 @@ def check_beta(beta: Any, kind: str = "a number") -> float:
     ValueError
         If it is an array, or not positive and in the range of float32.
     """
+    right = f"beta must be {kind} > 0 and in the range of float32, got"
     if not isinstance(beta, numbers.Real):
-        if getattr(beta, "shape", None) == () and beta.dtype.kind in "fiub":
-            beta = float(beta)
-        elif isinstance(beta, list | tuple) or hasattr(beta, "shape"):
-            raise ValueError(f"beta must be {kind}, got an array of shape {np.shape(beta)}")
-        else:
-            raise TypeError(f"beta must be {kind}, got {beta!r}")
+        shape = np.shape(beta) if isinstance(beta, list | tuple) else getattr(beta, "shape", None)
+        if shape:
+            raise ValueError(f"{right} an array of shape {shape}")
+        if shape is None or np.asarray(beta).dtype.kind not in "fiub":
+            raise TypeError(f"{right} {beta!r}")
     value = float(beta)
     single = np.finfo(np.float32)
     if not float(single.tiny) <= value <= float(single.max):
-        raise ValueError(f"beta must be {kind} > 0 and in the range of float32, got {value}")
+        raise ValueError(f"{right} {value}")
     return value
 
 
