@@ -76,7 +76,7 @@ def real():
     yield "arrival delays, minutes", *flights()
 
 
-def models(library, threads, quantiles):
+def models(library, threads, quantiles, hessians):
     """Return by name what fits to training data and predicts at new features."""
 
     def fitted(model):
@@ -124,7 +124,7 @@ def models(library, threads, quantiles):
         return call
 
     found = {name: fitted(Theirs(objective=name, **options)) for name in OWN[library]}
-    for hessian in ("share", "majorizer", "exact"):
+    for hessian in hessians:
         found[f"objective {hessian}"] = bare(hessian)
     for q in quantiles:
         found[f"regressor {q}"] = fitted(Ours(quantile=q, **options))
@@ -149,11 +149,11 @@ def head(library, names):
 
 def report_synthetic(library, options):
     """Print the table of a library over noise, offsets and numbers of samples."""
-    calls = models(library, options.threads, options.quantiles)
+    calls = models(library, options.threads, options.quantiles, options.hessians)
     head(library, calls)
     for n in options.samples:
         for noise in NOISES:
-            for offset in OFFSETS:
+            for offset in options.offsets:
                 errors = {name: [] for name in calls}
                 for seed in range(options.seeds):
                     X, y, X_new, truth = synthetic(noise, offset, n, seed)
@@ -166,7 +166,7 @@ def report_real(library, options):
     """Print the table of a library over the real data sets."""
     from sklearn.model_selection import KFold
 
-    calls = models(library, options.threads, options.quantiles)
+    calls = models(library, options.threads, options.quantiles, options.hessians)
     head(library, calls)
     for what, X, y in real():
         errors = {name: [] for name in calls}
@@ -179,7 +179,7 @@ def report_real(library, options):
 def report_times(library, options):
     """Print seconds of a fit and a short prediction; the calls run in turn, the shortest counts."""
     huber = {"lightgbm": "huber", "xgboost": "reg:pseudohubererror", "sklearn": "huber"}[library]
-    calls = models(library, options.threads, options.quantiles)
+    calls = models(library, options.threads, options.quantiles, options.hessians)
     for n in options.samples:
         X, y, X_new, _ = synthetic("t 3", 0.0, n, 0)
         best = dict.fromkeys((huber, f"regressor {options.quantiles[0]}"), np.inf)
@@ -200,7 +200,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--libraries", nargs="+", choices=OWN, default=list(OWN))
     parser.add_argument("--samples", nargs="+", type=int, default=[1000, 100_000])
+    parser.add_argument("--offsets", nargs="+", type=float, default=list(OFFSETS))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--hessians", nargs="+", default=["share", "majorizer", "exact"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quantiles", nargs="+", type=float, default=[0.9])
     parser.add_argument("--real", action="store_true", help="the real data sets instead")

@@ -207,7 +207,7 @@ class SmoothL1BoostingLoss(BaseLoss):  # type: ignore[misc, valid-type]
         sample_weight: AnyArray | None = None,
         n_threads: int = 1,
     ) -> float:
-        """Return the mean loss.
+        """Return the mean loss, without a `beta` in units of the first threshold.
 
         Parameters
         ----------
@@ -225,17 +225,18 @@ class SmoothL1BoostingLoss(BaseLoss):  # type: ignore[misc, valid-type]
         float
         """
         raw_prediction = raw_prediction.reshape(y_true.shape)
-        if self.score_beta is None:
-            self._find_threshold(y_true, raw_prediction, sample_weight)
+        beta = self.score_beta
+        if beta is None:
+            beta = self._find_threshold(y_true, raw_prediction, sample_weight)
         loss = smooth_l1_loss(
             raw_prediction,
             y_true,
             "mean" if sample_weight is None else "weighted_mean",
-            self.score_beta or self.closs.beta,
+            beta,
             weight=sample_weight,
             n_threads=n_threads,
         )
-        return float(loss)
+        return float(loss) if self.beta is not None else float(loss / beta)
 
     def gradient_hessian(
         self,
@@ -274,11 +275,13 @@ class SmoothL1BoostingLoss(BaseLoss):  # type: ignore[misc, valid-type]
 
     def _find_threshold(
         self, y_true: AnyArray, prediction: AnyArray, weight: AnyArray | None
-    ) -> None:
-        sizes = residual_sizes(y_true, prediction)
-        self.closs.beta = residual_quantile(sizes, weight, self.quantile)
+    ) -> float:
+        """Set and return the threshold of these residuals."""
+        beta = residual_quantile(residual_sizes(y_true, prediction), weight, self.quantile)
+        self.closs.beta = beta
         if self.score_beta is None:
-            self.score_beta = self.closs.beta
+            self.score_beta = beta
+        return beta
 
     def fit_intercept_only(
         self, y_true: AnyArray, sample_weight: AnyArray | None = None
@@ -329,7 +332,7 @@ max_features, max_bins, categorical_features, monotonic_cst, interaction_cst, wa
 early_stopping, scoring, validation_fraction, n_iter_no_change, tol, verbose, random_state
         As for ``sklearn.ensemble.HistGradientBoostingRegressor``. `tol`, and `scoring`
         "loss", refer to the mean Smooth L1 loss, without a `beta` to that with the threshold
-        of the start, which stays. `l2_regularization` acts on the choice of
+        of the start, which stays, in units of it. `l2_regularization` acts on the choice of
         splits, and on the values of leaves with `monotonic_cst` only.
 
     Attributes
