@@ -177,7 +177,7 @@ feature_name, categorical_feature, callbacks, init_model, **kwargs
             eval_metric=metrics,
             feature_name=feature_name,
             categorical_feature=categorical_feature,
-            callbacks=callbacks,
+            callbacks=[*(callbacks or []), _keep_objective],
             init_model=init_model,
             **kwargs,
         )
@@ -200,6 +200,18 @@ feature_name, categorical_feature, callbacks, init_model, **kwargs
 SmoothL1LGBMRegressor.__init__ = constructor(  # type: ignore[method-assign]
     SmoothL1LGBMRegressor.__init__, LGBMRegressor.__init__
 )
+
+
+def _keep_objective(env: Any) -> None:
+    """Spare the booster to be told again that the objective is not LightGBM's.
+
+    That fails where no feature can be split, as for few samples, which its own objectives
+    are fitted to.
+    """
+    env.model._Booster__set_objective_to_none = True
+
+
+_keep_objective.before_iteration = True  # type: ignore[attr-defined]
 
 
 def _add_to_constants(model: str, location: float) -> str:

@@ -107,7 +107,10 @@ class SmoothL1XGBRegressor(XGBRegressor):  # type: ignore[misc]
         dict
         """
         params: dict[str, Any] = super().get_xgb_params()
-        return {k: v for k, v in params.items() if k not in ("beta", "quantile")}
+        params = {k: v for k, v in params.items() if k not in ("beta", "quantile")}
+        if isinstance(getattr(self.eval_metric, "__self__", None), RegressorObjective):
+            params["disable_default_eval_metric"] = True  # the error of squares
+        return params
 
     def fit(
         self,
@@ -175,8 +178,8 @@ base_margin_eval_set, feature_weights
         with _set(self, objective=objective, **settings):
             super().fit(
                 X,
-                y,
-                sample_weight=sample_weight,
+                _native(y),
+                sample_weight=_native(sample_weight),
                 base_margin=base_margin,
                 eval_set=eval_set,
                 verbose=verbose,
@@ -215,6 +218,13 @@ base_margin_eval_set, feature_weights
 SmoothL1XGBRegressor.__init__ = constructor(  # type: ignore[method-assign]
     SmoothL1XGBRegressor.__init__, XGBRegressor.__init__
 )
+
+
+def _native(values: Any) -> Any:
+    """Return an array in the byte order of the machine, which XGBoost takes any other for."""
+    if isinstance(values, np.ndarray) and not values.dtype.isnative:
+        return values.astype(values.dtype.newbyteorder("="))
+    return values
 
 
 @contextmanager
