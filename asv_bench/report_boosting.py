@@ -198,7 +198,7 @@ def main():
     parser.add_argument("--samples", nargs="+", type=int, default=[1000, 100_000])
     parser.add_argument("--offsets", nargs="+", type=float, default=list(OFFSETS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--hessians", nargs="+", default=["share", "majorizer", "exact"])
+    parser.add_argument("--hessians", nargs="+", default=["mixed", "majorizer", "exact"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quantiles", nargs="+", type=float, default=[0.9])
     parser.add_argument("--real", action="store_true", help="the real data sets instead")

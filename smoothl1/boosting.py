@@ -18,7 +18,9 @@ from smoothl1.location import huber_location
 
 __all__ = ["SmoothL1Objective"]
 
-_HESSIANS = ("share", "majorizer", "exact")
+_HESSIANS = ("mixed", "majorizer", "exact")
+_OWN = 0.25  # share of the second derivative of the sample itself in a mixed hessian
+_LEAST = 0.25  # of the mean of mixed hessians
 _FAR = 100.0  # residuals beyond so many thresholds are far from the quadratic piece
 
 
@@ -36,14 +38,16 @@ class SmoothL1Objective:
     With the residual :math:`r = \hat y - y`, a call returns for each prediction
 
     .. math::
-        \mathrm{grad} = \operatorname{clip}(r, -\beta, \beta) / s \qquad \mathrm{hess} = 1,
+        \mathrm{grad} = c\,\operatorname{clip}(r, -\beta, \beta) \qquad
+        \mathrm{hess} = c\,\bigl((1 - \lambda) s + \lambda\,[|r| < \beta]\bigr),
 
-    both times the weight of the sample, where :math:`s` is the share of the residuals in the
-    quadratic piece, the mean second derivative of the Huber loss. That is Newton's step with
-    one curvature for all samples of an iteration, in the terms of squared error: XGBoost's
-    ``min_child_weight``, ``reg_lambda`` and ``gamma`` mean what they mean there, whatever the
-    units of y, and LightGBM, which counts the samples of a leaf by their hessians, counts
-    them rightly.
+    both times the weight of the sample. That is the loss times `beta` (the Huber loss), so
+    that XGBoost's ``min_child_weight`` and ``reg_lambda`` and their like in LightGBM mean
+    what they mean for squared error, whatever the units of y. :math:`s` is the share of the
+    residuals in the quadratic piece, the mean second derivative, and
+    :math:`\lambda = \min(s, 1/2) / 2`: most of the curvature is the same for all samples of an
+    iteration, a part the sample's own. :math:`c = \max(1, 1/(4s))` is 1 unless less than a
+    quarter of the residuals is in the quadratic piece.
 
     The object is immutable, comparable, hashable and picklable, and estimators that hold
     it can be cloned.
@@ -53,13 +57,13 @@ class SmoothL1Objective:
     beta : float, default=1.0
         Threshold, in the units of y; positive and in the range of float32, as which both
         libraries take the gradients.
-    hessian : {"share", "majorizer", "exact"}, default="share"
-        "share" as above. The others leave the gradient as it is, ``clip(r, -beta, beta)``:
-        "majorizer" is :math:`\min(1, \beta/|r|)`, the curvature of the parabola that touches
-        the loss at the residual and lies above it, so that a new leaf never raises its loss;
-        but the hessian of an outlier is next to nothing, and leaves that isolate one pass the
-        limits of both libraries. "exact" is the second derivative, 1 where :math:`|r| < \beta`
-        and 0 elsewhere: leaves of many outliers overshoot.
+    hessian : {"mixed", "majorizer", "exact"}, default="mixed"
+        "mixed" as above. The others have :math:`c = 1`: "majorizer" is
+        :math:`\min(1, \beta/|r|)`, the curvature of the parabola that touches the loss at the
+        residual and lies above it, so that a new leaf never raises its loss; but the hessian
+        of an outlier is next to nothing, and leaves that isolate one pass the limits of both
+        libraries. "exact" is the second derivative, 1 where :math:`|r| < \beta` and 0
+        elsewhere: leaves of many outliers overshoot.
 
     Raises
     ------
@@ -83,9 +87,9 @@ estimators that do by themselves what the notes ask for.
 
     Notes
     -----
-    **Share.** Where most residuals are linear, :math:`s` is at least half of `beta` over their
-    median, below which it does not lie for residuals that are densest around 0. A step is then
-    at most twice the median residual, however far off the start is.
+    **Share.** Where most residuals are linear, :math:`s` is taken for at least half of `beta`
+    over their median, below which it does not lie for residuals that are densest around 0. A
+    step is then about twice the median residual at most, however far off the start is.
 
     **Start.** Neither library estimates the constant to start from for an objective of
     one's own: XGBoost starts at 0.5, LightGBM at 0. The first trees are then spent on the
@@ -159,10 +163,10 @@ estimators that do by themselves what the notes ask for.
     >>> from smoothl1.boosting import SmoothL1Objective
     >>> objective = SmoothL1Objective(beta=2.0)
     >>> grad, hess = objective([0.0, 0.0, 0.0, 0.0], [1.0, -1.0, 0.5, 8.0])
-    >>> grad * 0.75  # the share of residuals below 2
+    >>> grad
     array([ 1. , -1. ,  0.5,  2. ])
-    >>> hess
-    array([1., 1., 1., 1.])
+    >>> hess  # of which three quarters are the same for all
+    array([0.8125, 0.8125, 0.8125, 0.5625])
     >>> SmoothL1Objective(beta=2.0, hessian="majorizer")([0.0, 0.0, 0.0], [1.0, -2.0, 8.0])[1]
     array([1.  , 1.  , 0.25])
     >>> SmoothL1Objective(beta=2.0, hessian="exact")([0.0, 0.0, 0.0], [1.0, -2.0, 8.0])[1]
@@ -174,7 +178,7 @@ estimators that do by themselves what the notes ask for.
     """
 
     beta: float = 1.0
-    hessian: Literal["share", "majorizer", "exact"] = "share"
+    hessian: Literal["mixed", "majorizer", "exact"] = "mixed"
     _warned: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -211,7 +215,7 @@ estimators that do by themselves what the notes ask for.
             For what cannot be read as an array of real numbers, or predictions and data
             in the wrong order.
         ValueError
-            For shapes that do not match; for negative weights, with the hessian "share".
+            For shapes that do not match; for negative weights, with the hessian "mixed".
         """
         true, pred, weight = _arrays(y_true, y_pred, sample_weight)
         if not self._warned and is_far(true, pred, self.beta):
@@ -221,8 +225,8 @@ estimators that do by themselves what the notes ask for.
                 RuntimeWarning,
                 stacklevel=2,
             )
-        if self.hessian == "share":
-            return newton(true, pred, weight, self.beta)
+        if self.hessian == "mixed":
+            return mixed(true, pred, weight, self.beta)
         return derivatives(true, pred, weight, self.beta, self.hessian == "majorizer")
 
     @overload
@@ -340,21 +344,27 @@ def derivatives(
     return grad, hess
 
 
-def newton(
+def mixed(
     true: AnyArray, pred: AnyArray, weight: AnyArray | None, beta: float
 ) -> tuple[AnyArray, AnyArray]:
-    """Return gradient over the share of residuals in the quadratic piece, and ones.
+    """Return gradients and hessians that are mixed of the mean one and the sample's own.
 
-    Both times the weights; each output has a share of its own.
+    Each output has a mean of its own.
     """
     if weight is not None and weight.size and weight.min() < 0:
         raise ValueError(f"sample_weight must be >= 0, got {weight.min()}")
     grad, hess = derivatives(true, pred, weight, beta, False)
+    weights = None if weight is None else weight.reshape(-1)
     columns = [np.s_[:]] if true.ndim == 1 else [np.s_[:, k] for k in range(true.shape[1])]
     for column in columns:
-        w = None if weight is None else weight.reshape(-1)
-        grad[column] /= _curvature(true[column], pred[column], w, hess[column], beta)
-    hess[...] = 1 if weight is None else weight
+        share = _curvature(true[column], pred[column], weights, hess[column], beta)
+        factor = max(1.0, _LEAST / share)
+        own = _OWN * min(1.0, 2 * share)
+        hess[column] *= factor * own
+        mean = factor * (1 - own) * share
+        hess[column] += mean if weights is None else (mean * weights).astype(hess.dtype)
+        if factor != 1.0:
+            grad[column] *= factor
     return grad, hess
 
 
@@ -468,7 +478,7 @@ class RegressorObjective:
         y_pred: ArrayLike | _Data,
         sample_weight: ArrayLike | None = None,
     ) -> tuple[AnyArray, AnyArray]:
-        """Return gradient and hessian, as `SmoothL1Objective` with the hessian "share"."""
+        """Return gradient and hessian, as `SmoothL1Objective` with the hessian "mixed"."""
         true, pred, weight = _arrays(y_true, y_pred, sample_weight)
         if true.ndim == 1:
             return self._output(true, pred, weight)
@@ -483,7 +493,7 @@ class RegressorObjective:
         beta = self.beta
         if beta is None:
             beta = residual_quantile(residual_sizes(true, pred), weight, self.quantile)
-        grad, hess = newton(true, pred, weight, beta)
+        grad, hess = mixed(true, pred, weight, beta)
         if self.unit != 1.0:
             grad /= self.unit
         return grad, hess

@@ -131,7 +131,7 @@ class BoostingLibraries:
 class Objective:
     """Gradient and hessian of 10**6 predictions, by the kind of hessian."""
 
-    params = [["share", "majorizer", "exact"]]
+    params = [["mixed", "majorizer", "exact"]]
     param_names = ["hessian"]
 
     def setup(self, hessian):
