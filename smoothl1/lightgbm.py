@@ -79,11 +79,11 @@ class SmoothL1LGBMRegressor(LGBMRegressor):  # type: ignore[misc]
     >>> import numpy as np
     >>> from smoothl1.lightgbm import SmoothL1LGBMRegressor
     >>> X = np.arange(200.0).reshape(-1, 1)
-    >>> y = np.where(X[:, 0] < 100, 0.0, 10.0)
+    >>> y = np.where(X[:, 0] < 100, 5.0, 10.0)
     >>> y[::20] += 1000
     >>> model = SmoothL1LGBMRegressor(n_estimators=100, verbose=-1).fit(X, y)
     >>> model.predict(np.array([[50.0], [150.0]])).round()
-    array([ 0., 10.])
+    array([ 5., 10.])
     """
 
     def __init__(self, *, beta: float | None = None, quantile: float = 0.9, **kwargs: Any) -> None:
