@@ -534,7 +534,7 @@ def constructor(ours: Any, parents: Any) -> Any:
 
 
 def flat(name: str, values: ArrayLike, several: bool = False) -> AnyArray:
-    """Return values of the samples in float64; scikit-learn's errors for bad ones.
+    """Return values of the samples in float64; errors for those that become infinite in float32.
 
     They are 1-D, or of several outputs where that is allowed.
     """
@@ -546,6 +546,9 @@ def flat(name: str, values: ArrayLike, several: bool = False) -> AnyArray:
     )
     if not (several and array.ndim == 2):
         array = column_or_1d(array)
+    largest = float(np.abs(array).max()) if array.size else 0.0
+    if largest > float(np.finfo(np.float32).max):
+        raise ValueError(f"{name} must be in the range of float32, got {largest:g}")
     return cast(AnyArray, array)
 
 

@@ -206,7 +206,8 @@ base_margin_eval_set, feature_weights
         scheduled = any(isinstance(c, LearningRateScheduler) for c in self.callbacks or [])
         if scheduled or self.booster == "gblinear":
             return 1.0
-        return 2.0 ** round(math.log2(np.median(thresholds)))
+        # The rate must stay in the range of float32, too.
+        return 2.0 ** min(max(round(math.log2(np.median(thresholds))), -120), 120)
 
     def _rate(self) -> float:
         params = self.get_params()

@@ -499,6 +499,35 @@ def test_constant_targets(target):
     assert found == pytest.approx(target[0], abs=0.01)
 
 
+@pytest.mark.parametrize("beta", [None, 1.0])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_targets_that_are_not_finite(beta, bad):
+    X, y, _ = sample(n=50)
+    y[3] = bad
+    with pytest.raises(ValueError, match="Input y contains"):
+        boosting(beta=beta).fit(X, y)
+
+
+@pytest.mark.parametrize("constraint", [None, [1, 0, 0]])
+def test_odd_targets_and_weights(constraint):
+    X, y, _ = sample(n=400)
+    model = boosting(beta=None, monotonic_cst=constraint)
+    expected = model.fit(X, y).predict(X)
+    single = y.astype(np.float32)
+    found = model.fit(X, single).predict(X)
+    np.testing.assert_array_equal(found, model.fit(X, single.astype(float)).predict(X))
+    assert np.mean(abs(found - expected)) < 0.1
+    assert model.fit(X[:1], y[:1]).predict(X[:1]) == pytest.approx(y[0])
+    for unit in (2.0**-90, 2.0**100):
+        np.testing.assert_allclose(model.fit(X, y * unit).predict(X) / unit, expected, rtol=1e-6)
+    weight = np.r_[np.ones(200), np.zeros(200)]
+    wild = np.r_[y[:200], y[200:] + 1e6]
+    first = model.fit(X, y, weight)._baseline_prediction[0, 0]
+    assert model.fit(X, wild, weight)._baseline_prediction[0, 0] == first
+    with pytest.raises(ValueError, match=r"sample_weight must be >= 0 and finite, got -1\.0"):
+        model.fit(X, y, np.r_[-1.0, np.ones(399)])
+
+
 @pytest.mark.parametrize(
     ("quantile", "error", "message"),
     [

@@ -383,6 +383,17 @@ def test_targets_that_are_not_finite(name, bad, frame):
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
+def test_targets_beyond_the_range_of_float32(name):
+    X, y, _ = sample(50)
+    with pytest.raises(ValueError, match=r"y must be in the range of float32, got 1e\+150"):
+        regressor(name).fit(X, np.r_[1e150, y[1:]])
+    for unit in (1e-45, 1e-30, 1e30):
+        pred = regressor(name).fit(X, y * unit).predict(X)
+        assert np.isfinite(pred).all()
+        assert abs(pred).max() <= 2 * abs(y * unit).max()
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
 def test_weights_of_odd_kinds(name):
     X, y, _ = sample(400)
     model = regressor(name)
