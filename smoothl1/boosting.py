@@ -402,24 +402,44 @@ def residual_quantile(sizes: AnyArray, weight: AnyArray | None, quantile: float)
 
     Sizes of 0 are left out where it would be 0, as for targets of which most are equal.
     """
-    positive = sizes > 0
-    for kept in (np.isfinite(sizes), positive & np.isfinite(sizes)):
-        keep = kept if weight is None else kept & (weight > 0)
-        some = sizes[keep]
-        if not some.size:
-            break
-        if weight is None:
-            rank = min(max(int(np.ceil(quantile * some.size)) - 1, 0), some.size - 1)
-            found = float(np.partition(some, rank)[rank])
-        else:
-            order = np.argsort(some, kind="stable")
-            sums = np.cumsum(weight[keep][order], dtype=np.float64)
-            rank = int(np.searchsorted(sums, quantile * sums[-1]))
-            found = float(some[order[min(rank, some.size - 1)]])
-        if found > 0:
-            single = np.finfo(np.float32)
-            return min(max(found, float(single.tiny)), float(single.max))
-    return 1.0
+    if weight is not None:
+        sizes, weight = sizes[weight > 0], weight[weight > 0]
+    if sizes.size and not np.isfinite(sizes.max()):
+        finite = np.isfinite(sizes)
+        sizes = sizes[finite]
+        weight = None if weight is None else weight[finite]
+    found = _quantile(sizes, weight, quantile)
+    if found == 0:
+        positive = sizes > 0
+        found = _quantile(sizes[positive], None if weight is None else weight[positive], quantile)
+    single = np.finfo(np.float32)
+    return min(max(found, float(single.tiny)), float(single.max)) if found > 0 else 1.0
+
+
+def _quantile(sizes: AnyArray, weight: AnyArray | None, quantile: float) -> float:
+    """Return the quantile of finite sizes with positive weights; 0 if there are none."""
+    if not sizes.size:
+        return 0.0
+    if weight is None:
+        rank = min(max(int(np.ceil(quantile * sizes.size)) - 1, 0), sizes.size - 1)
+        return float(np.partition(sizes, rank)[rank])
+    total = weight.sum(dtype=np.float64)
+    below = 0.0
+    if sizes.size > 10_000:
+        # Only sizes between two quantiles of some of them are sorted, if it lies there.
+        some = np.sort(sizes[:: sizes.size // 2000])
+        low, high = some[
+            [int(x * (some.size - 1)) for x in (max(quantile - 0.1, 0), min(quantile + 0.1, 1))]
+        ]
+        under, inside = sizes < low, (sizes >= low) & (sizes <= high)
+        weight_under = weight[under].sum(dtype=np.float64)
+        weight_inside = weight[inside].sum(dtype=np.float64)
+        if weight_under < quantile * total < weight_under + weight_inside:
+            sizes, weight, below = sizes[inside], weight[inside], weight_under
+    order = np.argsort(sizes, kind="stable")
+    sums = below + np.cumsum(weight[order], dtype=np.float64)
+    rank = int(np.searchsorted(sums, quantile * total))
+    return float(sizes[order[min(rank, sizes.size - 1)]])
 
 
 def is_far(true: AnyArray, pred: AnyArray, beta: float) -> bool:

@@ -120,6 +120,15 @@ def test_quantiles_by_hand(rng):
     for q in (0.1, 0.5, 0.9):
         repeated = residual_quantile(np.repeat(many, whole), None, q)
         assert residual_quantile(many, whole.astype(float), q) == repeated
+    many = np.sort(rng.standard_t(1, 50_000) ** 2)  # the some that are looked at first: in order
+    for weight in (rng.uniform(0, 1, 50_000), np.linspace(1, 0, 50_000), many):
+        for q in (0.02, 0.5, 0.9, 1):
+            sums = np.cumsum(weight)
+            expected = many[min(np.searchsorted(sums, q * sums[-1]), 49_999)]
+            assert residual_quantile(many, weight, q) == pytest.approx(expected, rel=1e-3)
+            mixed = rng.permutation(50_000)
+            found = residual_quantile(many[mixed], weight[mixed], q)
+            assert found == pytest.approx(expected, rel=1e-3)
     mostly = np.r_[np.zeros(95), np.arange(1.0, 6)]
     assert residual_quantile(mostly, None, 0.9) == 5  # of those that are not 0
     assert residual_quantile(np.zeros(5), None, 0.9) == 1
