@@ -363,8 +363,8 @@ def mixed(
         hess[column] *= factor * own
         mean = factor * (1 - own) * share
         hess[column] += mean if weights is None else (mean * weights).astype(hess.dtype)
-        if factor != 1.0:
-            grad[column] *= factor
+        if factor != 1.0:  # which may be beyond the range of float32, as the product is not
+            grad[column] = np.multiply(grad[column], factor, dtype=np.float64)
     return grad, hess
 
 
@@ -386,8 +386,10 @@ def _curvature(
         return 1.0
     share = float(hess.sum(dtype=np.float64)) / total
     median = float(huber_location(sizes, 0.0, sample_weight=weight))
-    # Half: F(beta) >= F(median) beta / median for the distribution F of sizes that is concave.
-    return max(share, 0.5 * min(1.0, beta / median) if median > 0 else 1.0)
+    # Of sizes that are densest around 0 no smaller share lies below beta: half lie below the
+    # median, and at least in proportion below a part of it.
+    least = 0.5 * min(1.0, beta / median) if median > 0 else 1.0
+    return max(share, least, float(np.finfo(np.float64).tiny))
 
 
 def residual_sizes(true: AnyArray, pred: AnyArray) -> AnyArray:

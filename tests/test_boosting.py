@@ -476,6 +476,18 @@ def test_steps_from_anywhere_are_at_most_twice_the_residuals(distance, rng):
         assert step >= 0.9 * median
 
 
+@pytest.mark.filterwarnings("ignore:99 % of the residuals")
+@pytest.mark.parametrize("distance", [1e5, 1e30])
+def test_a_tiny_threshold_far_away_does_not_overflow(dtype, distance):
+    objective = SmoothL1Objective(float(np.finfo(np.float32).tiny))
+    grad, hess = objective(np.zeros(9, dtype), np.full(9, distance, dtype))
+    np.testing.assert_allclose(grad, distance / 2, rtol=1e-6)
+    np.testing.assert_allclose(hess, 0.25, rtol=1e-6)
+    grad, hess = objective(np.zeros(9), np.full(9, 1e300))
+    assert np.isfinite(grad).all()
+    assert np.isfinite(hess).all()
+
+
 def test_negative_weights_are_refused():
     with pytest.raises(ValueError, match=r"sample_weight must be >= 0, got -1\.0"):
         SmoothL1Objective()([0.0, 1.0], [1.0, 1.0], [1.0, -1.0])
