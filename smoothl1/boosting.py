@@ -422,22 +422,25 @@ def _quantile(sizes: AnyArray, weight: AnyArray | None, quantile: float) -> floa
     """Return the quantile of finite sizes with positive weights; 0 if there are none."""
     if not sizes.size:
         return 0.0
-    if weight is None:
-        rank = min(max(int(np.ceil(quantile * sizes.size)) - 1, 0), sizes.size - 1)
-        return float(np.partition(sizes, rank)[rank])
-    total = weight.sum(dtype=np.float64)
+    total = sizes.size if weight is None else weight.sum(dtype=np.float64)
+    # Only sizes between two quantiles of some of them are sorted, if it lies there.
     below = 0.0
     if sizes.size > 10_000:
-        # Only sizes between two quantiles of some of them are sorted, if it lies there.
         some = np.sort(sizes[:: sizes.size // 2000])
-        low, high = some[
-            [int(x * (some.size - 1)) for x in (max(quantile - 0.1, 0), min(quantile + 0.1, 1))]
-        ]
+        low = some[int(max(quantile - 0.1, 0.0) * (some.size - 1))]
+        high = some[int(min(quantile + 0.1, 1.0) * (some.size - 1))]
         under, inside = sizes < low, (sizes >= low) & (sizes <= high)
-        weight_under = weight[under].sum(dtype=np.float64)
-        weight_inside = weight[inside].sum(dtype=np.float64)
-        if weight_under < quantile * total < weight_under + weight_inside:
-            sizes, weight, below = sizes[inside], weight[inside], weight_under
+        parts = [
+            np.count_nonzero(part) if weight is None else weight[part].sum(dtype=np.float64)
+            for part in (under, inside)
+        ]
+        if parts[0] < quantile * total < sum(parts):
+            sizes, weight = sizes[inside], None if weight is None else weight[inside]
+            below = float(parts[0])
+    if weight is None:
+        rank = int(np.ceil(quantile * total)) - 1 - int(below)
+        rank = min(max(rank, 0), sizes.size - 1)
+        return float(np.partition(sizes, rank)[rank])
     order = np.argsort(sizes, kind="stable")
     sums = below + np.cumsum(weight[order], dtype=np.float64)
     rank = int(np.searchsorted(sums, quantile * total))

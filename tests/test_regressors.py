@@ -129,6 +129,10 @@ def test_quantiles_by_hand(rng):
             mixed = rng.permutation(50_000)
             found = residual_quantile(many[mixed], weight[mixed], q)
             assert found == pytest.approx(expected, rel=1e-3)
+    for sizes in (many, many[::-1], rng.permutation(many), np.tile(many[:7], 3000)):
+        for q in (1e-6, 0.02, 0.5, 0.9, 1 - 1e-6, 1):
+            expected = np.sort(sizes)[int(np.ceil(q * len(sizes))) - 1]
+            assert residual_quantile(sizes, None, q) == expected
     mostly = np.r_[np.zeros(95), np.arange(1.0, 6)]
     assert residual_quantile(mostly, None, 0.9) == 5  # of those that are not 0
     assert residual_quantile(np.zeros(5), None, 0.9) == 1
