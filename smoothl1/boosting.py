@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, overload
+import inspect
+import numbers
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from smoothl1._arguments import (
     as_array,
-    check_number,
     memory_order,
     prepare,
     result_array,
@@ -19,8 +21,14 @@ from smoothl1._arguments import (
 from smoothl1._calls import work_on
 from smoothl1._typing import AnyArray
 from smoothl1.functional import smooth_l1_loss
+from smoothl1.location import huber_location
 
 __all__ = ["SmoothL1Objective"]
+
+_HESSIANS = ("mixed", "majorizer", "exact")
+_OWN = 0.25  # share of the second derivative of the sample itself in a mixed hessian
+_LEAST = 0.25  # of the mean of mixed hessians
+_FAR = 100.0  # residuals beyond so many thresholds are far from the quadratic piece
 
 
 class _Data(Protocol):
@@ -37,13 +45,16 @@ class SmoothL1Objective:
     With the residual :math:`r = \hat y - y`, a call returns for each prediction
 
     .. math::
-        \mathrm{grad} = \operatorname{clip}(r, -\beta, \beta) \qquad
-        \mathrm{hess} = \min(1, \beta / |r|),
+        \mathrm{grad} = c\,\operatorname{clip}(r, -\beta, \beta) \qquad
+        \mathrm{hess} = c\,\bigl((1 - \lambda) s + \lambda\,[|r| < \beta]\bigr),
 
     both times the weight of the sample. That is the loss times `beta` (the Huber loss), so
-    that an inlier counts 1 in the hessian whatever the units of y: XGBoost's
-    ``min_child_weight`` and ``reg_lambda`` and their like in LightGBM mean what they mean
-    for squared error.
+    that XGBoost's ``min_child_weight`` and ``reg_lambda`` and their like in LightGBM mean
+    what they mean for squared error, whatever the units of y. :math:`s` is the share of the
+    residuals in the quadratic piece, the mean second derivative, and
+    :math:`\lambda = \min(s, 1/2) / 2`: most of the curvature is the same for all samples of an
+    iteration, a part the sample's own. :math:`c = \max(1, 1/(4s))` is 1 unless less than a
+    quarter of the residuals is in the quadratic piece.
 
     The object is immutable, comparable, hashable and picklable, and estimators that hold
     it can be cloned.
@@ -53,12 +64,13 @@ class SmoothL1Objective:
     beta : float, default=1.0
         Threshold, in the units of y; positive and in the range of float32, as which both
         libraries take the gradients.
-    hessian : {"majorizer", "exact"}, default="majorizer"
-        "majorizer" as above: the curvature of the parabola that touches the loss at the
-        residual and lies above it, so that a new leaf never raises its loss. "exact" is the
-        second derivative, 1 where :math:`|r| < \beta` and 0 elsewhere: outliers are left
-        out of the denominator of a leaf's value, which makes leaves of many outliers
-        overshoot, and ``min_child_weight`` counts inliers only.
+    hessian : {"mixed", "majorizer", "exact"}, default="mixed"
+        "mixed" as above. The others have :math:`c = 1`: "majorizer" is
+        :math:`\min(1, \beta/|r|)`, the curvature of the parabola that touches the loss at the
+        residual and lies above it, so that a new leaf never raises its loss; but the hessian
+        of an outlier is next to nothing, and leaves that isolate one pass the limits of both
+        libraries. "exact" is the second derivative, 1 where :math:`|r| < \beta` and 0
+        elsewhere: leaves of many outliers overshoot.
 
     Raises
     ------
@@ -67,18 +79,30 @@ class SmoothL1Objective:
     ValueError
         If `beta` is not in that range, or `hessian` is unknown.
 
+    Warns
+    -----
+    RuntimeWarning
+        Once, if 99 % of the residuals exceed 100 `beta` in a call: `beta` is not in the units
+        of y, or boosting starts far from y.
+
     See Also
     --------
+    smoothl1.lightgbm.SmoothL1LGBMRegressor, smoothl1.xgboost.SmoothL1XGBRegressor : \
+estimators that do by themselves what the notes ask for.
     smoothl1.smooth_l1_grad_hess : both derivatives, not multiplied by `beta`.
     smoothl1.huber_location : the constant from which boosting should start.
 
     Notes
     -----
+    **Share.** Where most residuals are linear, :math:`s` is taken for at least half of `beta`
+    over their median, below which it does not lie for residuals that are densest around 0. A
+    step is then about twice the median residual at most, however far off the start is.
+
     **Start.** Neither library estimates the constant to start from for an objective of
-    one's own: XGBoost starts at 0.5, LightGBM at 0. Where y is many `beta` away from that,
-    all hessians are near 0: trees are coarse, or ``min_child_weight`` allows no split at
-    all. Pass the Huber location. LightGBM leaves ``init_score`` out of its predictions,
-    where it must be added again::
+    one's own: XGBoost starts at 0.5, LightGBM at 0. The first trees are then spent on the
+    way to y, and with the hessian "majorizer" or "exact" ``min_child_weight`` may allow no
+    split at all. Pass the Huber location. LightGBM leaves ``init_score`` out of its
+    predictions, where it must be added again::
 
         start = smoothl1.huber_location(y, beta=2.0, sample_weight=w)
         objective = SmoothL1Objective(beta=2.0)
@@ -145,10 +169,12 @@ class SmoothL1Objective:
     --------
     >>> from smoothl1.boosting import SmoothL1Objective
     >>> objective = SmoothL1Objective(beta=2.0)
-    >>> grad, hess = objective([0.0, 0.0, 0.0], [1.0, -2.0, 8.0])
+    >>> grad, hess = objective([0.0, 0.0, 0.0, 0.0], [1.0, -1.0, 0.5, 8.0])
     >>> grad
-    array([ 1., -2.,  2.])
-    >>> hess
+    array([ 1. , -1. ,  0.5,  2. ])
+    >>> hess  # of which three quarters are the same for all
+    array([0.8125, 0.8125, 0.8125, 0.5625])
+    >>> SmoothL1Objective(beta=2.0, hessian="majorizer")([0.0, 0.0, 0.0], [1.0, -2.0, 8.0])[1]
     array([1.  , 1.  , 0.25])
     >>> SmoothL1Objective(beta=2.0, hessian="exact")([0.0, 0.0, 0.0], [1.0, -2.0, 8.0])[1]
     array([1., 0., 0.])
@@ -159,16 +185,15 @@ class SmoothL1Objective:
     """
 
     beta: float = 1.0
-    hessian: Literal["majorizer", "exact"] = "majorizer"
+    hessian: Literal["mixed", "majorizer", "exact"] = "mixed"
+    _warned: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        beta = check_number("beta", self.beta)
-        single = np.finfo(np.float32)
-        if not float(single.tiny) <= beta <= float(single.max):
-            raise ValueError(f"beta must be > 0 and in the range of float32, got {beta}")
-        object.__setattr__(self, "beta", beta)
-        if self.hessian not in ("majorizer", "exact"):
-            raise ValueError(f"hessian must be 'majorizer' or 'exact', got {self.hessian!r}")
+        object.__setattr__(self, "beta", check_beta(self.beta))
+        if self.hessian not in _HESSIANS:
+            raise ValueError(
+                f"hessian must be one of {', '.join(map(repr, _HESSIANS))}, got {self.hessian!r}"
+            )
 
     def __call__(
         self,
@@ -197,18 +222,19 @@ class SmoothL1Objective:
             For what cannot be read as an array of real numbers, or predictions and data
             in the wrong order.
         ValueError
-            For shapes that do not match.
+            For shapes that do not match; for negative weights, with the hessian "mixed".
         """
         true, pred, weight = _arrays(y_true, y_pred, sample_weight)
-        # The derivatives of the Huber loss: of the same kernels, not multiplied afterwards,
-        # so that the hessian of an inlier is 1 and not next to it.
-        operands = prepare(pred, true, "delta", self.beta, weight=weight)
-        grad, hess = result_array(None, operands), result_array(None, operands)
-        order = memory_order(grad)
-        work_on(operands, order, thread_argument()).write_curvatures(
-            grad.transpose(order), hess.transpose(order), False, self.hessian == "majorizer"
-        )
-        return grad, hess
+        if not self._warned and is_far(true, pred, self.beta):
+            object.__setattr__(self, "_warned", True)
+            warnings.warn(
+                f"{far(self.beta)}, and start boosting from smoothl1.huber_location(y, beta)",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        if self.hessian == "mixed":
+            return mixed(true, pred, weight, self.beta)
+        return derivatives(true, pred, weight, self.beta, self.hessian == "majorizer")
 
     @overload
     def smooth_l1(
@@ -273,6 +299,300 @@ class SmoothL1Objective:
         reduction: Literal["mean", "weighted_mean"] = "mean" if weight is None else "weighted_mean"
         loss = smooth_l1_loss(pred, true, reduction, self.beta, weight=weight)
         return "smooth_l1", float(loss), False
+
+
+def check_beta(beta: Any, kind: str = "a number") -> float:
+    """Return a threshold that both libraries can work with, as a float.
+
+    Raises
+    ------
+    TypeError
+        If it is not a real number.
+    ValueError
+        If it is an array, or not positive and in the range of float32.
+    """
+    right = f"beta must be {kind} > 0 and in the range of float32, got"
+    if not isinstance(beta, numbers.Real):
+        shape = np.shape(beta) if isinstance(beta, list | tuple) else getattr(beta, "shape", None)
+        if shape:
+            raise ValueError(f"{right} an array of shape {shape}")
+        if shape is None or np.asarray(beta).dtype.kind not in "fiub":
+            raise TypeError(f"{right} {beta!r}")
+    value = float(beta)
+    single = np.finfo(np.float32)
+    if not float(single.tiny) <= value <= float(single.max):
+        raise ValueError(f"{right} {value}")
+    return value
+
+
+def check_quantile(quantile: Any) -> float:
+    """Return the quantile as a float; ``TypeError`` or ``ValueError`` if it is none."""
+    if not isinstance(quantile, numbers.Real):
+        raise TypeError(f"quantile must be a number, got {quantile!r}")
+    if not 0 < float(quantile) <= 1:
+        raise ValueError(f"quantile must be > 0 and <= 1, got {float(quantile)}")
+    return float(quantile)
+
+
+def derivatives(
+    true: AnyArray, pred: AnyArray, weight: AnyArray | None, beta: float, majorizer: bool
+) -> tuple[AnyArray, AnyArray]:
+    """Return gradient and majorizing or second derivative of the Huber loss.
+
+    Of the same kernels as the loss, not multiplied afterwards, so that the hessian of an
+    inlier is 1 and not next to it.
+    """
+    operands = prepare(pred, true, "delta", beta, weight=weight)
+    grad, hess = result_array(None, operands), result_array(None, operands)
+    order = memory_order(grad)
+    work_on(operands, order, thread_argument()).write_curvatures(
+        grad.transpose(order), hess.transpose(order), False, majorizer
+    )
+    return grad, hess
+
+
+def mixed(
+    true: AnyArray, pred: AnyArray, weight: AnyArray | None, beta: float
+) -> tuple[AnyArray, AnyArray]:
+    """Return gradients and hessians that are mixed of the mean one and the sample's own.
+
+    Each output has a mean of its own.
+    """
+    if weight is not None and weight.size and weight.min() < 0:
+        raise ValueError(f"sample_weight must be >= 0, got {weight.min()}")
+    grad, hess = derivatives(true, pred, weight, beta, False)
+    weights = None if weight is None else weight.reshape(-1)
+    columns = [np.s_[:]] if true.ndim == 1 else [np.s_[:, k] for k in range(true.shape[1])]
+    for column in columns:
+        share = _curvature(true[column], pred[column], weights, hess[column], beta)
+        factor = max(1.0, _LEAST / share)
+        own = _OWN * min(1.0, 2 * share)
+        hess[column] *= factor * own
+        mean = factor * (1 - own) * share
+        hess[column] += mean if weights is None else (mean * weights).astype(hess.dtype)
+        if factor != 1.0:  # which may be beyond the range of float32, as the product is not
+            grad[column] = np.multiply(grad[column], factor, dtype=np.float64)
+    return grad, hess
+
+
+def _curvature(
+    true: AnyArray, pred: AnyArray, weight: AnyArray | None, hess: AnyArray, beta: float
+) -> float:
+    """Return the mean of the hessians, as far as the residuals are finite, and its floor."""
+    total = float(len(hess) if weight is None else weight.sum(dtype=np.float64))
+    share = float(hess.sum(dtype=np.float64)) / total if total > 0 else 1.0
+    if share >= 0.5:
+        return min(share, 1.0)
+    sizes = residual_sizes(true, pred)
+    finite = np.isfinite(sizes)
+    if not finite.all():
+        sizes, hess = sizes[finite], hess[finite]
+        weight = None if weight is None else weight[finite]
+    total = float(len(hess) if weight is None else weight.sum(dtype=np.float64))
+    if not total > 0:
+        return 1.0
+    share = float(hess.sum(dtype=np.float64)) / total
+    median = float(huber_location(sizes, 0.0, sample_weight=weight))
+    # Of sizes that are densest around 0 no smaller share lies below beta: half lie below the
+    # median, and at least in proportion below a part of it.
+    least = 0.5 * min(1.0, beta / median) if median > 0 else 1.0
+    return max(share, least, float(np.finfo(np.float64).tiny))
+
+
+def residual_sizes(true: AnyArray, pred: AnyArray) -> AnyArray:
+    """Return the absolute residuals, in float64."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        sizes = np.subtract(pred, true, dtype=np.float64)
+    return np.abs(sizes, out=sizes)
+
+
+def residual_quantile(sizes: AnyArray, weight: AnyArray | None, quantile: float) -> float:
+    """Return a threshold: the least size that the share ``quantile`` of the weight does not exceed.
+
+    Sizes of 0 are left out where it would be 0, as for targets of which most are equal.
+    """
+    if weight is not None:
+        sizes, weight = sizes[weight > 0], weight[weight > 0]
+    if sizes.size and not np.isfinite(sizes.max()):
+        finite = np.isfinite(sizes)
+        sizes = sizes[finite]
+        weight = None if weight is None else weight[finite]
+    found = _quantile(sizes, weight, quantile)
+    if found == 0:
+        positive = sizes > 0
+        found = _quantile(sizes[positive], None if weight is None else weight[positive], quantile)
+    single = np.finfo(np.float32)
+    return min(max(found, float(single.tiny)), float(single.max)) if found > 0 else 1.0
+
+
+def _quantile(sizes: AnyArray, weight: AnyArray | None, quantile: float) -> float:
+    """Return the quantile of finite sizes with positive weights; 0 if there are none."""
+    if not sizes.size:
+        return 0.0
+    total = sizes.size if weight is None else weight.sum(dtype=np.float64)
+    # Only sizes between two quantiles of some of them are sorted, if it lies there.
+    below = 0.0
+    if sizes.size > 10_000:
+        some = np.sort(sizes[:: sizes.size // 2000])
+        low = some[int(max(quantile - 0.1, 0.0) * (some.size - 1))]
+        high = some[int(min(quantile + 0.1, 1.0) * (some.size - 1))]
+        under, inside = sizes < low, (sizes >= low) & (sizes <= high)
+        parts = [
+            np.count_nonzero(part) if weight is None else weight[part].sum(dtype=np.float64)
+            for part in (under, inside)
+        ]
+        if parts[0] < quantile * total < sum(parts):
+            sizes, weight = sizes[inside], None if weight is None else weight[inside]
+            below = float(parts[0])
+    if weight is None:
+        rank = int(np.ceil(quantile * total)) - 1 - int(below)
+        rank = min(max(rank, 0), sizes.size - 1)
+        return float(np.partition(sizes, rank)[rank])
+    order = np.argsort(sizes, kind="stable")
+    sums = below + np.cumsum(weight[order], dtype=np.float64)
+    rank = int(np.searchsorted(sums, quantile * total))
+    return float(sizes[order[min(rank, sizes.size - 1)]])
+
+
+def is_far(true: AnyArray, pred: AnyArray, beta: float) -> bool:
+    """Whether 99 % of the residuals exceed 100 thresholds."""
+    size = true.size
+    # A look at some of them, which nearly always suffices.
+    step = max(1, size // 64)
+    some = residual_sizes(true.reshape(-1)[::step], pred.reshape(-1)[::step])
+    if not size or np.count_nonzero(some > _FAR * beta) < 0.9 * some.size:
+        return False
+    sizes = residual_sizes(true, pred)
+    return bool(np.count_nonzero(sizes > _FAR * beta) >= 0.99 * size)
+
+
+def far(beta: float) -> str:
+    """Return what to say of residuals that are far from the quadratic piece."""
+    return (
+        f"99 % of the residuals exceed {_FAR:g} beta, beta={beta:g}; pass a beta in the units of y"
+    )
+
+
+def start(
+    y: AnyArray, weight: AnyArray | None, beta: float | None, quantile: float
+) -> tuple[float, float]:
+    """Return the location to start boosting from, and the threshold there."""
+    if beta is None:
+        median = huber_location(y, 0.0, sample_weight=weight)
+        sizes = residual_sizes(y, np.broadcast_to(median, y.shape))
+        beta = residual_quantile(sizes, weight, quantile)
+    return float(huber_location(y, beta, sample_weight=weight)), beta
+
+
+@dataclass(frozen=True, slots=True)
+class RegressorObjective:
+    """What the regressors of both libraries pass as their objective and metric.
+
+    Parameters
+    ----------
+    beta : float or None
+        None: the `quantile` of the absolute residuals of each output, anew in each call.
+    quantile : float
+    thresholds : tuple of float
+        Of each output, in the metric, which stays the same from iteration to iteration.
+    unit : float
+        Gradients are divided by it.
+    """
+
+    beta: float | None
+    quantile: float
+    thresholds: tuple[float, ...]
+    unit: float = 1.0
+
+    def __call__(
+        self,
+        y_true: ArrayLike,
+        y_pred: ArrayLike | _Data,
+        sample_weight: ArrayLike | None = None,
+    ) -> tuple[AnyArray, AnyArray]:
+        """Return gradient and hessian, as `SmoothL1Objective` with the hessian "mixed"."""
+        true, pred, weight = _arrays(y_true, y_pred, sample_weight)
+        if true.ndim == 1:
+            return self._output(true, pred, weight)
+        weight = None if weight is None else weight[:, 0]
+        outputs = [self._output(true[:, k], pred[:, k], weight) for k in range(true.shape[1])]
+        grad, hess = (np.stack(parts, axis=1) for parts in zip(*outputs, strict=True))
+        return grad, hess
+
+    def _output(
+        self, true: AnyArray, pred: AnyArray, weight: AnyArray | None
+    ) -> tuple[AnyArray, AnyArray]:
+        beta = self.beta
+        if beta is None:
+            beta = residual_quantile(residual_sizes(true, pred), weight, self.quantile)
+        grad, hess = mixed(true, pred, weight, beta)
+        if self.unit != 1.0:
+            grad /= self.unit
+        return grad, hess
+
+    def smooth_l1(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the mean Smooth L1 loss with the thresholds of the start."""
+        true, pred, weight = _arrays(y_true, y_pred, sample_weight)
+        loss = smooth_l1_loss(
+            pred,
+            true,
+            "mean" if weight is None else "weighted_mean",
+            self.thresholds[0] if len(self.thresholds) == 1 else np.array(self.thresholds),
+            weight=weight,
+        )
+        return float(loss)
+
+    def lightgbm_metric(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[str, float, bool]:
+        """Return the loss with its name, and that higher is not better."""
+        return "smooth_l1", self.smooth_l1(y_true, y_pred, sample_weight), False
+
+
+def constructor(ours: Any, parents: Any) -> Any:
+    """Give a constructor that passes ``**kwargs`` on the parameters that these stand for.
+
+    scikit-learn, `help` and completion then see them.
+    """
+    own, theirs = (inspect.signature(function) for function in (ours, parents))
+    named = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    named += [p for name, p in theirs.parameters.items() if name not in own.parameters]
+    rest = [p for p in own.parameters.values() if p.kind is p.VAR_KEYWORD]
+    named = [p for p in named if p.kind is not p.VAR_KEYWORD]
+    ours.__signature__ = own.replace(parameters=named + rest)
+    return ours
+
+
+def flat(name: str, values: ArrayLike, several: bool = False) -> AnyArray:
+    """Return values of the samples in float64; errors for those that become infinite in float32.
+
+    They are 1-D, or of several outputs where that is allowed.
+    """
+    from sklearn.utils import check_array, column_or_1d
+
+    array = np.asarray(values)
+    array = check_array(
+        array, ensure_2d=False, dtype=np.float64, input_name=name, ensure_min_samples=0
+    )
+    if not (several and array.ndim == 2):
+        array = column_or_1d(array)
+    largest = float(np.abs(array).max()) if array.size else 0.0
+    if largest > float(np.finfo(np.float32).max):
+        raise ValueError(f"{name} must be in the range of float32, got {largest:g}")
+    return cast(AnyArray, array)
+
+
+def shifted(score: Any, shape: tuple[int, ...], location: float) -> AnyArray:
+    """Return the initial score with the start added to it."""
+    return np.full(shape, location) if score is None else np.asarray(score) + location
+
+
+# LightGBM asks for it in each iteration, and `inspect` takes longer to find it than a call takes.
+RegressorObjective.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    list(inspect.signature(RegressorObjective.__call__).parameters.values())[1:]
+)
 
 
 def _arrays(

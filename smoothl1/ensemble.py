@@ -14,7 +14,13 @@ from numpy.typing import ArrayLike
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from smoothl1._typing import AnyArray
-from smoothl1.boosting import SmoothL1Objective
+from smoothl1.boosting import (
+    check_beta,
+    check_quantile,
+    residual_quantile,
+    residual_sizes,
+    start,
+)
 from smoothl1.functional import huber_grad, smooth_l1_grad_hess, smooth_l1_loss
 from smoothl1.location import huber_location
 
@@ -145,9 +151,12 @@ class SmoothL1BoostingLoss(BaseLoss):  # type: ignore[misc, valid-type]
 
     Parameters
     ----------
-    beta : float, default=1.0
+    beta : float or None, default=1.0
         Threshold, in the units of y; positive and in the range of float32, the dtype of
-        scikit-learn's gradients.
+        scikit-learn's gradients. None takes the `quantile` of the absolute residuals,
+        anew whenever hessians are asked for; losses keep the first threshold.
+    quantile : float, default=0.9
+        Share of the residuals in the quadratic piece, > 0 and <= 1, where `beta` is None.
     line_search : bool, default=True
         Whether the values of leaves are set to the Huber location of the residuals in
         them. Otherwise they are Newton steps, which never raise the loss of a leaf either.
@@ -155,9 +164,9 @@ class SmoothL1BoostingLoss(BaseLoss):  # type: ignore[misc, valid-type]
     Raises
     ------
     TypeError
-        If `beta` is not a real number.
+        If `beta` or `quantile` is not a real number.
     ValueError
-        If `beta` is not in that range.
+        If one of them is not in its range.
 
     See Also
     --------
@@ -177,9 +186,14 @@ class SmoothL1BoostingLoss(BaseLoss):  # type: ignore[misc, valid-type]
     np.float64(3.0)
     """
 
-    def __init__(self, beta: float = 1.0, *, line_search: bool = True) -> None:
-        self.beta = SmoothL1Objective(beta).beta  # which has the same range
-        super().__init__(closs=_Kernels(self.beta, line_search), link=IdentityLink())
+    def __init__(
+        self, beta: float | None = 1.0, *, quantile: float = 0.9, line_search: bool = True
+    ) -> None:
+        self.beta = None if beta is None else check_beta(beta, "None or a number")
+        self.quantile = check_quantile(quantile)
+        self.score_beta = self.beta  # None until a first threshold is found
+        kernels = _Kernels(1.0 if self.beta is None else self.beta, line_search)
+        super().__init__(closs=kernels, link=IdentityLink())
         # Releases differ in which of the two they read.
         self.differentiable = not line_search
         self.need_update_leaves_values = line_search
@@ -193,7 +207,7 @@ class SmoothL1BoostingLoss(BaseLoss):  # type: ignore[misc, valid-type]
         sample_weight: AnyArray | None = None,
         n_threads: int = 1,
     ) -> float:
-        """Return the mean loss.
+        """Return the mean loss, without a `beta` in units of the first threshold.
 
         Parameters
         ----------
@@ -210,15 +224,64 @@ class SmoothL1BoostingLoss(BaseLoss):  # type: ignore[misc, valid-type]
         -------
         float
         """
+        raw_prediction = raw_prediction.reshape(y_true.shape)
+        beta = self.score_beta
+        if beta is None:
+            beta = self._find_threshold(y_true, raw_prediction, sample_weight)
         loss = smooth_l1_loss(
-            raw_prediction.reshape(y_true.shape),
+            raw_prediction,
             y_true,
             "mean" if sample_weight is None else "weighted_mean",
-            self.beta,
+            beta,
             weight=sample_weight,
             n_threads=n_threads,
         )
-        return float(loss)
+        return float(loss) if self.beta is not None else float(loss / beta)
+
+    def gradient_hessian(
+        self,
+        y_true: AnyArray,
+        raw_prediction: AnyArray,
+        sample_weight: AnyArray | None = None,
+        gradient_out: AnyArray | None = None,
+        hessian_out: AnyArray | None = None,
+        n_threads: int = 1,
+    ) -> tuple[AnyArray, AnyArray]:
+        """Return gradients and hessians, of the threshold that these residuals have.
+
+        Parameters
+        ----------
+        y_true : ndarray of shape (n_samples,)
+            True values.
+        raw_prediction : ndarray of shape (n_samples,) or (n_samples, 1)
+            Predictions.
+        sample_weight : ndarray of shape (n_samples,), optional
+            Weights of the samples.
+        gradient_out, hessian_out : ndarray of shape (n_samples,), optional
+            Where to write them.
+        n_threads : int, default=1
+            Most threads to use; the result does not depend on it.
+
+        Returns
+        -------
+        gradient, hessian : ndarray of shape (n_samples,)
+        """
+        if self.beta is None:
+            self._find_threshold(y_true, raw_prediction.reshape(y_true.shape), sample_weight)
+        found: tuple[AnyArray, AnyArray] = super().gradient_hessian(
+            y_true, raw_prediction, sample_weight, gradient_out, hessian_out, n_threads
+        )
+        return found
+
+    def _find_threshold(
+        self, y_true: AnyArray, prediction: AnyArray, weight: AnyArray | None
+    ) -> float:
+        """Set and return the threshold of these residuals."""
+        beta = residual_quantile(residual_sizes(y_true, prediction), weight, self.quantile)
+        self.closs.beta = beta
+        if self.score_beta is None:
+            self.score_beta = beta
+        return beta
 
     def fit_intercept_only(
         self, y_true: AnyArray, sample_weight: AnyArray | None = None
@@ -241,7 +304,10 @@ class SmoothL1BoostingLoss(BaseLoss):  # type: ignore[misc, valid-type]
         # rounding of large weights.
         if sample_weight is not None and not sample_weight.any():
             return np.float64(0.0)
-        return huber_location(y_true, self.beta, sample_weight=sample_weight)
+        if self.score_beta is None:  # before the first iteration
+            location, self.score_beta = start(y_true, sample_weight, None, self.quantile)
+            return np.float64(location)
+        return huber_location(y_true, self.closs.beta, sample_weight=sample_weight)
 
 
 class SmoothL1HistGradientBoostingRegressor(HistGradientBoostingRegressor):  # type: ignore[misc]
@@ -253,15 +319,20 @@ class SmoothL1HistGradientBoostingRegressor(HistGradientBoostingRegressor):  # t
 
     Parameters
     ----------
-    beta : float, default=1.0
+    beta : float or None, default=None
         Threshold between the quadratic and the linear piece, in the units of y; positive
         and in the range of float32. About 1.35 times the standard deviation of the noise
-        without outliers is a good start.
+        without outliers is a good choice. None takes the `quantile` of the absolute
+        residuals, anew in each iteration, so that models do not depend on the units of y.
+    quantile : float, default=0.9
+        Share of the residuals in the quadratic piece, > 0 and <= 1. Not looked at if `beta`
+        is a number.
     learning_rate, max_iter, max_leaf_nodes, max_depth, min_samples_leaf, l2_regularization, \
 max_features, max_bins, categorical_features, monotonic_cst, interaction_cst, warm_start, \
 early_stopping, scoring, validation_fraction, n_iter_no_change, tol, verbose, random_state
         As for ``sklearn.ensemble.HistGradientBoostingRegressor``. `tol`, and `scoring`
-        "loss", refer to the mean Smooth L1 loss. `l2_regularization` acts on the choice of
+        "loss", refer to the mean Smooth L1 loss, without a `beta` to that with the threshold
+        of the start, which stays, in units of it. `l2_regularization` acts on the choice of
         splits, and on the values of leaves with `monotonic_cst` only.
 
     Attributes
@@ -281,15 +352,19 @@ n_trees_per_iteration_, n_features_in_, feature_names_in_
     SmoothL1BoostingLoss : the loss, its gradients and hessians.
     smoothl1.metrics.mean_smooth_l1_loss : the same loss, to compare predictions by.
     smoothl1.boosting.SmoothL1Objective : the same for XGBoost and LightGBM.
-    sklearn.ensemble.GradientBoostingRegressor : its loss "huber" takes a quantile of the
-        residuals for the threshold, anew in each iteration.
+    smoothl1.lightgbm.SmoothL1LGBMRegressor : the same with LightGBM.
+    smoothl1.xgboost.SmoothL1XGBRegressor : the same with XGBoost.
+    sklearn.ensemble.GradientBoostingRegressor : its loss "huber" has the same threshold
+        (`quantile` is its `alpha`), and exact splits.
 
     Notes
     -----
     Boosting starts from the Huber location of y. Each tree is grown as for squared error,
     on residuals clipped to `beta`; then the value of each leaf is set to the Huber location
-    of the residuals in it, times the learning rate. That is M-TreeBoost [1]_ with a
-    threshold that stays. Models do not depend on the units of y if `beta` goes with them.
+    of the residuals in it, times the learning rate. That is M-TreeBoost [1]_, with a number
+    for `beta` with a threshold that stays. Models then do not depend on the units of y if
+    `beta` goes with them. A threshold of 0, as for targets of which most are equal, is that
+    quantile of the residuals that are not 0.
 
     With a constraint in `monotonic_cst` that line search is left out, since it would break
     the constraint, as it does in scikit-learn for "absolute_error" and "quantile". Leaves
@@ -319,7 +394,8 @@ n_trees_per_iteration_, n_features_in_, feature_names_in_
     def __init__(
         self,
         *,
-        beta: float = 1.0,
+        beta: float | None = None,
+        quantile: float = 0.9,
         learning_rate: float = 0.1,
         max_iter: int = 100,
         max_leaf_nodes: int | None = 31,
@@ -363,6 +439,7 @@ n_trees_per_iteration_, n_features_in_, feature_names_in_
             random_state=random_state,
         )
         self.beta = beta
+        self.quantile = quantile
 
     def _get_loss(self, sample_weight: AnyArray | None) -> SmoothL1BoostingLoss:
         signs = self.monotonic_cst
@@ -370,4 +447,8 @@ n_trees_per_iteration_, n_features_in_, feature_names_in_
         constrained = signs is not None and np.any(signs)
         if sample_weight is not None and not np.any(sample_weight):
             raise ValueError("sample_weight must hold a positive weight, got zeros only")
-        return SmoothL1BoostingLoss(self.beta, line_search=not constrained)
+        loss = SmoothL1BoostingLoss(self.beta, quantile=self.quantile, line_search=not constrained)
+        before = getattr(self, "_loss", None)
+        if self.warm_start and isinstance(before, SmoothL1BoostingLoss) and self.beta is None:
+            loss.score_beta = before.score_beta  # scores go on as they began
+        return loss

@@ -1,26 +1,28 @@
 """Metrics for regression, by scikit-learn's conventions; they need scikit-learn.
 
 They are called with ``(y_true, y_pred)``, and the means divide by the sum of the sample
-weights. ``sklearn.metrics.make_scorer`` takes both, ``mean_smooth_l1_loss`` with
-``greater_is_better=False``.
+weights. `smooth_l1_scorer` makes a scorer of the loss; ``sklearn.metrics.make_scorer`` takes
+both.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import make_scorer
 from sklearn.utils import check_array, check_consistent_length
 
-from smoothl1._arguments import as_array, check_number
+from smoothl1._arguments import as_array
 from smoothl1._typing import AnyArray, Reduction
 from smoothl1.functional import smooth_l1_loss
 from smoothl1.location import huber_location
 
-__all__ = ["d2_smooth_l1_score", "mean_smooth_l1_loss"]
+__all__ = ["d2_smooth_l1_score", "mean_smooth_l1_loss", "smooth_l1_scorer"]
 
 _AVERAGES = ("raw_values", "uniform_average")
 
@@ -30,7 +32,7 @@ def mean_smooth_l1_loss(
     y_pred: ArrayLike,
     *,
     sample_weight: ArrayLike | None = None,
-    beta: float = 1.0,
+    beta: ArrayLike = 1.0,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | AnyArray:
     r"""Mean Smooth L1 loss: quadratic for errors below `beta`, linear above.
@@ -45,8 +47,9 @@ def mean_smooth_l1_loss(
         Predictions.
     sample_weight : array-like of shape (n_samples,), optional
         Weights of the samples; their sum must not be 0.
-    beta : float, default=1.0
-        Threshold, >= 0, in the units of `y_true`. 0 gives the mean absolute error.
+    beta : float or array-like of shape (n_outputs,), default=1.0
+        Threshold, >= 0, in the units of `y_true`; an array holds one for each output. 0
+        gives the mean absolute error.
     multioutput : {"raw_values", "uniform_average"} or array-like of shape (n_outputs,), \
 default="uniform_average"
         "raw_values" returns the loss of each output, "uniform_average" their mean, an
@@ -63,9 +66,12 @@ default="uniform_average"
         For shapes or lengths that do not match, NaN or infinite values, a negative or
         NaN `beta`, weights that sum to 0 (of samples or of outputs), an unknown
         `multioutput`.
+    TypeError
+        If `beta` or `multioutput` does not hold real numbers.
 
     See Also
     --------
+    smooth_l1_scorer : a scorer of it, for searches and cross-validation.
     smoothl1.smooth_l1_loss : the loss of arrays, without scikit-learn's conventions.
     d2_smooth_l1_score : the fraction of this loss that a model explains.
 
@@ -76,10 +82,69 @@ default="uniform_average"
     0.1875
     >>> mean_smooth_l1_loss([[0, 1], [2, 1]], [[0, 4], [2, 1]], multioutput="raw_values")
     array([0.  , 1.25])
+    >>> mean_smooth_l1_loss(
+    ...     [[0, 1], [2, 1]], [[0, 4], [2, 1]], beta=[1, 3], multioutput="raw_values"
+    ... )
+    array([0.  , 0.75])
     """
     y_true, y_pred, weights = _check_targets(y_true, y_pred, sample_weight)
-    losses = _losses(y_true, y_pred, weights, check_number("beta", beta))
+    losses = _losses(y_true, y_pred, weights, _check_beta(beta, y_true.shape[1]))
     return _average(losses, multioutput)
+
+
+def smooth_l1_scorer(beta: ArrayLike = 1.0) -> Callable[..., float]:
+    """Scorer of the mean Smooth L1 loss: its negative, so that higher is better.
+
+    Parameters
+    ----------
+    beta : float or array-like of shape (n_outputs,), default=1.0
+        Threshold of the score, >= 0, in the units of y.
+
+    Returns
+    -------
+    callable
+        For the `scoring` of ``GridSearchCV``, ``cross_val_score`` and their like; it passes
+        on `sample_weight`, can be pickled, and says in its repr what it is.
+
+    Raises
+    ------
+    TypeError
+        If `beta` does not hold real numbers.
+    ValueError
+        If it is negative or NaN, or has more than one dimension.
+
+    See Also
+    --------
+    mean_smooth_l1_loss : the loss itself.
+
+    Notes
+    -----
+    In a search over the threshold of a model the score must keep its own, as this one does.
+    A loss with the threshold of the candidate is not comparable between candidates: it is
+    the smaller, the larger the threshold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from smoothl1.ensemble import SmoothL1HistGradientBoostingRegressor
+    >>> from smoothl1.metrics import smooth_l1_scorer
+    >>> X = np.arange(200.0).reshape(-1, 1)
+    >>> y = np.where(X[:, 0] < 100, 0.0, 10.0)
+    >>> y[::10] += 1000
+    >>> search = GridSearchCV(
+    ...     SmoothL1HistGradientBoostingRegressor(max_iter=10, learning_rate=0.5),
+    ...     {"beta": [1.0, 1e4]},
+    ...     scoring=smooth_l1_scorer(beta=1.0),
+    ... )
+    >>> search.fit(X, y).best_params_
+    {'beta': 1.0}
+    """
+    beta = _check_beta(beta, None)
+    scorer: Callable[..., float] = make_scorer(
+        mean_smooth_l1_loss, greater_is_better=False, beta=beta
+    )
+    return scorer
 
 
 def d2_smooth_l1_score(
@@ -87,7 +152,7 @@ def d2_smooth_l1_score(
     y_pred: ArrayLike,
     *,
     sample_weight: ArrayLike | None = None,
-    beta: float = 1.0,
+    beta: ArrayLike = 1.0,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | AnyArray:
     r"""Fraction of the Smooth L1 loss that a model explains, :math:`D^2`.
@@ -136,7 +201,7 @@ def d2_smooth_l1_score(
     0.0
     """
     y_true, y_pred, weights = _check_targets(y_true, y_pred, sample_weight)
-    beta = check_number("beta", beta)
+    betas = np.broadcast_to(_check_beta(beta, y_true.shape[1]), y_true.shape[1])
     if len(y_true) < 2:
         warnings.warn(
             "D^2 score is not well-defined with less than two samples.",
@@ -144,8 +209,8 @@ def d2_smooth_l1_score(
             stacklevel=2,
         )
         return float("nan")
-    columns = zip(y_true.T, y_pred.T, strict=True)
-    return _average(np.array([_d2(y, x, weights, beta) for y, x in columns]), multioutput)
+    columns = zip(y_true.T, y_pred.T, betas.tolist(), strict=True)
+    return _average(np.array([_d2(y, x, weights, beta) for y, x, beta in columns]), multioutput)
 
 
 def _d2(y_true: AnyArray, y_pred: AnyArray, weights: AnyArray | None, beta: float) -> float:
@@ -194,10 +259,30 @@ def _check_targets(
     return y_true.astype(np.result_type(*arrays), copy=False), y_pred, weights
 
 
-def _losses(y_true: AnyArray, y_pred: AnyArray, weights: AnyArray | None, beta: float) -> AnyArray:
+def _check_beta(beta: Any, n_outputs: int | None) -> float | AnyArray:
+    """Return a threshold, or one for each output; any number of them for None."""
+    if type(beta) is float and beta >= 0:
+        return beta
+    each = "each output" if n_outputs is None else f"each of the {n_outputs} outputs"
+    right = f"beta must be a number >= 0, or one for {each}, got"
+    if beta is None or isinstance(beta, str | bytes):
+        raise TypeError(f"{right} {beta!r}")
+    array = as_array("beta", beta)
+    if array.ndim and (array.ndim > 1 or n_outputs not in (None, len(array))):
+        raise ValueError(f"{right} an array of shape {array.shape}")
+    bad = ~(array >= 0)
+    if bad.any():
+        raise ValueError(f"{right} {array[bad].flat[0]}")
+    return np.asarray(array, np.float64) if array.ndim else float(array)
+
+
+def _losses(
+    y_true: AnyArray, y_pred: AnyArray, weights: AnyArray | None, beta: float | AnyArray
+) -> AnyArray:
     """Return the mean loss of each output, in float64."""
     if weights is None and y_true.shape[1] == 1:
-        return np.array([smooth_l1_loss(y_pred[:, 0], y_true[:, 0], beta=beta)], np.float64)
+        loss = smooth_l1_loss(y_pred[:, 0], y_true[:, 0], beta=beta)
+        return np.atleast_1d(np.asarray(loss, np.float64))
     losses = smooth_l1_loss(
         y_pred,
         y_true,

@@ -6,6 +6,7 @@ import inspect
 import pickle
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:X does not have valid feature names, but LGBMRegressor was fitted:UserWarning"
 )
 
-HESSIANS = ["majorizer", "exact"]
+HESSIANS = ["mixed", "majorizer", "exact"]
 
 
 # ---------------------------------------------------------------------------
@@ -27,6 +28,17 @@ HESSIANS = ["majorizer", "exact"]
 # ---------------------------------------------------------------------------
 
 
+def mixture(pred, true, beta, weight=None):
+    """The factor of the gradients, the part of the hessian of all samples and of one's own."""
+    sizes = abs(pred.astype(float) - true)
+    median = huber_location(sizes, 0.0, sample_weight=weight)
+    share = max(np.average(sizes < beta, weights=weight), 0.5 * min(1, beta / median))
+    own = min(share, 0.5) / 2
+    factor = max(1, 0.25 / share)
+    return factor, factor * (1 - own) * share, factor * own
+
+
+@pytest.mark.filterwarnings("ignore:99 % of the residuals")
 @pytest.mark.parametrize("beta", [1e-3, 0.3, 1.0, 49.0, 1e4])
 def test_derivatives_are_those_of_the_formula(dtype, beta, rng):
     true, pred = 10 * rng.standard_normal((2, 5000)).astype(dtype)
@@ -34,7 +46,7 @@ def test_derivatives_are_those_of_the_formula(dtype, beta, rng):
     r = pred - true
     beta = float(dtype(beta))
     tolerance = {"rtol": 2 * np.finfo(dtype).eps}
-    grad, hess = SmoothL1Objective(beta)(true, pred)
+    grad, hess = SmoothL1Objective(beta, "majorizer")(true, pred)
     assert grad.dtype == hess.dtype == dtype
     np.testing.assert_array_equal(grad, np.clip(r, -dtype(beta), dtype(beta)))
     inside = abs(r) < beta
@@ -43,11 +55,20 @@ def test_derivatives_are_those_of_the_formula(dtype, beta, rng):
     exact = SmoothL1Objective(beta, "exact")(true, pred)
     np.testing.assert_array_equal(exact[0], grad)
     np.testing.assert_array_equal(exact[1], inside)
+    mixed = SmoothL1Objective(beta)(true, pred)
+    assert mixed[0].dtype == mixed[1].dtype == dtype
+    factor, mean, own = mixture(pred, true, beta)
+    np.testing.assert_allclose(mixed[0], factor * grad, rtol=1e-6)
+    np.testing.assert_allclose(mixed[1], mean + own * inside, rtol=1e-6)
 
 
 def test_known_values():
     objective = SmoothL1Objective(2)
     grad, hess = objective([0, 0, 0, 0, 10], [0, 1, -2, 8, 2])
+    np.testing.assert_array_equal(grad, [0, 1, -2, 2, -2])
+    # The share is 0.5, because the median residual is 2, and a quarter is the sample's own.
+    np.testing.assert_array_equal(hess, [0.625, 0.625, 0.375, 0.375, 0.375])
+    grad, hess = SmoothL1Objective(2, "majorizer")([0, 0, 0, 0, 10], [0, 1, -2, 8, 2])
     np.testing.assert_array_equal(grad, [0, 1, -2, 2, -2])
     np.testing.assert_array_equal(hess, [1, 1, 1, 0.25, 0.25])
     assert grad.dtype == hess.dtype == np.float64
@@ -61,7 +82,7 @@ def test_known_values():
 def test_majorizer_lies_above_the_loss(rng):
     beta, y = 0.7, np.zeros(200)
     at, to = rng.uniform(-5, 5, (2, 200))
-    grad, hess = SmoothL1Objective(beta)(y, at)
+    grad, hess = SmoothL1Objective(beta, "majorizer")(y, at)
     parabola = huber_loss(at, y, "none", beta) + grad * (to - at) + hess * (to - at) ** 2 / 2
     assert np.all(parabola >= huber_loss(to, y, "none", beta) - 1e-12)
     np.testing.assert_allclose(grad, hess * (at - y), rtol=1e-15)  # its minimum is at y
@@ -73,9 +94,14 @@ def test_weights_multiply_both(dtype, hessian, rng):
     true, pred = rng.standard_normal((2, 300)).astype(dtype)
     weight = rng.uniform(0, 3, 300).astype(np.float32)
     plain, weighted = objective(true, pred), objective(true, pred, sample_weight=weight)
-    for a, b in zip(plain, weighted, strict=True):
-        assert b.dtype == dtype
-        np.testing.assert_array_equal(b, a * weight)
+    np.testing.assert_allclose(weighted[0], plain[0] * weight, rtol=1e-6)
+    expected = plain[1]
+    if hessian == "mixed":  # the share is that of the weight
+        _, mean, own = mixture(pred, true, 0.5, weight)
+        expected = mean + own * (abs(pred.astype(float) - true) < 0.5)
+        assert abs(expected - plain[1]).max() > 1e-3
+    np.testing.assert_allclose(weighted[1], expected * weight, rtol=1e-6)
+    assert weighted[0].dtype == weighted[1].dtype == dtype
     np.testing.assert_allclose(
         objective.metric(true, pred, sample_weight=weight),
         np.average(smooth_l1_loss(pred, true, "none", 0.5), weights=weight),
@@ -107,19 +133,27 @@ def test_several_outputs(order, rng):
 def test_special_values():
     true = np.array([0.0, 0.0, np.nan, 0.0])
     pred = np.array([np.inf, -np.inf, 0.0, np.nan])
-    grad, hess = SmoothL1Objective(2.0)(true, pred)
+    grad, hess = SmoothL1Objective(2.0, "majorizer")(true, pred)
     np.testing.assert_array_equal(grad, [2, -2, np.nan, np.nan])
     np.testing.assert_array_equal(hess, [0, 0, np.nan, np.nan])
+    # What is not finite does not change the share of the others.
+    grad, hess = SmoothL1Objective(2.0)(np.append(true, [0, 0]), np.append(pred, [1, 8]))
+    np.testing.assert_array_equal(grad, [2, -2, np.nan, np.nan, 1, 2])
+    np.testing.assert_array_equal(hess, [0.375, 0.375, np.nan, np.nan, 0.625, 0.375])
+    grad, hess = SmoothL1Objective(2.0)(true, pred)
+    np.testing.assert_array_equal(grad, [2, -2, np.nan, np.nan])
+    np.testing.assert_array_equal(hess, [0.75, 0.75, np.nan, np.nan])
     for a in SmoothL1Objective()(np.empty(0), np.empty(0)):
         assert a.shape == (0,)
 
 
+@pytest.mark.filterwarnings("ignore:99 % of the residuals")
 @pytest.mark.parametrize("beta", [np.finfo(np.float32).tiny, np.finfo(np.float32).max])
 def test_extreme_thresholds_are_right_in_both_dtypes(dtype, beta):
     beta = float(beta)
     true = np.zeros(5, dtype)
     pred = np.array([0, 1e-38, 1e-30, 1.0, -1e30], dtype)
-    grad, hess = SmoothL1Objective(beta)(true, pred)
+    grad, hess = SmoothL1Objective(beta, "majorizer")(true, pred)
     np.testing.assert_array_equal(grad, np.clip(pred, -dtype(beta), dtype(beta)))
     with np.errstate(divide="ignore", over="ignore", under="ignore"):
         expected = np.minimum(1, beta / abs(pred.astype(np.float64)))
@@ -129,15 +163,33 @@ def test_extreme_thresholds_are_right_in_both_dtypes(dtype, beta):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"beta": 0}, ValueError, "beta must be > 0 and in the range of float32, got 0.0"),
-        ({"beta": -1.0}, ValueError, "beta must be >= 0, got -1.0"),
-        ({"beta": np.nan}, ValueError, "beta must be >= 0, got nan"),
-        ({"beta": np.inf}, ValueError, "beta must be > 0 and in the range of float32, got inf"),
+        ({"beta": 0}, ValueError, "beta must be a number > 0 and in the range of float32, got 0"),
+        ({"beta": -1.0}, ValueError, "beta must be a number > 0 and in the .* float32, got -1.0"),
+        ({"beta": np.nan}, ValueError, "beta must be a number > 0 and in the .*, got nan"),
+        (
+            {"beta": np.inf},
+            ValueError,
+            "beta must be a number > 0 and in the range of float32, got inf",
+        ),
         ({"beta": 1e-39}, ValueError, "in the range of float32, got 1e-39"),
         ({"beta": 1e39}, ValueError, r"in the range of float32, got 1e\+39"),
-        ({"beta": [1.0]}, ValueError, r"beta must be a number, got an array of shape \(1,\)"),
-        ({"beta": "1"}, TypeError, "beta"),
-        ({"hessian": "unit"}, ValueError, "hessian must be 'majorizer' or 'exact', got 'unit'"),
+        (
+            {"beta": [1.0]},
+            ValueError,
+            r"beta must be a number > 0 .*, got an array of shape \(1,\)",
+        ),
+        (
+            {"beta": "1"},
+            TypeError,
+            "beta must be a number > 0 and in the range of float32, got '1'",
+        ),
+        ({"beta": None}, TypeError, "beta must be a number > 0 .*, got None"),
+        ({"beta": 1j}, TypeError, "beta must be a number > 0 .*, got 1j"),
+        (
+            {"hessian": "unit"},
+            ValueError,
+            "hessian must be one of 'mixed', 'majorizer', 'exact', got 'unit'",
+        ),
     ],
     ids=str,
 )
@@ -198,7 +250,7 @@ def test_predictions_and_data_are_recognised(rng):
 def test_object_behaves():
     objective = SmoothL1Objective(2, "exact")
     assert repr(objective) == "SmoothL1Objective(beta=2.0, hessian='exact')"
-    assert SmoothL1Objective() == SmoothL1Objective(1.0, "majorizer")
+    assert SmoothL1Objective() == SmoothL1Objective(1.0, "mixed")
     twins = [f(objective) for f in (copy.copy, copy.deepcopy)]
     twins += [pickle.loads(pickle.dumps(objective, p)) for p in range(pickle.HIGHEST_PROTOCOL + 1)]
     for twin in twins:
@@ -288,10 +340,12 @@ def errors_by_scale(fit, make, scales=(0.01, 1, 100)):
 
 
 def test_error_does_not_depend_on_the_scale(fit):
-    majorizer = errors_by_scale(fit, SmoothL1Objective)
+    mixed = errors_by_scale(fit, SmoothL1Objective)
+    np.testing.assert_allclose(mixed, mixed[1], rtol=0.25)
+    majorizer = errors_by_scale(fit, lambda beta: SmoothL1Objective(beta, "majorizer"))
     np.testing.assert_allclose(majorizer, majorizer[1], rtol=0.25)
     exact = errors_by_scale(fit, lambda beta: SmoothL1Objective(beta, "exact"))
-    assert np.all(exact > 3 * majorizer)
+    assert np.all(exact > 3 * mixed)
 
     def unit_hessian(beta):
         return lambda true, pred: (np.clip((pred - true) / beta, -1, 1), np.ones_like(pred))
@@ -358,11 +412,11 @@ def test_where_the_libraries_start():
     y = 100.0 + (X[:, 0] > 24)
     start = huber_location(y, 0.01)
     assert start == 100.5
-    objective = SmoothL1Objective(0.01)
-
+    objective = SmoothL1Objective(0.01, "majorizer")
     model = estimator("xgboost", objective=objective, n_estimators=1)
     # The hessians, 0.01 / 100 each, sum to less than min_child_weight.
-    np.testing.assert_array_equal(model.fit(X, y).predict(X), 0.5)
+    with pytest.warns(RuntimeWarning, match="99 % of the residuals exceed 100 beta"):
+        np.testing.assert_array_equal(model.fit(X, y).predict(X), 0.5)
     np.testing.assert_array_equal(model.set_params(n_estimators=50).fit(X, y).predict(X), 0.5)
     model.set_params(base_score=start, min_child_weight=0.1)
     np.testing.assert_allclose(model.fit(X, y).predict(X), y, atol=0.1)
@@ -372,6 +426,74 @@ def test_where_the_libraries_start():
     np.testing.assert_allclose(model.predict(X), 0.125 * y, rtol=1e-6)
     model.fit(X, y, init_score=np.full(50, start))
     np.testing.assert_allclose(model.predict(X), 0.125 * (y - 100.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_prices_are_learnt_and_the_user_is_warned(name, rng):
+    # From 0.5 or 0, with a beta in other units than y: no residual is quadratic.
+    X = rng.standard_normal((500, 1))
+    y = 3e5 + 8e4 * X[:, 0] + 2e4 * rng.standard_normal(500)
+    model = estimator(name, objective=SmoothL1Objective(), n_estimators=100)
+    message = r"99 % of the residuals exceed 100 beta, beta=1; pass a beta in the units of y, and"
+    with pytest.warns(RuntimeWarning, match=message) as record:
+        model.fit(X, y)
+    assert len(record) == 1
+    truth = 3e5 + 8e4 * X[:, 0]
+    assert np.mean(abs(model.predict(X) - truth)) < 2.5e4
+    assert np.mean(abs(y.mean() - truth)) > 5e4
+
+
+def test_the_warning_comes_once_and_only_from_afar():
+    y = np.zeros(1000)
+    near, far = np.full(1000, 99.0), np.full(1000, 101.0)
+    far[:11] = 0
+    objective = SmoothL1Objective(1.0)
+    for pred in (near, far, y, np.empty(0), np.full(1000, np.nan)):
+        objective(y[: len(pred)], pred)
+    far[:2] = 101
+    with pytest.warns(RuntimeWarning, match="exceed 100 beta, beta=1;"):
+        objective(y, far)
+    objective(y, far)
+    assert objective == SmoothL1Objective(1.0)
+    assert hash(objective) == hash(SmoothL1Objective(1.0))
+    for hessian in HESSIANS:
+        with pytest.warns(RuntimeWarning, match="exceed 100 beta"):
+            SmoothL1Objective(0.5, hessian)(y, far)
+
+
+@pytest.mark.parametrize("distance", [0.0, 3.0, 1e3, 1e5])
+def test_steps_from_anywhere_are_at_most_twice_the_residuals(distance, rng):
+    y = rng.standard_normal(1001)
+    y[:50] = 1e6
+    objective = SmoothL1Objective(0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        grad, hess = objective(y, np.full(1001, -distance))
+    step = -grad.sum() / hess.sum()
+    median = np.median(abs(y + distance))
+    assert abs(step) <= 2.5 * median
+    if distance > 100:
+        assert step >= 0.9 * median
+
+
+@pytest.mark.filterwarnings("ignore:99 % of the residuals")
+@pytest.mark.parametrize("distance", [1e5, 1e30])
+def test_a_tiny_threshold_far_away_does_not_overflow(dtype, distance):
+    objective = SmoothL1Objective(float(np.finfo(np.float32).tiny))
+    grad, hess = objective(np.zeros(9, dtype), np.full(9, distance, dtype))
+    np.testing.assert_allclose(grad, distance / 2, rtol=1e-6)
+    np.testing.assert_allclose(hess, 0.25, rtol=1e-6)
+    grad, hess = objective(np.zeros(9), np.full(9, 1e300))
+    assert np.isfinite(grad).all()
+    assert np.isfinite(hess).all()
+
+
+def test_negative_weights_are_refused():
+    with pytest.raises(ValueError, match=r"sample_weight must be >= 0, got -1\.0"):
+        SmoothL1Objective()([0.0, 1.0], [1.0, 1.0], [1.0, -1.0])
+    grad, hess = SmoothL1Objective()([0.0, 1.0], [1.0, 1.0], [0.0, 0.0])
+    assert not grad.any()
+    assert not hess.any()
 
 
 def validated(name, objective, start, weights=(None, None), n_estimators=500):

@@ -11,7 +11,7 @@ import sklearn
 from sklearn._loss import link as sklearn_link
 from sklearn._loss import loss as sklearn_loss
 from sklearn.base import clone
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor
 from sklearn.ensemble._hist_gradient_boosting import gradient_boosting
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV, train_test_split
@@ -41,7 +41,7 @@ def _one_thread():
 
 
 def boosting(**options):
-    return SmoothL1HistGradientBoostingRegressor(**{"max_iter": 20, **options})
+    return SmoothL1HistGradientBoostingRegressor(**{"max_iter": 20, "beta": 1.0, **options})
 
 
 # ---------------------------------------------------------------------------
@@ -139,10 +139,11 @@ def test_parameters_are_those_of_scikit_learn():
     theirs = dict(inspect.signature(HistGradientBoostingRegressor).parameters)
     ours = dict(inspect.signature(SmoothL1HistGradientBoostingRegressor).parameters)
     del theirs["loss"], theirs["quantile"]
-    assert ours.pop("beta").default == 1.0
+    assert ours.pop("beta").default is None
+    assert ours.pop("quantile").default == 0.9
     assert {k: p.default for k, p in ours.items()} == {k: p.default for k, p in theirs.items()}
     assert all(p.kind is p.KEYWORD_ONLY for p in ours.values())
-    values = {name: object() for name in [*ours, "beta"]}
+    values = {name: object() for name in [*ours, "beta", "quantile"]}
     assert SmoothL1HistGradientBoostingRegressor(**values).get_params(deep=False) == values
 
 
@@ -369,12 +370,12 @@ def test_search_over_beta():
 @pytest.mark.parametrize(
     ("beta", "error", "message"),
     [
-        (0, ValueError, "beta must be > 0 and in the range of float32, got 0.0"),
-        (-1.0, ValueError, "beta must be >= 0, got -1.0"),
-        (np.nan, ValueError, "beta must be >= 0, got nan"),
+        (0, ValueError, "beta must be None or a number > 0 and in the range of float32, got 0.0"),
+        (-1.0, ValueError, "beta must be None or a number > 0 .*, got -1.0"),
+        (np.nan, ValueError, "beta must be None or a number > 0 .*, got nan"),
         (np.inf, ValueError, "in the range of float32, got inf"),
-        ([1.0], ValueError, r"beta must be a number, got an array of shape \(1,\)"),
-        ("huber", TypeError, "beta"),
+        ([1.0], ValueError, r"beta must be None or a number .*, got an array of shape \(1,\)"),
+        ("auto", TypeError, "beta must be None or a number > 0 .*, got 'auto'"),
     ],
 )
 def test_bad_beta(beta, error, message):
@@ -405,6 +406,143 @@ def test_parameters_of_scikit_learn_are_checked():
         boosting(max_iter=0).fit(X, y)
     with pytest.raises(ValueError, match="Invalid parameter 'loss'"):
         boosting().set_params(loss="squared_error")
+
+
+# ---------------------------------------------------------------------------
+# A threshold that is a quantile of the residuals
+# ---------------------------------------------------------------------------
+
+
+def reference_quantile(sizes, weight, quantile):
+    """The least size up to which there is that share of the weight."""
+    order = np.argsort(sizes)
+    sums = np.cumsum(np.ones(len(sizes)) if weight is None else weight[order])
+    return sizes[order][np.searchsorted(sums, quantile * sums[-1])]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("quantile", [0.5, 0.9])
+def test_thresholds_are_quantiles_of_the_residuals(quantile, weighted, rng):
+    X, y, _ = sample()
+    weight = rng.integers(0, 3, len(y)).astype(float) if weighted else None
+    options = {"beta": None, "quantile": quantile, "learning_rate": 1, "max_leaf_nodes": 2}
+    for trees in (1, 4):
+        model = boosting(max_iter=trees, **options).fit(X, y, weight)
+        before = model._baseline_prediction[0, 0] * np.ones(len(y))
+        if trees > 1:
+            before = boosting(max_iter=trees - 1, **options).fit(X, y, weight).predict(X)
+        beta = reference_quantile(abs(y - before), weight, quantile)
+        found = model.predict(X) - before
+        for value in np.unique(np.round(found, 9)):
+            leaf = abs(found - value) < 1e-6
+            w = None if weight is None else weight[leaf]
+            expected = huber_location((y - before)[leaf], beta, sample_weight=w)
+            assert value == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    median = huber_location(y, 0.0, sample_weight=weight)
+    beta = reference_quantile(abs(y - median), weight, quantile)
+    start = huber_location(y, beta, sample_weight=weight)
+    assert model._baseline_prediction[0, 0] == start
+
+
+@pytest.mark.parametrize("unit", [2.0**-30, 2.0**-10, 2.0**30])
+@pytest.mark.parametrize("constraint", [None, [1, 0, 0]])
+def test_defaults_do_not_depend_on_the_unit(unit, constraint):
+    X, y, _ = sample()
+    model = boosting(beta=None, monotonic_cst=constraint, early_stopping=True, random_state=0)
+    expected, scores = model.fit(X, y).predict(X), model.validation_score_
+    found = model.fit(X, y * unit).predict(X)
+    np.testing.assert_allclose(found / unit, expected, rtol=1e-6)
+    np.testing.assert_allclose(model.validation_score_, scores, rtol=1e-6)
+
+
+def test_defaults_beat_the_gradient_boosting_of_scikit_learn():
+    X, y, clean = sample(n=2000, outliers=0.05)
+    ours = SmoothL1HistGradientBoostingRegressor().fit(X, y).predict(X)
+    theirs = GradientBoostingRegressor(loss="huber", alpha=0.9).fit(X, y).predict(X)
+    errors = [np.mean((pred - clean) ** 2) for pred in (ours, theirs)]
+    assert errors[0] <= 1.05 * errors[1]
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_scores_keep_the_first_threshold(warm):
+    X, y, _ = sample()
+    options = {"early_stopping": True, "validation_fraction": None, "n_iter_no_change": 50}
+    model = boosting(beta=None, warm_start=warm, max_iter=10, **options).fit(X, y)
+    if warm:
+        model.set_params(max_iter=20).fit(X, y)
+    start = model._baseline_prediction[0, 0]
+    beta = reference_quantile(abs(y - huber_location(y, 0.0)), None, 0.9)
+    stages = [np.full(len(y), start), *model.staged_predict(X)]
+    expected = [-mean_smooth_l1_loss(y, stage, beta=beta) / beta for stage in stages]
+    np.testing.assert_allclose(model.train_score_, expected, rtol=1e-12)
+    assert model._loss.closs.beta < 0.6 * beta  # that of the fit has moved
+
+
+def test_warm_start_continues_with_moving_thresholds():
+    X, y, _ = sample()
+    expected = boosting(beta=None, max_iter=15).fit(X, y).predict(X)
+    model = boosting(beta=None, max_iter=5, warm_start=True).fit(X, y)
+    found = model.set_params(max_iter=15).fit(X, y).predict(X)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_targets_of_which_most_are_equal():
+    X, _, _ = sample()
+    y = np.where(X[:, 0] > 0.95, 100.0 + X[:, 1], 7.0)
+    found = boosting(beta=None, max_iter=100).fit(X, y).predict(X)
+    assert np.mean(abs(found - y)) < 1
+
+
+@pytest.mark.parametrize("target", [np.full(50, 7.0), np.r_[np.full(49, 7.0), 8.0], np.zeros(50)])
+def test_constant_targets(target):
+    found = boosting(beta=None).fit(np.arange(50.0)[:, np.newaxis], target).predict([[3.0]])
+    assert found == pytest.approx(target[0], abs=0.01)
+
+
+@pytest.mark.parametrize("beta", [None, 1.0])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_targets_that_are_not_finite(beta, bad):
+    X, y, _ = sample(n=50)
+    y[3] = bad
+    with pytest.raises(ValueError, match="Input y contains"):
+        boosting(beta=beta).fit(X, y)
+
+
+@pytest.mark.parametrize("constraint", [None, [1, 0, 0]])
+def test_odd_targets_and_weights(constraint):
+    X, y, _ = sample(n=400)
+    model = boosting(beta=None, monotonic_cst=constraint)
+    expected = model.fit(X, y).predict(X)
+    single = y.astype(np.float32)
+    found = model.fit(X, single).predict(X)
+    np.testing.assert_array_equal(found, model.fit(X, single.astype(float)).predict(X))
+    assert np.mean(abs(found - expected)) < 0.1
+    assert model.fit(X[:1], y[:1]).predict(X[:1]) == pytest.approx(y[0])
+    for unit in (2.0**-90, 2.0**100):
+        np.testing.assert_allclose(model.fit(X, y * unit).predict(X) / unit, expected, rtol=1e-6)
+    weight = np.r_[np.ones(200), np.zeros(200)]
+    wild = np.r_[y[:200], y[200:] + 1e6]
+    first = model.fit(X, y, weight)._baseline_prediction[0, 0]
+    assert model.fit(X, wild, weight)._baseline_prediction[0, 0] == first
+    with pytest.raises(ValueError, match=r"sample_weight must be >= 0 and finite, got -1\.0"):
+        model.fit(X, y, np.r_[-1.0, np.ones(399)])
+
+
+@pytest.mark.parametrize(
+    ("quantile", "error", "message"),
+    [
+        (0, ValueError, "quantile must be > 0 and <= 1, got 0"),
+        (1.5, ValueError, "quantile"),
+        ("half", (ValueError, TypeError), "quantile.*half"),
+        (None, TypeError, "quantile must be a number, got None"),
+    ],
+)
+def test_bad_quantiles(quantile, error, message):
+    X, y, _ = sample(n=50)
+    with pytest.raises(error, match=message):
+        boosting(beta=None, quantile=quantile).fit(X, y)
+    with pytest.raises(error, match="quantile"):
+        SmoothL1BoostingLoss(None, quantile=quantile)
 
 
 # ---------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, cross_validate
 
 from smoothl1 import huber_location
-from smoothl1.metrics import d2_smooth_l1_score, mean_smooth_l1_loss
+from smoothl1.metrics import d2_smooth_l1_score, mean_smooth_l1_loss, smooth_l1_scorer
 from tests import reference
 
 BOTH = pytest.mark.parametrize("metric", [mean_smooth_l1_loss, d2_smooth_l1_score])
@@ -179,6 +179,30 @@ def test_each_output_as_if_alone(metric, targets, rng):
 
 
 @BOTH
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_a_beta_for_each_output(metric, kind, targets, rng):
+    y_true, y_pred = targets
+    betas = [0.5, 0.0, 3.0]
+    for weights in (None, rng.uniform(0, 2, 50)):
+        found = metric(
+            y_true, y_pred, sample_weight=weights, beta=kind(betas), multioutput="raw_values"
+        )
+        alone = [
+            metric(y_true[:, k], y_pred[:, k], sample_weight=weights, beta=beta)
+            for k, beta in enumerate(betas)
+        ]
+        np.testing.assert_allclose(found, alone, rtol=1e-14)
+        mean = metric(y_true, y_pred, sample_weight=weights, beta=kind(betas))
+        assert type(mean) is float
+        assert mean == pytest.approx(np.mean(alone), rel=1e-14)
+    one = metric(y_true[:, 0], y_pred[:, 0], beta=kind([0.5]))
+    assert type(one) is float
+    assert one == metric(y_true[:, 0], y_pred[:, 0], beta=0.5)
+    equal = metric(y_true, y_pred, beta=kind([0.5] * 3))
+    assert equal == metric(y_true, y_pred, beta=0.5)
+
+
+@BOTH
 def test_integer_weights_repeat(metric, targets, rng):
     y_true, y_pred = targets
     weights = rng.integers(0, 4, 50)
@@ -316,9 +340,11 @@ def test_scores_do_not_depend_on_the_unit(targets):
         ({"sample_weight": [[1], [1], [1]]}, r"sample_weight must be 1-D, got shape \(3, 1\)"),
         ({"sample_weight": [0, 0, 0]}, "sample_weight must not sum to 0"),
         ({"sample_weight": [1, -2, 1]}, "sample_weight must not sum to 0"),
-        ({"beta": -1.0}, r"beta must be >= 0, got -1\.0"),
-        ({"beta": np.nan}, "beta must be >= 0, got nan"),
-        ({"beta": [1.0, 2.0]}, r"beta must be a number, got an array of shape \(2,\)"),
+        ({"beta": -1.0}, r"beta must be a number >= 0, or one for .* 1 outputs, got -1\.0"),
+        ({"beta": np.nan}, "beta must be a number >= 0, .*, got nan"),
+        ({"beta": [1.0, 2.0]}, r"one for each of the 1 outputs, got an array of shape \(2,\)"),
+        ({"beta": [[1.0]]}, r"one for each of the 1 outputs, got an array of shape \(1, 1\)"),
+        ({"beta": [-1.0]}, r"beta must be a number >= 0, .*, got -1\.0"),
         (
             {"multioutput": "variance_weighted"},
             "multioutput must be one of 'raw_values', 'uniform_average' or an array of weights, "
@@ -344,8 +370,8 @@ def test_bad_values(metric, options, message):
     [
         ({"y_true": 1.0}, "Expected sequence or array-like, got"),
         ({"sample_weight": 1.0}, "Expected sequence or array-like, got"),
-        ({"beta": "1"}, "beta has dtype <U1"),
-        ({"beta": None}, r"beta \(builtins.NoneType\) has dtype object"),
+        ({"beta": "1"}, "beta must be a number >= 0, or one for each of the 1 outputs, got '1'"),
+        ({"beta": None}, "beta must be a number >= 0, or one for each of the 1 outputs, got None"),
         ({"multioutput": None}, r"multioutput \(builtins.NoneType\) has dtype object"),
         ({"multioutput": ["raw_values"]}, "multioutput has dtype <U10"),
     ],
@@ -393,7 +419,7 @@ def data(rng):
     return X, y, rng.integers(0, 3, 90).astype(float)
 
 
-LOSS = make_scorer(mean_smooth_l1_loss, greater_is_better=False, beta=0.5)
+LOSS = smooth_l1_scorer(beta=0.5)
 SCORE = make_scorer(d2_smooth_l1_score, beta=0.5)
 CV = KFold(3)
 
@@ -419,6 +445,50 @@ def test_scorers(data):
         assert pickle.loads(pickle.dumps(scorer))(model, X, y) == expected
         expected = sign * metric(y, guess, sample_weight=weights, beta=0.5)
         assert scorer(model, X, y, sample_weight=weights) == expected
+
+
+def test_the_scorer_says_what_it_is(data):
+    X, y, _ = data
+    scorer = smooth_l1_scorer(beta=2)
+    assert "mean_smooth_l1_loss" in repr(scorer)
+    assert "beta=2.0" in repr(scorer)
+    assert repr(pickle.loads(pickle.dumps(scorer))) == repr(scorer)
+    model = Ridge().fit(X, y)
+    assert smooth_l1_scorer()(model, X, y) == -mean_smooth_l1_loss(y, model.predict(X))
+    table = np.column_stack([y, 5 * y])
+    both = Ridge().fit(X, table)
+    expected = -mean_smooth_l1_loss(table, both.predict(X), beta=[1.0, 5.0])
+    assert smooth_l1_scorer([1.0, 5.0])(both, X, table) == expected
+
+
+@pytest.mark.parametrize(
+    ("beta", "error", "message"),
+    [
+        (-1.0, ValueError, "beta must be a number >= 0, or one for each output, got -1.0"),
+        ([1.0, np.nan], ValueError, "or one for each output, got nan"),
+        ([[1.0]], ValueError, r"or one for each output, got an array of shape \(1, 1\)"),
+        ("auto", TypeError, "beta must be a number >= 0, or one for each output, got 'auto'"),
+        (None, TypeError, "beta must be a number >= 0, or one for each output, got None"),
+    ],
+)
+def test_bad_betas_of_the_scorer(beta, error, message):
+    with pytest.raises(error, match=message):
+        smooth_l1_scorer(beta)
+
+
+def test_a_search_over_beta_has_a_score_that_stays(data):
+    from smoothl1.ensemble import SmoothL1HistGradientBoostingRegressor
+
+    X, y, _ = data
+    betas = [0.01, 1.0, 1e4]
+    model = SmoothL1HistGradientBoostingRegressor(max_iter=5, min_samples_leaf=5)
+    search = GridSearchCV(model, {"beta": betas}, scoring=LOSS, cv=CV).fit(X, y)
+    for beta, mean in zip(betas, search.cv_results_["mean_test_score"], strict=True):
+        scores = []
+        for train, test in CV.split(X):
+            model.set_params(beta=beta).fit(X[train], y[train])
+            scores.append(-mean_smooth_l1_loss(y[test], model.predict(X[test]), beta=0.5))
+        assert mean == pytest.approx(np.mean(scores), rel=1e-12)
 
 
 def test_cross_validation(data):

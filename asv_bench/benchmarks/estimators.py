@@ -99,3 +99,65 @@ class Ensemble:
     def time_fit(self, loss):
         """Seconds of one fit of 20 boosted trees to 50 000 samples."""
         self.model.fit(*self.data)
+
+
+class BoostingLibraries:
+    """Gradient boosting by LightGBM and XGBoost; their own robust losses are the controls."""
+
+    params = [
+        ["SmoothL1LGBMRegressor", "LightGBM's huber", "SmoothL1XGBRegressor", "XGBoost's huber"]
+    ]
+    param_names = ["regressor"]
+
+    def setup(self, regressor):
+        self.data = regression(20_000, 10)
+        options = {"n_estimators": 20, "n_jobs": 1}
+        if regressor == "SmoothL1LGBMRegressor":
+            self.model = imported("smoothl1.lightgbm", regressor)(verbose=-1, **options)
+        elif regressor == "SmoothL1XGBRegressor":
+            self.model = imported("smoothl1.xgboost", regressor)(**options)
+        elif regressor == "LightGBM's huber":
+            model = imported("lightgbm", "LGBMRegressor")
+            self.model = model(objective="huber", verbose=-1, **options)
+        else:
+            model = imported("xgboost", "XGBRegressor")
+            self.model = model(objective="reg:pseudohubererror", **options)
+
+    def time_fit(self, regressor):
+        """Seconds of one fit of 20 boosted trees to 20 000 samples."""
+        self.model.fit(*self.data)
+
+
+class Objective:
+    """Gradient and hessian of 10**6 predictions, by the kind of hessian."""
+
+    params = [["mixed", "majorizer", "exact"]]
+    param_names = ["hessian"]
+
+    def setup(self, hessian):
+        rng = np.random.default_rng(0)
+        self.arrays = rng.standard_t(2, size=(2, 10**6)).astype(np.float32)
+        try:
+            self.objective = imported("smoothl1.boosting", "SmoothL1Objective")(1.0, hessian)
+        except ValueError:
+            raise NotImplementedError(f"no hessian {hessian!r} here") from None
+
+    def time_objective(self, hessian):
+        """Seconds of one call for a million predictions."""
+        self.objective(*self.arrays)
+
+
+class MovingThreshold:
+    """Boosting with a threshold from a quantile of the residuals, 20 trees on 50 000 samples."""
+
+    def setup(self):
+        self.data = regression(50_000, 10)
+        name = "SmoothL1HistGradientBoostingRegressor"
+        try:
+            self.model = imported("smoothl1.ensemble", name)(beta=None, quantile=0.9, max_iter=20)
+        except TypeError:
+            raise NotImplementedError("no quantile here") from None
+
+    def time_fit(self):
+        """Seconds of one fit of 20 boosted trees to 50 000 samples."""
+        self.model.fit(*self.data)
