@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.linalg
 import scipy.optimize
-import scipy.sparse.linalg
 
 from smoothl1._designs import Design
 from smoothl1._simd import core
@@ -147,16 +146,18 @@ class _Iterates:
                 return Solution(self.theta, self.n_iter, True)
             if self.n_iter >= max_iter:
                 return Solution(self.theta, self.n_iter, False, "max_iter is reached")
-            self.theta, self.residual, length = self._search(problem, step)
+            theta, residual, length = self._search(problem, step)
             self.n_iter += 1
-            before = value
-            value, gradient = problem.at(self.theta, self.residual)
+            before, (value, after) = value, problem.at(theta, residual)
+            if value <= before:  # not for NaN
+                self.theta, self.residual, gradient = theta, residual, after
             if value < before:
                 majorize = not majorize and length < 0.1
-            elif majorize or flat:
+                continue
+            value = before
+            if majorize or flat:
                 return Solution(self.theta, self.n_iter, flat, "rounding hides any descent")
-            else:
-                majorize = True
+            majorize = True
 
     def threshold_above(self, count: int, most: float = np.inf) -> float:
         """Return the threshold that leaves ``count`` rows active, or that of the problem.
@@ -292,7 +293,7 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
         residual = problem.y - problem.design.predict(nearer)
         before, (_, gradient) = size, problem.at(nearer, residual)
         size = float(np.abs(gradient).max())
-        if size > 0.5 * before:
+        if not size <= 0.5 * before:  # true for NaN, too
             size = before
             break
         theta, n_iter = nearer, n_iter + 1
@@ -300,13 +301,26 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
 
 
 def _conjugate_gradients(problem: Problem, residual: AnyArray, gradient: AnyArray) -> AnyArray:
-    """Solve for a Newton step, roughly, with products by the Hessian alone."""
+    """Solve for a Newton step, roughly, with products by the Hessian alone.
+
+    A singular Hessian whose range does not hold the gradient has directions without curvature,
+    by which nothing can be divided: the step is what was found before the first of them.
+    """
     design = problem.design
     weight = np.where(np.abs(residual) < problem.beta, problem.weight / problem.beta, 0.0)
-    hessian = scipy.sparse.linalg.LinearOperator(
-        (len(gradient), len(gradient)),
-        matvec=lambda v: design.adjoint(weight * design.predict(v)) + problem.penalty * v,
-        dtype=np.float64,
-    )
-    step, _ = scipy.sparse.linalg.cg(hessian, gradient, rtol=1e-6, maxiter=2 * len(gradient))
-    return np.asarray(step)
+    step = np.zeros_like(gradient)
+    rest, direction = gradient.copy(), gradient.copy()
+    square = float(rest @ rest)
+    enough = 1e-12 * square
+    for _ in range(2 * len(gradient)):
+        product = design.adjoint(weight * design.predict(direction)) + problem.penalty * direction
+        curvature = float(direction @ product)
+        if not curvature > 1e-15 * float(direction @ direction):
+            break
+        step += (square / curvature) * direction
+        rest -= (square / curvature) * product
+        before, square = square, float(rest @ rest)
+        if square <= enough:
+            break
+        direction = rest + (square / before) * direction
+    return step

@@ -337,6 +337,33 @@ def test_a_warm_start_begins_where_the_last_fit_ended(solver):
     assert model.coef_.shape == (5,)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_directions_without_curvature_do_not_end_conjugate_gradients_in_nan(seed):
+    # Columns far from 0 without an intercept, at a small beta: few rows are active, and the
+    # Hessian is singular to rounding.
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(30, 3)) + 1e6
+    y = X @ rng.normal(size=3) + rng.normal(size=30)
+    for beta in (0.1, 0.01, 0.001):
+        model = SmoothL1Regressor(beta=beta, alpha=0, fit_intercept=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            lbfgs = model.set_params(solver="lbfgs").fit(X, y)
+        assert np.abs(y - lbfgs.predict(X)).mean() < 1e-4 * np.abs(y).mean()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_levels_of_a_factor_without_a_sample(solver):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        X, y = np.eye(30)[rng.integers(30, size=30)], rng.normal(size=30)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model = SmoothL1Regressor(beta=5e-4, alpha=0, solver=solver).fit(X, y)
+        assert np.isfinite(model.coef_).all()
+        assert np.abs(y - model.predict(X)).mean() <= np.abs(y - np.median(y)).mean()
+
+
 def test_read_only_and_memory_mapped_inputs(tmp_path):
     X, y = sample()
     reference = SmoothL1Regressor().fit(X, y)
