@@ -29,7 +29,14 @@ class Design:
         Least scale of a feature, >= 0.
     fit_intercept : bool
         Whether there is an intercept, the last parameter.
+
+    Attributes
+    ----------
+    eps : float
+        The rounding unit of ``predict``.
     """
+
+    eps: float
 
     def __init__(
         self, mean: AnyArray, deviation: AnyArray, least: float, fit_intercept: bool
@@ -82,6 +89,7 @@ class DenseDesign(Design):
         np.subtract(X, self.mean.astype(X.dtype), out=self.Z[:, :p])
         self.Z[:, :p] /= self.scale.astype(X.dtype)
         self.Z[:, p:] = 1.0
+        self.eps = float(np.finfo(X.dtype).eps)
         self._gemv, self._syrk = scipy.linalg.get_blas_funcs(("gemv", "syrk"), (self.Z,))
 
     def predict(self, theta: AnyArray) -> AnyArray:
@@ -128,6 +136,7 @@ class SparseDesign(Design):
         data = (X.data - shift[X.indices]) / self.scale[X.indices]
         self.Z = type(X)((data, X.indices, X.indptr), shape=X.shape)
         self.offset = (self.mean - shift) / self.scale
+        self.eps = float(np.finfo(data.dtype).eps)
 
     def predict(self, theta: AnyArray) -> AnyArray:
         """Return Z theta."""
