@@ -16,6 +16,8 @@ from smoothl1._typing import AnyArray
 
 # Rows that are worked on at a time: they stay in the second-level cache.
 _ROWS = 2048
+# Elements of Z up to which a factorization of it, and not of its Gram matrix, is affordable.
+_ROOT = 2**22
 
 
 class Design:
@@ -64,7 +66,7 @@ class Design:
         raise NotImplementedError
 
     def adjoint(self, v: AnyArray) -> AnyArray:
-        """Return Z' v."""
+        """Return Z' v, for one column or several."""
         raise NotImplementedError
 
     def gram(self, weight: AnyArray, rows: AnyArray | None = None) -> AnyArray:
@@ -72,6 +74,17 @@ class Design:
 
         Its lower triangle, with zeros or with the same values above; weight >= 0.
         """
+        raise NotImplementedError
+
+    def root(self, weight: AnyArray) -> AnyArray | None:
+        """Return the rows of diag(sqrt(weight)) Z that are not 0; None if they are many."""
+        rows = np.flatnonzero(weight)
+        if len(rows) * (len(self.scale) + self.fit_intercept) > _ROOT:
+            return None
+        return np.sqrt(weight[rows])[:, np.newaxis] * self._dense(rows)
+
+    def _dense(self, rows: AnyArray) -> AnyArray:
+        """Return these rows of Z, as a dense array of float64."""
         raise NotImplementedError
 
 
@@ -86,38 +99,49 @@ class DenseDesign(Design):
         super().__init__(*_moments(X, weight, fit_intercept), least, fit_intercept)
         n, p = X.shape
         self.Z = np.empty((n, p + fit_intercept), X.dtype)
-        np.subtract(X, self.mean.astype(X.dtype), out=self.Z[:, :p])
-        self.Z[:, :p] /= self.scale.astype(X.dtype)
-        self.Z[:, p:] = 1.0
+        mean, scale = self.mean.astype(X.dtype), self.scale.astype(X.dtype)
+        for part in _blocks(n):
+            np.subtract(X[part], mean, out=self.Z[part, :p])
+            self.Z[part, :p] /= scale
+            self.Z[part, p:] = 1.0
         self.eps = float(np.finfo(X.dtype).eps)
-        self._gemv, self._syrk = scipy.linalg.get_blas_funcs(("gemv", "syrk"), (self.Z,))
+        self._gemv, self._gemm, self._syrk = scipy.linalg.get_blas_funcs(
+            ("gemv", "gemm", "syrk"), (self.Z,)
+        )
 
     def predict(self, theta: AnyArray) -> AnyArray:
         """Return Z theta."""
-        return np.asarray(self._gemv(1.0, self.Z.T, theta, trans=1), np.float64)
+        result = np.empty(len(self.Z))
+        for part in _blocks(len(result)):
+            result[part] = self._gemv(1.0, self.Z[part].T, theta, trans=1)
+        return result
 
     def adjoint(self, v: AnyArray) -> AnyArray:
-        """Return Z' v."""
-        if self.Z.dtype == np.float64:
-            return np.asarray(self._gemv(1.0, self.Z.T, v))
-        total = np.zeros(self.Z.shape[1])
-        for part in _blocks(len(v)):  # summed in float64 from block to block
-            total += self._gemv(1.0, self.Z[part].T, v[part])
+        """Return Z' v, for one column or several; summed in float64 from block to block."""
+        total = np.zeros((self.Z.shape[1], *v.shape[1:]))
+        product = self._gemv if v.ndim == 1 else self._gemm
+        for part in _blocks(len(v)):
+            total += product(1.0, self.Z[part].T, v[part])
         return total
 
     def gram(self, weight: AnyArray, rows: AnyArray | None = None) -> AnyArray:
         """Return Z' diag(weight) Z over all rows, or over those in ``rows``."""
         size = self.Z.shape[1]
         total = np.zeros((size, size), order="F")
-        root = np.sqrt(weight).astype(self.Z.dtype)
+        factor = float(weight[0]) if len(weight) and (weight == weight[0]).all() else None
+        root = np.sqrt(weight).astype(self.Z.dtype) if factor is None else None
         for part in _blocks(len(weight)):
             block = self.Z[part] if rows is None else self.Z[rows[part]]
-            block = block * root[part, np.newaxis]
+            if root is not None:
+                block = block * root[part, np.newaxis]
             if self.Z.dtype == np.float64:
                 total = self._syrk(1.0, block.T, 1.0, total, lower=1, overwrite_c=1)
             else:
                 total += self._syrk(1.0, block.T, lower=1)
-        return total
+        return total if factor is None else factor * total
+
+    def _dense(self, rows: AnyArray) -> AnyArray:
+        return np.asarray(self.Z[rows], np.float64)
 
 
 class SparseDesign(Design):
@@ -144,10 +168,10 @@ class SparseDesign(Design):
         return np.asarray(self.Z @ theta[:p] + (theta[p:].sum() - self.offset @ theta[:p]))
 
     def adjoint(self, v: AnyArray) -> AnyArray:
-        """Return Z' v."""
-        total = v.sum()
-        product: AnyArray = self.Z.T @ v - self.offset * total
-        return np.append(product, total) if self.fit_intercept else product
+        """Return Z' v, for one column or several."""
+        total = v.sum(axis=0)
+        product: AnyArray = self.Z.T @ v - np.multiply.outer(self.offset, total)
+        return np.concatenate([product, total[np.newaxis]]) if self.fit_intercept else product
 
     def gram(self, weight: AnyArray, rows: AnyArray | None = None) -> AnyArray:
         """Return Z' diag(weight) Z over all rows, or over those in ``rows``."""
@@ -166,6 +190,10 @@ class SparseDesign(Design):
         result[:p, p:] = result[p:, :p].T
         result[p:, p:] = total
         return result
+
+    def _dense(self, rows: AnyArray) -> AnyArray:
+        features = self.Z[rows].toarray() - self.offset
+        return np.hstack([features, np.ones((len(rows), int(self.fit_intercept)))])
 
 
 def _blocks(n: int) -> list[slice]:

@@ -19,6 +19,7 @@ theta and t (p numbers each), the curvature in t, and the Gram matrix of the act
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,10 +35,12 @@ from smoothl1.functional import smooth_l1_value_and_grad
 _GAIN = 1e-11
 # What rounding may do to the objective, as a part of it.
 _ROUNDING = 1e-15
-# Thresholds this far below the median distance are reached by interior points.
-_FAR = 0.1
+# Where a smaller part of the rows is active at the start, interior points come first.
+_FEW = 0.06
 # The gap between primal and dual objective, as a part of it, at which interior points end.
 _GAP, _INTERIOR_STEPS = 1e-9, 60
+# What interior points may miss of the gradient.
+_MISSED = 1e-11
 # Multiples of the least threshold that are taken for it, where interior points say so.
 _VANISHED = 2.0**10
 
@@ -59,16 +62,39 @@ class Problem:
         return self.at(theta, residual, threshold)
 
     def at(self, theta: AnyArray, residual: AnyArray, threshold: float) -> Point:
-        """F and its gradient, where the residuals are known."""
+        """F and its derivatives, where the residuals are known."""
         loss, slopes = smooth_l1_value_and_grad(residual, 0.0, "sum", threshold, weight=self.weight)
         penalty = self.penalty * theta
         value = float(loss) + 0.5 * (self.share * threshold + float(theta @ penalty))
-        return Point(theta, residual, threshold, value, penalty - self.design.adjoint(slopes))
+        if not self.share or threshold <= self.threshold:
+            gradient = penalty - self.design.adjoint(slopes)
+            return Point(theta, residual, threshold, value, gradient)
+        inner = np.where(np.abs(residual) < threshold, slopes, 0.0)
+        sums = self.design.adjoint(np.column_stack([slopes, inner]))
+        return Point(
+            theta,
+            residual,
+            threshold,
+            value,
+            penalty - sums[:, 0],
+            sums[:, 1] / threshold,
+            float(inner @ residual) / threshold**2,
+        )
 
-    def guess(self, residual: AnyArray) -> float:
-        """Return a threshold that is of the order of the best one."""
+    def inverse(self, gram: AnyArray, weight: AnyArray) -> _Inverse:
+        """Divide by ``gram``, which is Z' diag(weight) Z and is overwritten, and the penalty."""
+        gram.flat[:: len(gram) + 1] += self.penalty
+
+        def root() -> AnyArray | None:
+            rows = self.design.root(weight)
+            return None if rows is None else np.vstack([rows, np.diag(np.sqrt(self.penalty))])
+
+        return _Inverse(gram, root)
+
+    def guess(self) -> float:
+        """Return a threshold that is of the order of the best one for y as residuals."""
         share = self.share / float(self.weight.sum())
-        return _typical(residual) / float(np.sqrt(share)) if share else self.threshold
+        return 2.0 / float(np.sqrt(share)) if share else self.threshold
 
     def best_threshold(self, residual: AnyArray, guess: float) -> float:
         """Return the threshold that minimises F for these residuals.
@@ -76,24 +102,20 @@ class Problem:
         ``sum_i w_i min(1, u r_i**2)`` is concave and piecewise linear in u = 1 / t**2: Newton's
         method ends in the root's piece, and from the first step on comes from larger t only.
         """
-        distance, weight, outside = np.abs(residual), self.weight, 0.0
-        t = max(guess, self.threshold)
-        from_above = False
+        distance = np.abs(residual)
+        t, from_above = max(guess, self.threshold), False
         while t < np.inf:
-            inside = distance < t
-            beyond = outside + float(weight[~inside].sum())
-            if beyond >= self.share and not from_above:
+            parts = np.minimum(distance / t, 1.0)
+            outside = float(self.weight @ (parts == 1.0))
+            rest = self.share - outside
+            if rest <= 0.0 and not from_above:
                 t *= 4.0  # too small for a Newton step
                 continue
-            distance, weight, outside = distance[inside], weight[inside], beyond
-            square = float(weight @ np.square(distance / t))
-            rest = self.share - outside
-            if not from_above and square + outside > self.share:  # t is too small: go back up
-                distance, weight, outside = np.abs(residual), self.weight, 0.0
-            shrunk = t * float(np.sqrt(square / rest)) if rest > 0.0 else 0.0
+            square = float(self.weight @ (parts * parts)) - outside
+            shrunk = t * float(np.sqrt(max(square, 0.0) / rest)) if rest > 0.0 else 0.0
             if shrunk <= self.threshold:
                 return self.threshold
-            if from_above and shrunk >= t * (1.0 - 1e-15):
+            if from_above and shrunk >= t * (1.0 - 1e-12):
                 return shrunk
             t, from_above = shrunk, True
         return t
@@ -108,6 +130,10 @@ class Point:
     threshold: float
     value: float
     gradient: AnyArray
+    # Where the threshold is a variable and not the least, the second derivatives by it and
+    # theta, and by it alone.
+    coupling: AnyArray | None = None
+    curvature: float = 0.0
 
 
 @dataclass(slots=True)
@@ -137,8 +163,8 @@ def newton(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solu
     iterates = _Iterates(problem, theta)
     if not theta.any():
         iterates.start()
-    typical = float(np.median(np.abs(iterates.point.residual)))
-    if iterates.point.threshold < _FAR * typical and iterates.n_iter < max_iter:
+    near = np.count_nonzero(np.abs(iterates.point.residual) < iterates.point.threshold)
+    if near < _FEW * len(problem.y) and iterates.n_iter < max_iter:
         iterates.interior()
     return iterates.descend(max_iter, tol)
 
@@ -149,7 +175,7 @@ class _Iterates:
     def __init__(self, problem: Problem, theta: AnyArray) -> None:
         self.problem = problem
         residual = problem.y - problem.design.predict(theta)
-        self.point = problem.point(theta, residual, problem.guess(residual))
+        self.point = problem.point(theta, residual, problem.guess())
         self.n_iter = 0
         self.bound = -np.inf  # of F, from below
         self.active = np.zeros(len(problem.y), bool)
@@ -179,7 +205,7 @@ class _Iterates:
         """Return the point at, or on the way to, weighted least squares."""
         problem, point = self.problem, self.point
         slopes = problem.design.adjoint(weight * point.residual)
-        inverse = _Inverse(_add_diagonal(gram, problem.penalty))
+        inverse = problem.inverse(gram, weight)
         step = inverse(problem.penalty * point.theta - slopes)
         return _advance(problem, point, step, joint=True)[0]
 
@@ -192,7 +218,7 @@ class _Iterates:
         near = problem.point(found.theta, residual, t)
         slopes = problem.weight * np.where(found.active, residual / t, np.sign(residual))
         gradient = problem.penalty * found.theta - problem.design.adjoint(slopes)
-        theta = found.theta - _Inverse(self._hessian(found.active, t))(gradient)
+        theta = found.theta - self._inverse(found.active, t)(gradient)
         corner = problem.point(theta, problem.y - problem.design.predict(theta), t)
         if problem.share and t <= problem.threshold and corner.threshold < _VANISHED * t:
             # It vanishes, and no longer follows residuals that are but rounding.
@@ -208,7 +234,7 @@ class _Iterates:
         while True:
             consistent = joint = False
             if not majorize:
-                step, consistent, joint = self._newton_step()
+                step, consistent, joint = self._newton_step(_GAIN * self.point.value)
             problem, point = self.problem, self.point
             proved = point.value - self.bound <= _GAP * point.value
             if not (consistent or majorize):
@@ -220,10 +246,11 @@ class _Iterates:
                     continue
             if not consistent:
                 majorize = True
-                gram = problem.design.gram(_majorizer(problem, point))
-                step = _Inverse(_add_diagonal(gram, problem.penalty))(point.gradient)
+                weight = _majorizer(problem, point)
+                step = problem.inverse(problem.design.gram(weight), weight)(point.gradient)
             promise = 0.5 * float(point.gradient @ step)  # the gain in the quadratic model
-            flat = bool(np.abs(point.gradient).max() <= tol + self._noise())
+            size = float(np.abs(point.gradient).max())
+            flat = size <= tol or size <= tol + self._noise()
             if flat and not majorize and promise <= _GAIN * point.value:
                 return self._solution(True)
             if self.n_iter >= max_iter:
@@ -239,22 +266,18 @@ class _Iterates:
             else:
                 majorize = True
 
-    def _newton_step(self) -> tuple[AnyArray, bool, bool]:
+    def _newton_step(self, gain: float) -> tuple[AnyArray, bool, bool]:
         """Return a step, whether it is one, and whether the threshold's curvature is in it."""
-        problem, point = self.problem, self.point
-        t = point.threshold
-        inverse = _Inverse(self._hessian(np.abs(point.residual) < t, t))
-        step, consistent = inverse(point.gradient), inverse.holds(point.gradient)
-        if not problem.share or t <= problem.threshold:
+        point, t = self.point, self.point.threshold
+        inverse = self._inverse(np.abs(point.residual) < t, t)
+        step, consistent = inverse(point.gradient), inverse.holds(point.gradient, gain)
+        if point.coupling is None:
             return step, consistent, False
-        inner = np.where(self.active, problem.weight * (point.residual / t), 0.0)
-        coupling = problem.design.adjoint(inner) / t
-        curvature = float(inner @ point.residual) / t**2
-        response = inverse(coupling)
-        rest = curvature - float(coupling @ response)
-        if not rest > 1e-9 * curvature:  # residuals and threshold may vanish together
+        response = inverse(point.coupling)
+        rest = point.curvature - float(point.coupling @ response)
+        if not rest > 1e-9 * point.curvature:  # residuals and threshold may vanish together
             return step, False, False
-        return step + response * (float(coupling @ step) / rest), consistent, True
+        return step + response * (float(point.coupling @ step) / rest), consistent, True
 
     def _noise(self) -> float:
         """Return a bound of what the rounding of residuals does to the gradient."""
@@ -269,21 +292,26 @@ class _Iterates:
             point.theta, point.residual, point.threshold, self.n_iter, converged, message
         )
 
-    def _hessian(self, active: AnyArray, threshold: float) -> AnyArray:
-        """Return the second derivative by theta, with the Gram matrix brought up to date."""
+    def _inverse(self, active: AnyArray, threshold: float) -> _Inverse:
+        """Divide by the Hessian by theta, with the Gram matrix brought up to date."""
         design, weight = self.problem.design, self.problem.weight
         joined = np.flatnonzero(active & ~self.active)
         left = np.flatnonzero(self.active & ~active)
         if len(joined) + len(left) < np.count_nonzero(active):
             if len(joined):
                 self.gram += design.gram(weight[joined], joined)
+            before = np.diag(self.gram).copy()
             if len(left):
                 self.gram -= design.gram(weight[left], left)
+            lost = np.diag(self.gram) < 1e-6 * before
         else:
+            lost = np.ones(1, bool)
+        if lost.any():  # all, or digits of a feature that the rows that left had most of
             rows = np.flatnonzero(active)
             self.gram = design.gram(weight[rows], rows)
         self.active = active
-        return _add_diagonal(self.gram / threshold, self.problem.penalty)
+        curvatures = np.where(active, weight / threshold, 0.0)
+        return self.problem.inverse(self.gram / threshold, curvatures)
 
 
 def _typical(residual: AnyArray) -> float:
@@ -304,41 +332,57 @@ def _majorizer(problem: Problem, point: Point) -> AnyArray:
     return problem.weight / np.maximum(np.abs(point.residual), point.threshold)
 
 
-def _add_diagonal(matrix: AnyArray, diagonal: AnyArray) -> AnyArray:
-    matrix.flat[:: len(diagonal) + 1] += diagonal
-    return matrix
-
-
 class _Inverse:
-    """A positive semidefinite matrix, of which the lower triangle is read, as a divisor."""
+    """A positive semidefinite matrix, of which the lower triangle is read, as a divisor.
 
-    def __init__(self, matrix: AnyArray) -> None:
-        cutoff = len(matrix) * 16 * np.finfo(float).eps
+    Where it is singular to rounding its root decides: a matrix whose square it is, given by
+    rows, that has twice the digits. Rows far out and features that nearly depend on each other
+    are told from such as do.
+    """
+
+    def __init__(self, matrix: AnyArray, root: Callable[[], AnyArray | None]) -> None:
+        self._scale = np.sqrt(np.maximum(np.diag(matrix), 0.0))
+        self._scale[self._scale == 0.0] = 1.0
+        matrix = matrix / self._scale / self._scale[:, np.newaxis]
+        self._least = cutoff = len(matrix) * 16 * np.finfo(float).eps
         self.singular = False
+        self._factor: AnyArray | None = None
         try:
-            self._factor = scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
-            pivots = np.diag(self._factor) ** 2
-            if pivots.min() > cutoff * pivots.max():
+            factor = scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
+            if np.diag(factor).min() ** 2 > cutoff:
+                self._factor = factor
                 return
         except scipy.linalg.LinAlgError:
             pass
-        self.singular = True
-        values, vectors = scipy.linalg.eigh(matrix, check_finite=False)
-        kept = values > cutoff * max(values[-1], 0.0)
+        rows = root()
+        if rows is None:
+            values, vectors = scipy.linalg.eigh(matrix, check_finite=False)
+        else:
+            (triangle,) = scipy.linalg.qr(rows / self._scale, mode="r", check_finite=False)
+            _, values, vectors = scipy.linalg.svd(triangle[: len(matrix)], check_finite=False)
+            values, vectors = np.append(values, np.zeros(len(vectors) - len(values))), vectors.T
+            cutoff *= cutoff
+            values *= values
+        kept = values > cutoff * max(values.max(), 0.0)
+        self.singular = not kept.all()
         self._values, self._vectors = values[kept], vectors[:, kept]
 
     def __call__(self, right: AnyArray) -> AnyArray:
         """Return the solution of least norm; of least squares where there is none."""
-        if self.singular:
-            return np.asarray(self._vectors @ ((self._vectors.T @ right) / self._values))
-        return np.asarray(scipy.linalg.cho_solve((self._factor, True), right, check_finite=False))
+        right = right / self._scale
+        if self._factor is None:
+            solution = self._vectors @ ((self._vectors.T @ right) / self._values)
+        else:
+            solution = scipy.linalg.cho_solve((self._factor, True), right, check_finite=False)
+        return np.asarray(solution / self._scale)
 
-    def holds(self, right: AnyArray) -> bool:
-        """Return whether there is a solution: the range holds ``right``, roughly."""
+    def holds(self, right: AnyArray, gain: float) -> bool:
+        """Return whether there is a solution, but for what promises less than ``gain``."""
         if not self.singular:
             return True
+        right = right / self._scale
         missed = right - self._vectors @ (self._vectors.T @ right)
-        return bool(np.abs(missed).max() <= 1e-3 * np.abs(right).max())
+        return bool(missed @ missed <= self._least * gain)
 
 
 def _advance(problem: Problem, point: Point, step: AnyArray, joint: bool) -> tuple[Point, float]:
@@ -348,7 +392,7 @@ def _advance(problem: Problem, point: Point, step: AnyArray, joint: bool) -> tup
     otherwise the length is that which is best for the threshold of the point.
     """
     change = problem.design.predict(step)
-    if joint and problem.share:
+    if joint and point.coupling is not None:
         after = problem.point(point.theta - step, point.residual + change, point.threshold)
         least = point.value - 1e-4 * float(point.gradient @ step)
         if after.value <= least + _ROUNDING * point.value:
@@ -420,7 +464,7 @@ def _interior_points(problem: Problem, point: Point) -> _Inside:
     u, v = np.maximum(residual, 0.0) + start, np.maximum(-residual, 0.0) + start
     total = 2.0 * float(weight.sum()) + free
     spare = start * total / t if free else 0.0  # the multiplier of t >= least
-    steps, missed = 0, 1.0
+    steps = 0
     while steps < _INTERIOR_STEPS:
         below, above, over = 1.0 + slope, 1.0 - slope, t - least
         gap = float(weight @ (u * above + v * below)) + spare * over
@@ -429,7 +473,7 @@ def _interior_points(problem: Problem, point: Point) -> _Inside:
         steps += 1
         ratio_u, ratio_v = u / above, v / below
         share = 1.0 / (t + ratio_u + ratio_v)
-        inverse = _Inverse(_add_diagonal(design.gram(weight * share), problem.penalty))
+        inverse = problem.inverse(design.gram(weight * share), weight * share)
         bent = weight * share * slope
         if free:
             coupling = design.adjoint(bent)
@@ -470,11 +514,11 @@ def _interior_points(problem: Problem, point: Point) -> _Inside:
         length = min(1.0, 0.9995 * length)
         if not length > 1e-8:  # NaN included
             break
-        missed *= 1.0 - length  # of the equations
         theta, t, spare = theta + length * d_theta, t + length * d_t, spare + length * d_spare
         slope, u, v = slope + length * d_slope, u + length * d_u, v + length * d_v
         residual = y - design.predict(theta)
-    if not (gap <= _GAP * float(weight @ np.abs(residual)) and missed < 1e-9):
+    missed = np.abs(design.adjoint(weight * slope) - problem.penalty * theta).max()
+    if not (gap <= _GAP * float(weight @ np.abs(residual)) and missed <= _MISSED):
         gap = np.inf
     distance = np.abs(residual)
     scale = _typical(distance[distance > 1e-6 * distance.mean()])  # of rows that are missed
@@ -495,7 +539,7 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
     The line search of L-BFGS compares values of F, in which rounding hides what a gradient
     below about 1e-7 still promises.
     """
-    guess = problem.guess(problem.y)
+    guess = problem.guess()
 
     def value_and_grad(theta: AnyArray) -> tuple[float, AnyArray]:
         nonlocal guess
@@ -512,24 +556,21 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
     )
     n_iter = int(result.nit)
     point = problem.point(result.x, problem.y - problem.design.predict(result.x), guess)
-    size = float(np.abs(point.gradient).max())
-    while result.status != 1 and size > 1e-7 * tol:  # 1: max_iter is reached
-        step, joint = _conjugate_gradients(problem, point)
-        after, _ = _advance(problem, point, step, joint)
+    while True:
+        step, solved = _conjugate_gradients(problem, point)
+        promise = 0.5 * float(point.gradient @ step)
+        size = float(np.abs(point.gradient).max())
+        converged = solved and size <= tol and promise <= _GAIN * point.value
+        if result.status == 1 or size <= 1e-7 * tol:  # 1: max_iter is reached
+            break
+        after, _ = _advance(problem, point, step, joint=True)
         residual = problem.y - problem.design.predict(after.theta)
         after = problem.point(after.theta, residual, after.threshold)
-        before, size = size, float(np.abs(after.gradient).max())
-        if not size <= 0.5 * before:  # true for NaN, too
-            size = before
+        if not np.abs(after.gradient).max() <= 0.5 * size:  # true for NaN, too
             break
         point, n_iter = after, n_iter + 1
     return Solution(
-        point.theta,
-        point.residual,
-        point.threshold,
-        n_iter,
-        bool(size <= tol),
-        str(result.message),
+        point.theta, point.residual, point.threshold, n_iter, converged, str(result.message)
     )
 
 
@@ -538,19 +579,15 @@ def _conjugate_gradients(problem: Problem, point: Point) -> tuple[AnyArray, bool
 
     A singular Hessian whose range does not hold the gradient has directions without curvature,
     by which nothing can be divided: the step is what was found before the first of them. The
-    second value tells whether the threshold's curvature is in it.
+    second value tells whether it is all of a step.
     """
-    design, t, gradient = problem.design, point.threshold, point.gradient
-    active = np.abs(point.residual) < t
-    weight = np.where(active, problem.weight / t, 0.0)
-    inner = weight * point.residual
-    coupling, curvature_of_t = design.adjoint(inner / t), float(inner @ (point.residual / t)) / t
-    joint = bool(problem.share and t > problem.threshold and curvature_of_t > 0.0)
+    design, t, gradient, coupling = problem.design, point.threshold, point.gradient, point.coupling
+    weight = np.where(np.abs(point.residual) < t, problem.weight / t, 0.0)
 
     def product(v: AnyArray) -> AnyArray:
         result = design.adjoint(weight * design.predict(v)) + problem.penalty * v
-        if joint:
-            result -= coupling * (float(coupling @ v) / curvature_of_t)
+        if coupling is not None:
+            result -= coupling * (float(coupling @ v) / point.curvature)
         return np.asarray(result)
 
     step = np.zeros_like(gradient)
@@ -568,4 +605,4 @@ def _conjugate_gradients(problem: Problem, point: Point) -> tuple[AnyArray, bool
         if square <= enough:
             break
         direction = rest + (square / before) * direction
-    return step, joint
+    return step, square <= max(enough, np.finfo(float).eps * len(step) * _GAIN * point.value)
