@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.linalg
 import scipy.optimize
+import scipy.sparse.linalg
 
 from smoothl1._designs import Design
 from smoothl1._simd import core
@@ -250,8 +251,9 @@ class _Iterates:
                 step = problem.inverse(problem.design.gram(weight), weight)(point.gradient)
             promise = 0.5 * float(point.gradient @ step)  # the gain in the quadratic model
             size = float(np.abs(point.gradient).max())
-            flat = size <= tol or size <= tol + self._noise()
+            flat = size <= tol or size <= tol + _noise(problem, point)
             if flat and not majorize and promise <= _GAIN * point.value:
+                self._take(step)  # it is at hand, and squares what is missing
                 return self._solution(True)
             if self.n_iter >= max_iter:
                 return self._solution(proved, "max_iter is reached")
@@ -279,12 +281,13 @@ class _Iterates:
             return step, False, False
         return step + response * (float(point.coupling @ step) / rest), consistent, True
 
-    def _noise(self) -> float:
-        """Return a bound of what the rounding of residuals does to the gradient."""
+    def _take(self, step: AnyArray) -> None:
+        """Take a small step, without another look at the objective."""
         problem, point = self.problem, self.point
-        size = np.abs(problem.y) + np.abs(point.residual)
-        eps = 4 * problem.design.eps
-        return eps * float(problem.weight @ np.where(self.active, size, 0.0)) / point.threshold
+        point.theta = point.theta - step
+        point.residual = point.residual + problem.design.predict(step)
+        if problem.share:
+            point.threshold = problem.best_threshold(point.residual, point.threshold)
 
     def _solution(self, converged: bool, message: str = "") -> Solution:
         point = self.point
@@ -319,6 +322,19 @@ def _typical(residual: AnyArray) -> float:
     distance = np.abs(residual)
     distance = distance[distance > 0.0]
     return float(np.median(distance)) if distance.size else 1.0
+
+
+def _noise(problem: Problem, point: Point) -> float:
+    """Return a bound of what the rounding of residuals does to the gradient."""
+    distance = np.abs(point.residual)
+    size = np.where(distance < point.threshold, np.abs(problem.y) + distance, 0.0)
+    return 4 * problem.design.eps * float(problem.weight @ size) / point.threshold
+
+
+def _nothing(problem: Problem, point: Point) -> float:
+    """Return what residuals that are but rounding add to the objective."""
+    rounding = 64 * problem.design.eps
+    return float(problem.weight.sum()) * rounding * min(1.0, rounding / point.threshold)
 
 
 def _is_flatter(after: Point, before: Point) -> bool:
@@ -460,13 +476,14 @@ def _interior_points(problem: Problem, point: Point) -> _Inside:
     theta, residual, t = point.theta, point.residual, point.threshold
     free = bool(problem.share) and t > least
     slope = np.zeros_like(residual)
+    below, above = slope + 1.0, slope + 1.0  # the distances from the bounds, to full precision
     start = 0.1 * _typical(residual)
     u, v = np.maximum(residual, 0.0) + start, np.maximum(-residual, 0.0) + start
     total = 2.0 * float(weight.sum()) + free
     spare = start * total / t if free else 0.0  # the multiplier of t >= least
     steps = 0
     while steps < _INTERIOR_STEPS:
-        below, above, over = 1.0 + slope, 1.0 - slope, t - least
+        over = t - least
         gap = float(weight @ (u * above + v * below)) + spare * over
         if gap <= _GAP * float(weight @ np.abs(residual)):
             break
@@ -516,13 +533,14 @@ def _interior_points(problem: Problem, point: Point) -> _Inside:
             break
         theta, t, spare = theta + length * d_theta, t + length * d_t, spare + length * d_spare
         slope, u, v = slope + length * d_slope, u + length * d_u, v + length * d_v
+        below, above = below + length * d_slope, above - length * d_slope
         residual = y - design.predict(theta)
     missed = np.abs(design.adjoint(weight * slope) - problem.penalty * theta).max()
     if not (gap <= _GAP * float(weight @ np.abs(residual)) and missed <= _MISSED):
         gap = np.inf
     distance = np.abs(residual)
     scale = _typical(distance[distance > 1e-6 * distance.mean()])  # of rows that are missed
-    active = (u < scale * (1.0 - slope)) & (v < scale * (1.0 + slope))
+    active = (u < scale * above) & (v < scale * below)
     return _Inside(theta, least if t - least < scale * spare else t, active, gap, steps)
 
 
@@ -540,6 +558,9 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
     below about 1e-7 still promises.
     """
     guess = problem.guess()
+    penalised = problem.penalty[: len(problem.design.scale)][~problem.design.constant]
+    if not theta.any() and len(theta) > len(problem.y) and not penalised.any():
+        theta = _least_squares(problem)
 
     def value_and_grad(theta: AnyArray) -> tuple[float, AnyArray]:
         nonlocal guess
@@ -556,11 +577,13 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
     )
     n_iter = int(result.nit)
     point = problem.point(result.x, problem.y - problem.design.predict(result.x), guess)
+    converged = False
     while True:
         step, solved = _conjugate_gradients(problem, point)
         promise = 0.5 * float(point.gradient @ step)
         size = float(np.abs(point.gradient).max())
-        converged = solved and size <= tol and promise <= _GAIN * point.value
+        if solved and promise <= _GAIN * point.value + _nothing(problem, point):
+            converged = converged or size <= tol or size <= tol + _noise(problem, point)
         if result.status == 1 or size <= 1e-7 * tol:  # 1: max_iter is reached
             break
         after, _ = _advance(problem, point, step, joint=True)
@@ -572,6 +595,18 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
     return Solution(
         point.theta, point.residual, point.threshold, n_iter, converged, str(result.message)
     )
+
+
+def _least_squares(problem: Problem) -> AnyArray:
+    """Return parameters of small norm that leave no residuals, where there are such."""
+    design = problem.design
+    Z = scipy.sparse.linalg.LinearOperator(
+        (len(problem.y), len(problem.penalty)),
+        matvec=lambda v: design.predict(np.ravel(v)),
+        rmatvec=lambda v: design.adjoint(np.ravel(v)),
+        dtype=np.float64,
+    )
+    return np.asarray(scipy.sparse.linalg.lsmr(Z, problem.y, atol=0.0, btol=0.0, conlim=0.0)[0])
 
 
 def _conjugate_gradients(problem: Problem, point: Point) -> tuple[AnyArray, bool]:
@@ -605,4 +640,4 @@ def _conjugate_gradients(problem: Problem, point: Point) -> tuple[AnyArray, bool
         if square <= enough:
             break
         direction = rest + (square / before) * direction
-    return step, square <= max(enough, np.finfo(float).eps * len(step) * _GAIN * point.value)
+    return step, square <= max(enough, 16 * np.finfo(float).eps * len(step) * _GAIN * point.value)

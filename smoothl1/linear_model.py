@@ -386,7 +386,7 @@ class _Rows:
         """Return the design; that of the last call, if it is the same."""
         # With this beside the variance, the curvature of the penalty is at most that of the
         # loss, also for features that hardly vary.
-        least = float(np.sqrt(self.alpha) * np.sqrt(threshold))
+        least = float(np.sqrt(self.alpha) * np.sqrt(threshold)) if self.alpha else 0.0
         if least not in self._designs:
             make = SparseDesign if scipy.sparse.issparse(self.X) else DenseDesign
             design = make(self.X, self.weight, least, self.model.fit_intercept)

@@ -35,18 +35,25 @@ def objective(model, X, y, weight=None):
     X, y, coef = (np.asarray(a, np.longdouble) for a in (X, y, model.coef_))
     weight = np.ones(len(y)) if weight is None else np.asarray(weight)
     z = np.abs(y - X @ coef - np.longdouble(model.intercept_))
-    beta = np.longdouble(model.beta)
-    loss = np.where(z < beta, z * z / (2 * beta), z - beta / 2)
-    return (weight * loss).sum() / weight.sum() + model.alpha / 2 * (coef * coef).sum()
+    scale, beta = np.longdouble(model.scale_), np.longdouble(model.beta)
+    if scale == 0 or beta == 0:
+        loss = max(beta, 1) * 2 * z
+    else:
+        inner = np.minimum(z / scale, beta)
+        loss = scale + scale * inner * (2 * z / scale - inner)
+    return (weight * loss).sum() + model.alpha * (coef * coef).sum()
 
 
 def slopes(model, X, y, weight=None):
-    """Its gradient by the coefficients and the intercept; 0 proves a minimum (F is convex)."""
+    """Its gradient by coefficients, intercept and scale, a sample; 0 proves a minimum."""
     X, y, coef = (np.asarray(a, np.longdouble) for a in (X, y, model.coef_))
     weight = np.ones(len(y)) if weight is None else np.asarray(weight)
-    slope = np.clip((y - X @ coef - np.longdouble(model.intercept_)) / model.beta, -1, 1)
-    slope = slope * weight / weight.sum()
-    return model.alpha * coef - slope @ X, -slope.sum()
+    total = weight.sum()
+    threshold = np.longdouble(model.beta) * model.scale_
+    slope = np.clip((y - X @ coef - np.longdouble(model.intercept_)) / threshold, -1, 1)
+    by_scale = 1 - model.beta**2 * (weight * slope**2).sum() / total
+    slope = slope * weight / total
+    return model.alpha / (model.beta * total) * coef - slope @ X, -slope.sum(), by_scale
 
 
 @parametrize_with_checks([SmoothL1Regressor(solver=s) for s in ("auto", "newton", "lbfgs")])
@@ -56,15 +63,26 @@ def test_estimator_checks(estimator, check):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("alpha", [0.0, 1e-4, 1.0])
-@pytest.mark.parametrize("beta", [0.1, 1.0, 30.0])
-def test_the_gradient_vanishes_at_the_solution(solver, weighted, alpha, beta, rng):
+@pytest.mark.parametrize("alpha", [0.0, 0.01, 100.0])
+@pytest.mark.parametrize(
+    ("beta", "scale"),
+    [
+        *((0.1, None), (1.0, None), (30.0, None), (0.5, 2.0), (0.5, "mad"), (1.35, "mad")),
+        *((1.1, "huber"), (1.35, "huber"), (30.0, "huber")),
+    ],
+)
+def test_the_gradient_vanishes_at_the_solution(solver, weighted, alpha, beta, scale, rng):
     X, y = sample()
     weight = rng.random(len(y)) if weighted else None
-    model = SmoothL1Regressor(beta=beta, alpha=alpha, solver=solver).fit(X, y, weight)
-    by_coef, by_intercept = slopes(model, X, y, weight)
+    model = SmoothL1Regressor(beta=beta, scale=scale, alpha=alpha, solver=solver)
+    model.fit(X, y, weight)
+    by_coef, by_intercept, by_scale = slopes(model, X, y, weight)
     assert np.abs(by_coef / X.std(axis=0)).max() < 1e-9
     assert abs(by_intercept) < 1e-9
+    if scale == "huber":
+        assert abs(by_scale) < 1e-9
+    outliers = np.abs(y - model.predict(X)) > beta * model.scale_
+    np.testing.assert_array_equal(model.outliers_, outliers)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -75,69 +93,82 @@ def test_without_an_intercept(solver):
     assert np.abs(slopes(model, X, y)[0] / X.std(axis=0)).max() < 1e-9
 
 
-@pytest.mark.parametrize("beta", [1e-2, 1e-4, 1e-300])
+@pytest.mark.parametrize("beta", [1e-2, 1e-4, 1e-300, 0])
 def test_a_small_beta_approaches_least_absolute_deviations(beta):
     # The minimum of sum |r| passes through as many points as there are parameters; with
     # the same loss as any other line through two of the points it is checked here.
     rng = np.random.default_rng(1)
     x = rng.normal(size=31)
     y = 2 * x + rng.standard_cauchy(31)
-    model = SmoothL1Regressor(beta=beta, alpha=0).fit(x[:, np.newaxis], y)
+    model = SmoothL1Regressor(beta=beta, scale=None).fit(x[:, np.newaxis], y)
     best = np.inf
     for i in range(31):
         for j in range(i):
             slope = (y[i] - y[j]) / (x[i] - x[j])
             best = min(best, np.abs(y - y[i] - slope * (x - x[i])).mean())
     reached = np.abs(y - model.predict(x[:, np.newaxis])).mean()
-    assert best * (1 - 1e-12) <= reached <= best + beta
+    assert best * (1 - 1e-12) <= reached <= best * (1 + 1e-12) + beta
 
 
-def test_a_huge_beta_is_ridge_regression():
+@pytest.mark.parametrize("scale", ["huber", "mad", None, 3.0])
+def test_a_huge_beta_is_ridge_regression(scale):
     X, y = sample()
-    beta, alpha = 1e6, 1e-5
-    model = SmoothL1Regressor(beta=beta, alpha=alpha).fit(X, y)
-    ridge = Ridge(alpha=alpha * beta * len(y)).fit(X, y)
+    model = SmoothL1Regressor(beta=1e6, scale=scale, alpha=10.0).fit(X, y)
+    ridge = Ridge(alpha=10.0 * model.scale_).fit(X, y)
     np.testing.assert_allclose(model.coef_, ridge.coef_, rtol=1e-9)
     np.testing.assert_allclose(model.intercept_, ridge.intercept_, rtol=1e-9)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("scale", ["huber", None])
 @pytest.mark.parametrize("beta", [1e6, 1e100, 1e300])
-def test_a_huge_beta_without_a_penalty_is_least_squares(solver, beta):
+def test_a_huge_beta_without_a_penalty_is_least_squares(solver, beta, scale):
     X, y = sample()
-    model = SmoothL1Regressor(beta=beta, alpha=0, solver=solver).fit(X, y)
+    model = SmoothL1Regressor(beta=beta, scale=scale, solver=solver).fit(X, y)
     squares = LinearRegression().fit(X, y)
     np.testing.assert_allclose(model.coef_, squares.coef_, rtol=1e-9)
     np.testing.assert_allclose(model.intercept_, squares.intercept_, rtol=1e-9)
+    deviation = np.sqrt(np.mean((y - squares.predict(X)) ** 2))
+    assert model.scale_ == (1.0 if scale is None else pytest.approx(deviation, rel=1e-9))
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.1])
-def test_huber_regressor_with_the_same_scale(alpha):
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize(("alpha", "beta"), [(0.0, 1.35), (10.0, 1.35), (1e-4, 1.1), (1.0, 5.0)])
+def test_the_minimum_is_that_of_huber_regressor(solver, weighted, fit_intercept, alpha, beta, rng):
     X, y = sample()
     X = StandardScaler().fit_transform(X)
-    huber = HuberRegressor(alpha=alpha, tol=1e-9, max_iter=10_000).fit(X, y)
+    weight = rng.random(len(y)) if weighted else None
+    huber = HuberRegressor(
+        epsilon=beta, alpha=alpha, fit_intercept=fit_intercept, tol=1e-9, max_iter=10_000
+    ).fit(X, y, weight)
     model = SmoothL1Regressor(
-        beta=huber.epsilon * huber.scale_, alpha=alpha / (huber.epsilon * len(y))
-    ).fit(X, y)
-    np.testing.assert_allclose(model.coef_, huber.coef_, atol=1e-4)
-    np.testing.assert_allclose(model.intercept_, huber.intercept_, atol=1e-4)
+        beta=beta, alpha=alpha, fit_intercept=fit_intercept, solver=solver
+    ).fit(X, y, weight)
+    np.testing.assert_allclose(model.coef_, huber.coef_, atol=3e-4)
+    np.testing.assert_allclose(model.intercept_, huber.intercept_, atol=3e-4)
+    assert model.scale_ == pytest.approx(huber.scale_, rel=3e-4)
+    assert (model.outliers_ == huber.outliers_).mean() > 0.99
     theirs = clone(model)
-    theirs.coef_, theirs.intercept_ = huber.coef_, huber.intercept_
-    assert objective(model, X, y) <= objective(theirs, X, y)
+    theirs.coef_, theirs.intercept_, theirs.scale_ = huber.coef_, huber.intercept_, huber.scale_
+    assert objective(model, X, y, weight) <= objective(theirs, X, y, weight) * (1 + 1e-15)
 
 
-def test_the_objective_is_no_worse_than_what_another_optimiser_finds():
+@pytest.mark.parametrize(("beta", "scale"), [(30.0, None), (1.35, "huber"), (1.0, "mad")])
+def test_the_objective_is_no_worse_than_what_another_optimiser_finds(beta, scale):
     from scipy.optimize import minimize
 
     X, y = load_diabetes(return_X_y=True)
-    model = SmoothL1Regressor(beta=30.0, alpha=1e-3).fit(X, y)
+    model = SmoothL1Regressor(beta=beta, scale=scale, alpha=1e-2).fit(X, y)
 
     def value(theta):
         other = clone(model)
-        other.coef_, other.intercept_ = theta[:-1], theta[-1]
+        other.coef_, other.intercept_ = theta[:-2], theta[-2]
+        other.scale_ = np.exp(theta[-1]) if scale == "huber" else model.scale_
         return float(objective(other, X, y))
 
-    start = np.append(model.coef_, model.intercept_)
+    start = np.append(model.coef_, [model.intercept_, np.log(model.scale_)])
     other = minimize(value, start * 1.01, method="BFGS", options={"gtol": 1e-8})
     assert value(start) <= other.fun * (1 + 1e-12)
 
@@ -151,13 +182,13 @@ def test_solvers_agree():
 
 def test_as_many_features_as_samples():
     X, y = sample(200, 200)
-    model = SmoothL1Regressor(alpha=1e-3).fit(X, y)
+    model = SmoothL1Regressor(beta=1.0, scale=None, alpha=0.1).fit(X, y)
     assert np.abs(slopes(model, X, y)[0] / X.std(axis=0)).max() < 1e-9
 
 
 def test_more_features_than_samples():
     X, y = sample(60, 200)
-    model = SmoothL1Regressor(alpha=1e-3).fit(X, y)
+    model = SmoothL1Regressor(beta=1.0, scale=None, alpha=0.1).fit(X, y)
     assert np.abs(slopes(model, X, y)[0] / X.std(axis=0)).max() < 1e-9
 
 
@@ -165,7 +196,8 @@ def test_many_features_go_to_lbfgs():
     X, y = sample(400, 1500)
     X /= X.std(axis=0)
     auto, lbfgs, newton = (
-        SmoothL1Regressor(alpha=0.1, solver=s).fit(X, y) for s in ("auto", "lbfgs", "newton")
+        SmoothL1Regressor(beta=1.0, scale=None, alpha=40.0, solver=s).fit(X, y)
+        for s in ("auto", "lbfgs", "newton")
     )
     assert auto.n_iter_ == lbfgs.n_iter_ != newton.n_iter_
     np.testing.assert_allclose(auto.coef_, newton.coef_, rtol=1e-6, atol=1e-9)
@@ -186,24 +218,33 @@ def test_a_time_in_milliseconds_keeps_its_coefficient(solver):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("unit", [2.0**-600, 2.0**-20, 2.0**20, 2.0**600])
-def test_units_of_the_features_and_the_target(solver, unit):
+@pytest.mark.parametrize("scale", ["huber", "mad", None])
+def test_units_of_the_features_and_the_target(solver, unit, scale):
     X, y = sample(100, 3)
-    reference = SmoothL1Regressor(alpha=0, solver=solver).fit(X, y)
-    model = SmoothL1Regressor(alpha=0, solver=solver).fit(X * [1, unit, 1], y)
+    model = SmoothL1Regressor(scale=scale, solver=solver)
+    reference = clone(model).fit(X, y)
+    model.fit(X * [1, unit, 1], y)
     np.testing.assert_allclose(model.coef_ * [1, unit, 1], reference.coef_, rtol=1e-9)
-    model = SmoothL1Regressor(alpha=0, beta=unit, solver=solver).fit(X, y * unit)
+    if scale is None:
+        model.set_params(beta=model.beta * unit)
+    model.fit(X, y * unit)
     np.testing.assert_allclose(model.coef_ / unit, reference.coef_, rtol=1e-9)
     np.testing.assert_allclose(model.intercept_ / unit, reference.intercept_, rtol=1e-9)
+    np.testing.assert_array_equal(model.outliers_, reference.outliers_)
+    if scale is not None:
+        assert model.scale_ / unit == pytest.approx(reference.scale_, rel=1e-9)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("beta", [1e-6, 0.1, 10.0])
-def test_collinear_features_without_a_penalty(solver, beta):
+@pytest.mark.parametrize(
+    ("beta", "scale"), [(1e-6, None), (0.1, None), (10.0, None), (1.35, "huber"), (1.35, "mad")]
+)
+def test_collinear_features_without_a_penalty(solver, beta, scale):
     X, y = sample(200, 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # L-BFGS at the smallest beta
-        one = SmoothL1Regressor(alpha=0, beta=beta, solver=solver).fit(X, y)
-        two = SmoothL1Regressor(alpha=0, beta=beta, solver=solver).fit(np.hstack([X, X]), y)
+        model = SmoothL1Regressor(beta=beta, scale=scale, solver=solver)
+        one, two = clone(model).fit(X, y), clone(model).fit(np.hstack([X, X]), y)
     np.testing.assert_allclose(two.coef_[:2], two.coef_[2:], rtol=1e-6)
     assert objective(two, np.hstack([X, X]), y) <= objective(one, X, y) * (1 + 1e-6)
 
@@ -278,14 +319,14 @@ def test_sparse_features_are_never_densified(p, solver):
     places = np.repeat(np.arange(n), 5), rng.integers(p, size=5 * n)
     X = scipy.sparse.csr_array((rng.random(5 * n), places), shape=(n, p))
     y = X[:, :100] @ rng.normal(size=100) + 0.1 * rng.normal(size=n)
-    model = SmoothL1Regressor(alpha=1e-2, solver=solver)
+    model = SmoothL1Regressor(beta=1.0, scale=None, alpha=1e-2 * n, solver=solver)
     tracemalloc.start()
     model.fit(X, y)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 0.3 * n * p * 8  # of a dense copy
     slope = np.clip((y - model.predict(X)) / model.beta, -1, 1) / n
-    assert np.abs(model.alpha * model.coef_ - X.T @ slope).max() < 1e-6
+    assert np.abs(model.alpha / n * model.coef_ - X.T @ slope).max() < 1e-6
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -316,7 +357,7 @@ def test_several_targets_are_fits_of_their_own(solver):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_it_warns_when_it_stops_early(solver):
     X, y = sample(300, 30)
-    model = SmoothL1Regressor(beta=0.01, max_iter=1, solver=solver)
+    model = SmoothL1Regressor(max_iter=1, solver=solver)
     with pytest.warns(ConvergenceWarning, match=f"'{solver}' stopped after .*max_iter or tol"):
         model.fit(X, y)
 
@@ -329,8 +370,8 @@ def test_a_warm_start_begins_where_the_last_fit_ended(solver):
     model.fit(X, y)
     assert model.n_iter_ <= 1 < cold
     np.testing.assert_allclose(model.coef_, coef, rtol=1e-9)
-    model.set_params(alpha=1.1e-4).fit(X, y)
-    fresh = SmoothL1Regressor(alpha=1.1e-4, solver=solver).fit(X, y)
+    model.set_params(alpha=1e-2).fit(X, y)
+    fresh = SmoothL1Regressor(alpha=1e-2, solver=solver).fit(X, y)
     assert model.n_iter_ <= fresh.n_iter_
     np.testing.assert_allclose(model.coef_, fresh.coef_, rtol=1e-9)
     model.fit(X[:, :5], y)  # of another shape: from the beginning
@@ -345,7 +386,7 @@ def test_directions_without_curvature_do_not_end_conjugate_gradients_in_nan(seed
     X = rng.normal(size=(30, 3)) + 1e6
     y = X @ rng.normal(size=3) + rng.normal(size=30)
     for beta in (0.1, 0.01, 0.001):
-        model = SmoothL1Regressor(beta=beta, alpha=0, fit_intercept=False)
+        model = SmoothL1Regressor(beta=beta, scale=None, fit_intercept=False)
         newton = clone(model).set_params(solver="newton").fit(X, y)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -361,7 +402,7 @@ def test_levels_of_a_factor_without_a_sample(solver):
         X, y = np.eye(30)[rng.integers(30, size=30)], rng.normal(size=30)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model = SmoothL1Regressor(beta=5e-4, alpha=0, solver=solver).fit(X, y)
+            model = SmoothL1Regressor(beta=5e-4, scale=None, solver=solver).fit(X, y)
         assert np.isfinite(model.coef_).all()
         assert np.abs(y - model.predict(X)).mean() <= np.abs(y - np.median(y)).mean()
 
@@ -383,7 +424,7 @@ def test_in_a_grid_search_with_routed_weights(rng):
     with config_context(enable_metadata_routing=True):
         model = SmoothL1Regressor().set_fit_request(sample_weight=True)
         model.set_score_request(sample_weight=True)
-        search = GridSearchCV(model, {"beta": [0.1, 1.0, 10.0]}, n_jobs=2, cv=3)
+        search = GridSearchCV(model, {"beta": [1.1, 1.35, 2.0]}, n_jobs=2, cv=3)
         search.fit(X, y, sample_weight=weight)
     best = search.best_estimator_
     again = clone(best).fit(X, y, weight)
@@ -413,11 +454,16 @@ def test_one_sample_and_equal_targets():
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
-        ("beta", 0.0, "a finite number > 0, got 0.0"),
-        ("beta", -1.0, "a finite number > 0, got -1.0"),
-        ("beta", np.nan, "a finite number > 0, got nan"),
-        ("beta", np.inf, "a finite number > 0, got inf"),
-        ("beta", "1", "a finite number > 0, got '1'"),
+        ("beta", -1.0, "a finite number >= 0, got -1.0"),
+        ("beta", np.nan, "a finite number >= 0, got nan"),
+        ("beta", np.inf, "a finite number >= 0, got inf"),
+        ("beta", "1", "a finite number >= 0, got '1'"),
+        ("beta", 1.0, "> 1 with scale='huber', got 1.0: .*use scale='mad', or scale=None .*"),
+        ("scale", "MAD", "'huber', 'mad', None or a finite number > 0, got 'MAD'"),
+        ("scale", 0.0, "'huber', 'mad', None or a finite number > 0, got 0.0"),
+        ("scale", np.inf, "'huber', 'mad', None or a finite number > 0, got inf"),
+        ("scale", True, "'huber', 'mad', None or a finite number > 0, got True"),
+        ("scale", [1.0], r"'huber', 'mad', None or a finite number > 0, got \[1.0\]"),
         ("alpha", -1e-9, "a finite number >= 0, got -1e-09"),
         ("alpha", None, "a finite number >= 0, got None"),
         ("tol", -1, "a finite number >= 0, got -1"),
@@ -452,4 +498,4 @@ def test_bad_weights(weight, message):
 
 def test_an_overflow_is_an_error():
     with pytest.raises(ValueError, match="overflow; bring X and y to other units"):
-        SmoothL1Regressor(alpha=0).fit([[0.0], [1e-300], [2e-300]], [0.0, 1e300, 2e300])
+        SmoothL1Regressor().fit([[0.0], [1e-300], [2e-300]], [0.0, 1e300, 2e300])
