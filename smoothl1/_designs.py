@@ -208,18 +208,21 @@ def _moments(X: AnyArray, weight: AnyArray, centred: bool) -> tuple[AnyArray, An
     mean = np.zeros(X.shape[1])
     if centred:
         mean = sum((weight[part] @ X[part] for part in _blocks(len(X))), start=mean)
-    shift, spread, variance = np.zeros((3, len(mean)))
-    for part in _blocks(len(X)):
-        block = X[part] - mean
-        shift += weight[part] @ block  # what rounding left
-        spread += weight[part] @ np.abs(block)
+    shift, variance = np.zeros((2, len(mean)))
+    with np.errstate(over="ignore", under="ignore"):
+        for part in _blocks(len(X)):
+            block = X[part] - mean
+            shift += weight[part] @ block  # what rounding left
+            variance += weight[part] @ (block * block)
     if centred:
         mean = (mean + shift).astype(X.dtype).astype(np.float64)
-    unit = np.where(spread > 0.0, spread, 1.0)  # squares in it neither over- nor underflow
-    for part in _blocks(len(X)):
-        block = (X[part] - mean) / unit
-        variance += weight[part] @ (block * block)
-    return mean, _significant(unit * np.sqrt(variance), mean, X.dtype)
+    odd = np.flatnonzero(~((variance > 1e-280) & (variance < np.inf)))  # squares out of range, or 0
+    deviation = np.sqrt(np.where(np.isfinite(variance), variance, 0.0))
+    for j in odd:
+        distance = np.abs(X[:, j] - mean[j])
+        unit = distance.max() or 1.0
+        deviation[j] = unit * np.sqrt(weight @ (distance / unit) ** 2)
+    return mean, _significant(deviation, mean, X.dtype)
 
 
 def _sparse_moments(X: Any, weight: AnyArray, centred: bool) -> tuple[AnyArray, AnyArray]:

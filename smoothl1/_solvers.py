@@ -20,7 +20,7 @@ theta and t (p numbers each), the curvature in t, and the Gram matrix of the act
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy.linalg
@@ -58,29 +58,28 @@ class Problem:
     share: float = 0.0  # 0: the threshold is given
 
     def point(self, theta: AnyArray, residual: AnyArray, guess: float) -> Point:
-        """F at the best threshold, near ``guess``, and its gradient."""
+        """F at the best threshold, which is sought near ``guess``."""
         threshold = self.best_threshold(residual, guess) if self.share else self.threshold
         return self.at(theta, residual, threshold)
 
     def at(self, theta: AnyArray, residual: AnyArray, threshold: float) -> Point:
-        """F and its derivatives, where the residuals are known."""
+        """F, where the residuals are known."""
         loss, slopes = smooth_l1_value_and_grad(residual, 0.0, "sum", threshold, weight=self.weight)
-        penalty = self.penalty * theta
-        value = float(loss) + 0.5 * (self.share * threshold + float(theta @ penalty))
-        if not self.share or threshold <= self.threshold:
-            gradient = penalty - self.design.adjoint(slopes)
-            return Point(theta, residual, threshold, value, gradient)
-        inner = np.where(np.abs(residual) < threshold, slopes, 0.0)
-        sums = self.design.adjoint(np.column_stack([slopes, inner]))
-        return Point(
-            theta,
-            residual,
-            threshold,
-            value,
-            penalty - sums[:, 0],
-            sums[:, 1] / threshold,
-            float(inner @ residual) / threshold**2,
-        )
+        penalty = float(theta @ (self.penalty * theta))
+        value = float(loss) + 0.5 * (self.share * threshold + penalty)
+        return Point(theta, residual, threshold, value, slopes)
+
+    def differentiated(self, point: Point) -> Point:
+        """Return the point with its derivatives."""
+        t, slopes, penalty = point.threshold, point.slopes, self.penalty * point.theta
+        if not self.share or t <= self.threshold:
+            point.gradient = penalty - self.design.adjoint(slopes)
+        else:
+            inner = np.where(np.abs(point.residual) < t, slopes, 0.0)
+            sums = self.design.adjoint(np.column_stack([slopes, inner]))
+            point.gradient, point.coupling = penalty - sums[:, 0], sums[:, 1] / t
+            point.curvature = float(inner @ point.residual) / t**2
+        return point
 
     def inverse(self, gram: AnyArray, weight: AnyArray) -> _Inverse:
         """Divide by ``gram``, which is Z' diag(weight) Z and is overwritten, and the penalty."""
@@ -130,7 +129,8 @@ class Point:
     residual: AnyArray
     threshold: float
     value: float
-    gradient: AnyArray
+    slopes: AnyArray  # of the loss by the residuals
+    gradient: AnyArray = field(default_factory=lambda: np.empty(0))  # see `differentiated`
     # Where the threshold is a variable and not the least, the second derivatives by it and
     # theta, and by it alone.
     coupling: AnyArray | None = None
@@ -175,7 +175,7 @@ class _Iterates:
 
     def __init__(self, problem: Problem, theta: AnyArray) -> None:
         self.problem = problem
-        residual = problem.y - problem.design.predict(theta)
+        residual = problem.y - problem.design.predict(theta) if theta.any() else problem.y
         self.point = problem.point(theta, residual, problem.guess())
         self.n_iter = 0
         self.bound = -np.inf  # of F, from below
@@ -194,7 +194,7 @@ class _Iterates:
         squares = self._weighted(problem.weight / t, self.gram / t)
         near = np.count_nonzero(np.abs(squares.residual) < squares.threshold)
         best = squares
-        if near < 0.7 * len(problem.y):
+        if near < (0.5 if problem.share else 0.9) * len(problem.y):
             weight = _majorizer(problem, self.point)
             robust = self._weighted(weight, problem.design.gram(weight))
             best = min(squares, robust, key=lambda point: point.value)
@@ -208,7 +208,12 @@ class _Iterates:
         slopes = problem.design.adjoint(weight * point.residual)
         inverse = problem.inverse(gram, weight)
         step = inverse(problem.penalty * point.theta - slopes)
-        return _advance(problem, point, step, joint=True)[0]
+        if problem.share:
+            residual = point.residual + problem.design.predict(step)
+            after = problem.point(point.theta - step, residual, point.threshold)
+            if after.value < point.value:
+                return after
+        return _advance(problem, point, step, joint=False)[0]
 
     def interior(self) -> None:
         """Go to the solution by interior points, and from there to the corner beside it."""
@@ -234,9 +239,9 @@ class _Iterates:
         majorize, may_go_inside = False, self.bound == -np.inf
         while True:
             consistent = joint = False
+            problem, point = self.problem, self.problem.differentiated(self.point)
             if not majorize:
-                step, consistent, joint = self._newton_step(_GAIN * self.point.value)
-            problem, point = self.problem, self.point
+                step, consistent, joint = self._newton_step(_GAIN * point.value)
             proved = point.value - self.bound <= _GAP * point.value
             if not (consistent or majorize):
                 if proved:
@@ -259,7 +264,7 @@ class _Iterates:
                 return self._solution(proved, "max_iter is reached")
             after, length = _advance(problem, point, step, joint)
             self.n_iter += 1
-            descent = after.value < point.value or _is_flatter(after, point)  # not for NaN
+            descent = after.value < point.value or _is_flatter(problem, after, point)  # not for NaN
             if descent:
                 self.point = after
                 majorize = not majorize and length < 0.1
@@ -337,10 +342,12 @@ def _nothing(problem: Problem, point: Point) -> float:
     return float(problem.weight.sum()) * rounding * min(1.0, rounding / point.threshold)
 
 
-def _is_flatter(after: Point, before: Point) -> bool:
+def _is_flatter(problem: Problem, after: Point, before: Point) -> bool:
     """Return whether the gradient halves, where rounding hides which value is less."""
-    sizes = [float(np.abs(point.gradient).max()) for point in (after, before)]
-    return after.value <= before.value * (1.0 + _ROUNDING) and sizes[0] <= 0.5 * sizes[1]
+    if not after.value <= before.value * (1.0 + _ROUNDING):
+        return False
+    size = float(np.abs(problem.differentiated(after).gradient).max())
+    return size <= 0.5 * float(np.abs(before.gradient).max())
 
 
 def _majorizer(problem: Problem, point: Point) -> AnyArray:
@@ -564,7 +571,8 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
 
     def value_and_grad(theta: AnyArray) -> tuple[float, AnyArray]:
         nonlocal guess
-        point = problem.point(theta, problem.y - problem.design.predict(theta), guess)
+        residual = problem.y - problem.design.predict(theta)
+        point = problem.differentiated(problem.point(theta, residual, guess))
         guess = point.threshold
         return point.value, point.gradient
 
@@ -576,7 +584,8 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
         options={"maxiter": max_iter, "maxfun": 20 * max_iter, "gtol": tol, "ftol": 0.0},
     )
     n_iter = int(result.nit)
-    point = problem.point(result.x, problem.y - problem.design.predict(result.x), guess)
+    residual = problem.y - problem.design.predict(result.x)
+    point = problem.differentiated(problem.point(result.x, residual, guess))
     converged = False
     while True:
         step, solved = _conjugate_gradients(problem, point)
@@ -588,7 +597,7 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
             break
         after, _ = _advance(problem, point, step, joint=True)
         residual = problem.y - problem.design.predict(after.theta)
-        after = problem.point(after.theta, residual, after.threshold)
+        after = problem.differentiated(problem.point(after.theta, residual, after.threshold))
         if not np.abs(after.gradient).max() <= 0.5 * size:  # true for NaN, too
             break
         point, n_iter = after, n_iter + 1
