@@ -104,14 +104,15 @@ class Problem:
         """
         distance = np.abs(residual)
         t, from_above = max(guess, self.threshold), False
+        parts, beyond = np.empty_like(distance), np.empty_like(distance)
         while t < np.inf:
-            parts = np.minimum(distance / t, 1.0)
-            outside = float(self.weight @ (parts == 1.0))
+            np.minimum(np.divide(distance, t, out=parts), 1.0, out=parts)
+            outside = float(self.weight @ np.floor(parts, out=beyond))
             rest = self.share - outside
             if rest <= 0.0 and not from_above:
                 t *= 4.0  # too small for a Newton step
                 continue
-            square = float(self.weight @ (parts * parts)) - outside
+            square = float(self.weight @ np.multiply(parts, parts, out=parts)) - outside
             shrunk = t * float(np.sqrt(max(square, 0.0) / rest)) if rest > 0.0 else 0.0
             if shrunk <= self.threshold:
                 return self.threshold
