@@ -91,6 +91,10 @@ class Problem:
 
         return _Inverse(gram, root)
 
+    def penalised(self) -> bool:
+        """Return whether there is a penalty, but for features that are constant."""
+        return bool(self.penalty[: len(self.design.scale)][~self.design.constant].any())
+
     def guess(self) -> float:
         """Return a threshold that is of the order of the best one for y as residuals."""
         share = self.share / float(self.weight.sum())
@@ -190,6 +194,9 @@ class _Iterates:
         outliers, or about as many parameters as rows.
         """
         problem, t = self.problem, self.point.threshold
+        self.n_iter += 1
+        if len(problem.y) <= len(problem.penalty) and self._pass_through():
+            return
         self.active[:] = True
         self.gram = problem.design.gram(problem.weight)
         squares = self._weighted(problem.weight / t, self.gram / t)
@@ -201,7 +208,20 @@ class _Iterates:
             best = min(squares, robust, key=lambda point: point.value)
         if best.value <= self.point.value:
             self.point = best
-        self.n_iter += 1
+
+    def _pass_through(self) -> bool:
+        """Go to a solution without residuals; return whether there is one, and no penalty."""
+        problem = self.problem
+        rows = problem.design.root(np.ones(len(problem.y)))
+        if rows is None or problem.penalised():
+            return False
+        theta = scipy.linalg.lstsq(rows, problem.y, check_finite=False, lapack_driver="gelsy")[0]
+        residual = problem.y - problem.design.predict(theta)
+        point = problem.point(theta, residual, problem.threshold)
+        if np.abs(residual).max() > point.threshold:
+            return False
+        self.point = point
+        return True
 
     def _weighted(self, weight: AnyArray, gram: AnyArray) -> Point:
         """Return the point at, or on the way to, weighted least squares."""
@@ -566,8 +586,7 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
     below about 1e-7 still promises.
     """
     guess = problem.guess()
-    penalised = problem.penalty[: len(problem.design.scale)][~problem.design.constant]
-    if not theta.any() and len(theta) > len(problem.y) and not penalised.any():
+    if not theta.any() and len(theta) > len(problem.y) and not problem.penalised():
         theta = _least_squares(problem)
 
     def value_and_grad(theta: AnyArray) -> tuple[float, AnyArray]:
