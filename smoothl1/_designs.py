@@ -209,13 +209,14 @@ def _moments(X: AnyArray, weight: AnyArray, centred: bool) -> tuple[AnyArray, An
     if centred:
         mean = sum((weight[part] @ X[part] for part in _blocks(len(X))), start=mean)
     shift, variance = np.zeros((2, len(mean)))
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         for part in _blocks(len(X)):
             block = X[part] - mean
             shift += weight[part] @ block  # what rounding left
             variance += weight[part] @ (block * block)
-    if centred:
-        mean = (mean + shift).astype(X.dtype).astype(np.float64)
+        if centred:
+            before, mean = mean, (mean + shift).astype(X.dtype).astype(np.float64)
+            variance = np.maximum(variance - (mean - before) ** 2, 0.0)  # NaN for inf - inf
     odd = np.flatnonzero(~((variance > 1e-280) & (variance < np.inf)))  # squares out of range, or 0
     deviation = np.sqrt(np.where(np.isfinite(variance), variance, 0.0))
     for j in odd:
@@ -232,7 +233,8 @@ def _sparse_moments(X: Any, weight: AnyArray, centred: bool) -> tuple[AnyArray, 
     stored = np.repeat(weight, np.diff(X.indptr))
 
     def total(values: AnyArray) -> AnyArray:
-        return np.bincount(X.indices, values, minlength=p)
+        # Of integers where nothing is stored.
+        return np.bincount(X.indices, values, minlength=p).astype(np.float64, copy=False)
 
     mean = np.zeros(p)
     if centred:

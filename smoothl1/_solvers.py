@@ -38,6 +38,8 @@ _GAIN = 1e-11
 _ROUNDING = 1e-15
 # Where a smaller part of the rows is active at the start, interior points come first.
 _FEW = 0.06
+# Steps after which interior points are tried in the place of Newton's method.
+_PATIENCE = 15
 # The gap between primal and dual objective, as a part of it, at which interior points end.
 _GAP, _INTERIOR_STEPS = 1e-9, 60
 # What interior points may miss of the gradient.
@@ -195,7 +197,9 @@ class _Iterates:
         """
         problem, t = self.problem, self.point.threshold
         self.n_iter += 1
-        if len(problem.y) <= len(problem.penalty) and self._pass_through():
+        through = self._passing_through()
+        if through is not None and np.abs(through.residual).max() <= through.threshold:
+            self.point = through
             return
         self.active[:] = True
         self.gram = problem.design.gram(problem.weight)
@@ -206,22 +210,22 @@ class _Iterates:
             weight = _majorizer(problem, self.point)
             robust = self._weighted(weight, problem.design.gram(weight))
             best = min(squares, robust, key=lambda point: point.value)
+        if through is not None and through.value < best.value:
+            best = through
         if best.value <= self.point.value:
             self.point = best
 
-    def _pass_through(self) -> bool:
-        """Go to a solution without residuals; return whether there is one, and no penalty."""
+    def _passing_through(self) -> Point | None:
+        """Return a point with hardly any residuals, where parameters are enough and free."""
         problem = self.problem
+        if len(problem.y) > len(problem.penalty) or problem.penalised():
+            return None
         rows = problem.design.root(np.ones(len(problem.y)))
-        if rows is None or problem.penalised():
-            return False
+        if rows is None:
+            return None
         theta = scipy.linalg.lstsq(rows, problem.y, check_finite=False, lapack_driver="gelsy")[0]
         residual = problem.y - problem.design.predict(theta)
-        point = problem.point(theta, residual, problem.threshold)
-        if np.abs(residual).max() > point.threshold:
-            return False
-        self.point = point
-        return True
+        return problem.point(theta, residual, problem.threshold)
 
     def _weighted(self, weight: AnyArray, gram: AnyArray) -> Point:
         """Return the point at, or on the way to, weighted least squares."""
@@ -257,20 +261,20 @@ class _Iterates:
 
     def descend(self, max_iter: int, tol: float) -> Solution:
         """Take steps until the gradient and what is to gain are small."""
-        majorize, may_go_inside = False, self.bound == -np.inf
+        majorize, may_go_inside, begun = False, self.bound == -np.inf, self.n_iter
         while True:
             consistent = joint = False
             problem, point = self.problem, self.problem.differentiated(self.point)
             if not majorize:
                 step, consistent, joint = self._newton_step(_GAIN * point.value)
             proved = point.value - self.bound <= _GAP * point.value
-            if not (consistent or majorize):
-                if proved:
-                    return self._solution(True)
-                if may_go_inside and self.n_iter < max_iter:
-                    may_go_inside = False
-                    self.interior()
-                    continue
+            if proved and not (consistent or majorize):
+                return self._solution(True)
+            lost = not (consistent or majorize) or self.n_iter - begun >= _PATIENCE
+            if lost and may_go_inside and self.n_iter < max_iter:
+                may_go_inside = majorize = False
+                self.interior()
+                continue
             if not consistent:
                 majorize = True
                 weight = _majorizer(problem, point)
@@ -502,16 +506,18 @@ def _interior_points(problem: Problem, point: Point) -> _Inside:
     """
     design, weight, y, least = problem.design, problem.weight, problem.y, problem.threshold
     theta, residual, t = point.theta, point.residual, point.threshold
-    free = bool(problem.share) and t > least
+    free = bool(problem.share)
+    if free:
+        t = max(t, 0.1 * _typical(residual), 2.0 * least)  # inside, too
     slope = np.zeros_like(residual)
     below, above = slope + 1.0, slope + 1.0  # the distances from the bounds, to full precision
     start = 0.1 * _typical(residual)
     u, v = np.maximum(residual, 0.0) + start, np.maximum(-residual, 0.0) + start
     total = 2.0 * float(weight.sum()) + free
-    spare = start * total / t if free else 0.0  # the multiplier of t >= least
+    # How far t is above the least one, and the multiplier of that.
+    over, spare = t - least, start * total / t if free else 0.0
     steps = 0
     while steps < _INTERIOR_STEPS:
-        over = t - least
         gap = float(weight @ (u * above + v * below)) + spare * over
         if gap <= _GAP * float(weight @ np.abs(residual)):
             break
@@ -523,7 +529,8 @@ def _interior_points(problem: Problem, point: Point) -> _Inside:
         if free:
             coupling = design.adjoint(bent)
             response = inverse(coupling)
-            curvature = float(bent @ slope) + spare / over - float(coupling @ response)
+            curvature = float(bent @ slope) + spare / over
+            curvature = max(curvature - float(coupling @ response), 1e-12 * curvature)
             slack = 0.5 * (problem.share - float(weight @ (slope * slope)))
         left = residual - t * slope
         to_u = to_v = np.zeros(())
@@ -559,7 +566,9 @@ def _interior_points(problem: Problem, point: Point) -> _Inside:
         length = min(1.0, 0.9995 * length)
         if not length > 1e-8:  # NaN included
             break
-        theta, t, spare = theta + length * d_theta, t + length * d_t, spare + length * d_spare
+        theta = theta + length * d_theta
+        over, spare = over + length * d_t, spare + length * d_spare
+        t = least + over if free else t
         slope, u, v = slope + length * d_slope, u + length * d_u, v + length * d_v
         below, above = below + length * d_slope, above - length * d_slope
         residual = y - design.predict(theta)
@@ -569,7 +578,7 @@ def _interior_points(problem: Problem, point: Point) -> _Inside:
     distance = np.abs(residual)
     scale = _typical(distance[distance > 1e-6 * distance.mean()])  # of rows that are missed
     active = (u < scale * above) & (v < scale * below)
-    return _Inside(theta, least if t - least < scale * spare else t, active, gap, steps)
+    return _Inside(theta, least if over < scale * spare else t, active, gap, steps)
 
 
 def _longest(positive: AnyArray, change: AnyArray) -> float:

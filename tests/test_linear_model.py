@@ -329,6 +329,19 @@ def test_hard_cases_in_units_of_any_size():
             assert model.scale_ / unit == pytest.approx(reference.scale_, rel=1e-6)
 
 
+def test_a_scale_that_vanishes_at_the_start_only():
+    # Most of the weight lies on targets that are equal; the features draw them apart.
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(40, 3))
+    y = np.where(np.arange(40) < 4, 0.0, X @ [5.0, 3.0, 1.0] + rng.normal(size=40))
+    weight = np.where(np.arange(40) < 4, 12.0, 1.0)
+    model = SmoothL1Regressor().fit(X, y, weight)
+    huber = HuberRegressor(alpha=0.0, tol=1e-9, max_iter=10_000).fit(X, y, weight)
+    other = clone(model)
+    other.coef_, other.intercept_, other.scale_ = huber.coef_, huber.intercept_, huber.scale_
+    assert objective(model, X, y, weight) <= objective(other, X, y, weight) * (1 + 1e-9)
+
+
 def test_prices_and_returns():
     # An offset and a slope of hundreds of thousands; a hundredth with 10 % of outliers.
     rng = np.random.default_rng(0)
@@ -340,6 +353,16 @@ def test_prices_and_returns():
     model = SmoothL1Regressor().fit(X, y)
     assert abs(model.intercept_) < 1e-3
     assert model.coef_[0] == pytest.approx(0.02, rel=0.02)
+
+
+@pytest.mark.parametrize("alpha", [1e-5, 1e-3, 1.0])
+def test_a_scale_that_vanishes_under_a_penalty(alpha):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 300))
+    y = X @ rng.normal(size=300) + rng.standard_t(2, size=400)
+    model = SmoothL1Regressor(alpha=alpha).fit(X, y)  # without a ConvergenceWarning
+    assert model.scale_ == 0.0
+    assert (~model.outliers_).sum() >= (1 - 1 / model.beta**2) * len(y)
 
 
 def test_solvers_agree():
@@ -482,6 +505,14 @@ def test_a_sparse_matrix_with_duplicate_entries():
     np.testing.assert_array_equal(X.data, before)
     dense = SmoothL1Regressor().fit(X.toarray(), [1.0, 2.0, 3.0])
     np.testing.assert_allclose(model.coef_, dense.coef_, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_sparse_matrix_that_stores_nothing(solver):
+    model = SmoothL1Regressor(solver=solver).fit(scipy.sparse.csr_array((4, 2)), [1.0, 2, 3, 9])
+    np.testing.assert_array_equal(model.coef_, 0.0)
+    location = SmoothL1Regressor(solver=solver).fit(np.zeros((4, 1)), [1.0, 2, 3, 9])
+    assert model.intercept_ == pytest.approx(location.intercept_, rel=1e-12)
 
 
 @pytest.mark.parametrize(("p", "solver"), [(20_000, "auto"), (500, "newton")])
