@@ -31,12 +31,13 @@ from smoothl1._designs import Design
 from smoothl1._simd import core
 from smoothl1._typing import AnyArray
 from smoothl1.functional import smooth_l1_value_and_grad
+from smoothl1.location import huber_location
 
 # What a further step may still promise, of the objective, where a solver has converged.
 _GAIN = 1e-11
 # What rounding may do to the objective, as a part of it.
 _ROUNDING = 1e-15
-# Where a smaller part of the rows is active at the start, interior points come first.
+# Where a smaller part of the weight is active at the start, interior points come first.
 _FEW = 0.06
 # Steps after which interior points are tried in the place of Newton's method.
 _PATIENCE = 15
@@ -171,8 +172,7 @@ def newton(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solu
     iterates = _Iterates(problem, theta)
     if not theta.any():
         iterates.start()
-    near = np.count_nonzero(np.abs(iterates.point.residual) < iterates.point.threshold)
-    if near < _FEW * len(problem.y) and iterates.n_iter < max_iter:
+    if _active_part(problem, iterates.point) < _FEW and iterates.n_iter < max_iter:
         iterates.interior()
     return iterates.descend(max_iter, tol)
 
@@ -204,9 +204,8 @@ class _Iterates:
         self.active[:] = True
         self.gram = problem.design.gram(problem.weight)
         squares = self._weighted(problem.weight / t, self.gram / t)
-        near = np.count_nonzero(np.abs(squares.residual) < squares.threshold)
         best = squares
-        if near < (0.5 if problem.share else 0.9) * len(problem.y):
+        if _active_part(problem, squares) < (0.5 if problem.share else 0.9):
             weight = _majorizer(problem, self.point)
             robust = self._weighted(weight, problem.design.gram(weight))
             best = min(squares, robust, key=lambda point: point.value)
@@ -223,7 +222,10 @@ class _Iterates:
         rows = problem.design.root(np.ones(len(problem.y)))
         if rows is None:
             return None
-        theta = scipy.linalg.lstsq(rows, problem.y, check_finite=False, lapack_driver="gelsy")[0]
+        cutoff = 16 * max(rows.shape) * np.finfo(float).eps
+        theta = scipy.linalg.lstsq(
+            rows, problem.y, cond=cutoff, check_finite=False, lapack_driver="gelsy"
+        )[0]
         residual = problem.y - problem.design.predict(theta)
         return problem.point(theta, residual, problem.threshold)
 
@@ -347,11 +349,19 @@ class _Iterates:
         return self.problem.inverse(self.gram / threshold, curvatures)
 
 
-def _typical(residual: AnyArray) -> float:
-    """Return the median distance from 0 of residuals that are not 0; 1 for none."""
+def _active_part(problem: Problem, point: Point) -> float:
+    """Return the part of the weight that belongs to active rows."""
+    active = np.abs(point.residual) < point.threshold
+    return float(problem.weight @ active) / float(problem.weight.sum())
+
+
+def _typical(residual: AnyArray, weight: AnyArray) -> float:
+    """Return the median distance from 0 of residuals that are hardly 0; 1 for none."""
     distance = np.abs(residual)
-    distance = distance[distance > 0.0]
-    return float(np.median(distance)) if distance.size else 1.0
+    kept = distance > 1e-6 * float(weight @ distance) / float(weight.sum())
+    if not kept.any():
+        return 1.0
+    return float(huber_location(distance[kept], 0.0, sample_weight=weight[kept]))
 
 
 def _noise(problem: Problem, point: Point) -> float:
@@ -507,11 +517,11 @@ def _interior_points(problem: Problem, point: Point) -> _Inside:
     design, weight, y, least = problem.design, problem.weight, problem.y, problem.threshold
     theta, residual, t = point.theta, point.residual, point.threshold
     free = bool(problem.share)
-    if free:
-        t = max(t, 0.1 * _typical(residual), 2.0 * least)  # inside, too
     slope = np.zeros_like(residual)
     below, above = slope + 1.0, slope + 1.0  # the distances from the bounds, to full precision
-    start = 0.1 * _typical(residual)
+    start = 0.1 * _typical(residual, weight)
+    if free:
+        t = max(t, start, 2.0 * least)  # inside, too
     u, v = np.maximum(residual, 0.0) + start, np.maximum(-residual, 0.0) + start
     total = 2.0 * float(weight.sum()) + free
     # How far t is above the least one, and the multiplier of that.
@@ -575,8 +585,7 @@ def _interior_points(problem: Problem, point: Point) -> _Inside:
     missed = np.abs(design.adjoint(weight * slope) - problem.penalty * theta).max()
     if not (gap <= _GAP * float(weight @ np.abs(residual)) and missed <= _MISSED):
         gap = np.inf
-    distance = np.abs(residual)
-    scale = _typical(distance[distance > 1e-6 * distance.mean()])  # of rows that are missed
+    scale = _typical(residual, weight)
     active = (u < scale * above) & (v < scale * below)
     return _Inside(theta, least if over < scale * spare else t, active, gap, steps)
 
