@@ -16,6 +16,9 @@ from smoothl1._typing import AnyArray
 
 # Rows that are worked on at a time: they stay in the second-level cache.
 _ROWS = 2048
+# Columns up to which a general product of so many multiplications, for which OpenBLAS packs
+# nothing, is faster than the symmetric one: by two thirds for 20 columns.
+_SMALL, _SMALL_PRODUCT = 50, 10**6
 # Elements of Z up to which a factorization of it, and not of its Gram matrix, is affordable.
 _ROOT = 2**22
 
@@ -66,7 +69,7 @@ class Design:
         raise NotImplementedError
 
     def adjoint(self, v: AnyArray) -> AnyArray:
-        """Return Z' v, for one column or several."""
+        """Return Z' v, or ``v Z`` for several rows."""
         raise NotImplementedError
 
     def gram(self, weight: AnyArray, rows: AnyArray | None = None) -> AnyArray:
@@ -117,11 +120,12 @@ class DenseDesign(Design):
         return result
 
     def adjoint(self, v: AnyArray) -> AnyArray:
-        """Return Z' v, for one column or several; summed in float64 from block to block."""
-        total = np.zeros((self.Z.shape[1], *v.shape[1:]))
-        product = self._gemv if v.ndim == 1 else self._gemm
-        for part in _blocks(len(v)):
-            total += product(1.0, self.Z[part].T, v[part])
+        """Return Z' v, or ``v Z`` for several rows; summed in float64 from block to block."""
+        total = np.zeros((*v.shape[:-1], self.Z.shape[1]))
+        rows, sums = np.atleast_2d(v), np.atleast_2d(total)
+        for part in _blocks(len(self.Z)):
+            for row, total_of_row in zip(rows, sums, strict=True):
+                total_of_row += self._gemv(1.0, self.Z[part].T, row[part])
         return total
 
     def gram(self, weight: AnyArray, rows: AnyArray | None = None) -> AnyArray:
@@ -130,11 +134,14 @@ class DenseDesign(Design):
         total = np.zeros((size, size), order="F")
         factor = float(weight[0]) if len(weight) and (weight == weight[0]).all() else None
         root = np.sqrt(weight).astype(self.Z.dtype) if factor is None else None
-        for part in _blocks(len(weight)):
+        small = size <= _SMALL
+        for part in _blocks(len(weight), _SMALL_PRODUCT // size**2 if small else _ROWS):
             block = self.Z[part] if rows is None else self.Z[rows[part]]
             if root is not None:
                 block = block * root[part, np.newaxis]
-            if self.Z.dtype == np.float64:
+            if small:
+                total += self._gemm(1.0, block.T, block.T, trans_b=1)
+            elif self.Z.dtype == np.float64:
                 total = self._syrk(1.0, block.T, 1.0, total, lower=1, overwrite_c=1)
             else:
                 total += self._syrk(1.0, block.T, lower=1)
@@ -168,10 +175,10 @@ class SparseDesign(Design):
         return np.asarray(self.Z @ theta[:p] + (theta[p:].sum() - self.offset @ theta[:p]))
 
     def adjoint(self, v: AnyArray) -> AnyArray:
-        """Return Z' v, for one column or several."""
-        total = v.sum(axis=0)
-        product: AnyArray = self.Z.T @ v - np.multiply.outer(self.offset, total)
-        return np.concatenate([product, total[np.newaxis]]) if self.fit_intercept else product
+        """Return Z' v, or ``v Z`` for several rows."""
+        total = v.sum(axis=-1, keepdims=True)
+        product: AnyArray = (self.Z.T @ v.T).T - total * self.offset
+        return np.concatenate([product, total], axis=-1) if self.fit_intercept else product
 
     def gram(self, weight: AnyArray, rows: AnyArray | None = None) -> AnyArray:
         """Return Z' diag(weight) Z over all rows, or over those in ``rows``."""
@@ -196,8 +203,9 @@ class SparseDesign(Design):
         return np.hstack([features, np.ones((len(rows), int(self.fit_intercept)))])
 
 
-def _blocks(n: int) -> list[slice]:
-    return [slice(start, start + _ROWS) for start in range(0, n, _ROWS)]
+def _blocks(n: int, rows: int = _ROWS) -> list[slice]:
+    rows = min(rows, _ROWS)
+    return [slice(start, start + rows) for start in range(0, n, rows)]
 
 
 def _moments(X: AnyArray, weight: AnyArray, centred: bool) -> tuple[AnyArray, AnyArray]:

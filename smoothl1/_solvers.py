@@ -59,6 +59,10 @@ class Problem:
     penalty: AnyArray  # the diagonal of P
     threshold: float  # > 0; the least one, where it is a variable
     share: float = 0.0  # 0: the threshold is given
+    largest: float = field(init=False)  # of |y|
+
+    def __post_init__(self) -> None:
+        self.largest = float(np.abs(self.y).max())
 
     def point(self, theta: AnyArray, residual: AnyArray, guess: float) -> Point:
         """F at the best threshold, which is sought near ``guess``."""
@@ -79,8 +83,8 @@ class Problem:
             point.gradient = penalty - self.design.adjoint(slopes)
         else:
             inner = np.where(np.abs(point.residual) < t, slopes, 0.0)
-            sums = self.design.adjoint(np.column_stack([slopes, inner]))
-            point.gradient, point.coupling = penalty - sums[:, 0], sums[:, 1] / t
+            first, second = self.design.adjoint(np.stack([slopes, inner]))
+            point.gradient, point.coupling = penalty - first, second / t
             point.curvature = float(inner @ point.residual) / t**2
         return point
 
@@ -282,8 +286,7 @@ class _Iterates:
                 weight = _majorizer(problem, point)
                 step = problem.inverse(problem.design.gram(weight), weight)(point.gradient)
             promise = 0.5 * float(point.gradient @ step)  # the gain in the quadratic model
-            size = float(np.abs(point.gradient).max())
-            flat = size <= tol or size <= tol + _noise(problem, point)
+            flat = _is_flat(problem, point, tol)
             if flat and not majorize and promise <= _GAIN * point.value:
                 self._take(step)  # it is at hand, and squares what is missing
                 return self._solution(True)
@@ -364,11 +367,16 @@ def _typical(residual: AnyArray, weight: AnyArray) -> float:
     return float(huber_location(distance[kept], 0.0, sample_weight=weight[kept]))
 
 
-def _noise(problem: Problem, point: Point) -> float:
-    """Return a bound of what the rounding of residuals does to the gradient."""
+def _is_flat(problem: Problem, point: Point, tol: float) -> bool:
+    """Return whether the gradient is below ``tol``, or what the rounding of residuals makes it."""
+    rest = (float(np.abs(point.gradient).max()) - tol) * point.threshold
+    eps = 4 * problem.design.eps
+    largest = float(problem.weight.sum()) * (problem.largest + point.threshold)
+    if rest <= 0.0 or rest > eps * largest:
+        return rest <= 0.0
     distance = np.abs(point.residual)
     size = np.where(distance < point.threshold, np.abs(problem.y) + distance, 0.0)
-    return 4 * problem.design.eps * float(problem.weight @ size) / point.threshold
+    return rest <= eps * float(problem.weight @ size)
 
 
 def _nothing(problem: Problem, point: Point) -> float:
@@ -630,7 +638,7 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
         promise = 0.5 * float(point.gradient @ step)
         size = float(np.abs(point.gradient).max())
         if solved and promise <= _GAIN * point.value + _nothing(problem, point):
-            converged = converged or size <= tol or size <= tol + _noise(problem, point)
+            converged = converged or _is_flat(problem, point, tol)
         if result.status == 1 or size <= 1e-7 * tol:  # 1: max_iter is reached
             break
         after, _ = _advance(problem, point, step, joint=True)
