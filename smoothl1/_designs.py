@@ -104,8 +104,7 @@ class DenseDesign(Design):
         self.Z = np.empty((n, p + fit_intercept), X.dtype)
         mean, scale = self.mean.astype(X.dtype), self.scale.astype(X.dtype)
         for part in _blocks(n):
-            np.subtract(X[part], mean, out=self.Z[part, :p])
-            self.Z[part, :p] /= scale
+            np.divide(X[part] - mean, scale, out=self.Z[part, :p])
             self.Z[part, p:] = 1.0
         self.eps = float(np.finfo(X.dtype).eps)
         self._gemv, self._gemm, self._syrk = scipy.linalg.get_blas_funcs(

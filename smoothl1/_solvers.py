@@ -35,6 +35,8 @@ from smoothl1.location import huber_location
 
 # What a further step may still promise, of the objective, where a solver has converged.
 _GAIN = 1e-11
+# Rows that are worked on at a time: they stay in the first-level cache.
+_PART = 2**12
 # What rounding may do to the objective, as a part of it.
 _ROUNDING = 1e-15
 # Where a smaller part of the weight is active at the start, interior points come first.
@@ -115,22 +117,32 @@ class Problem:
         """
         distance = np.abs(residual)
         t, from_above = max(guess, self.threshold), False
-        parts, beyond = np.empty_like(distance), np.empty_like(distance)
         while t < np.inf:
-            np.minimum(np.divide(distance, t, out=parts), 1.0, out=parts)
-            outside = float(self.weight @ np.floor(parts, out=beyond))
+            outside, capped = _capped_squares(distance, self.weight, t)
             rest = self.share - outside
             if rest <= 0.0 and not from_above:
                 t *= 4.0  # too small for a Newton step
                 continue
-            square = float(self.weight @ np.multiply(parts, parts, out=parts)) - outside
-            shrunk = t * float(np.sqrt(max(square, 0.0) / rest)) if rest > 0.0 else 0.0
+            inside = max(capped - outside, 0.0)
+            shrunk = t * float(np.sqrt(inside / rest)) if rest > 0.0 else 0.0
             if shrunk <= self.threshold:
                 return self.threshold
             if from_above and shrunk >= t * (1.0 - 1e-12):
                 return shrunk
             t, from_above = shrunk, True
         return t
+
+
+def _capped_squares(distance: AnyArray, weight: AnyArray, t: float) -> tuple[float, float]:
+    """Return the weight of distances from t on, and the sum of w min(1, (distance / t)**2)."""
+    outside = capped = 0.0
+    for start in range(0, len(distance), _PART):
+        part = slice(start, start + _PART)
+        ratio = distance[part] / t
+        np.minimum(ratio, 1.0, out=ratio)
+        outside += float(weight[part] @ np.floor(ratio))
+        capped += float(weight[part] @ np.square(ratio, out=ratio))
+    return outside, capped
 
 
 @dataclass(slots=True)
