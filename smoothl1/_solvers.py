@@ -2,16 +2,25 @@
 
 With residuals r = y - Z theta, weights w and a diagonal penalty P they minimise
 
-    F(theta) = sum_i w_i smooth_l1(r_i; beta) + theta' P theta / 2.
+    F(theta, t) = sum_i w_i smooth_l1(r_i; t) + share t / 2 + theta' P theta / 2
+
+over theta and, unless ``share`` is 0, over the threshold t, from a least one on. F is convex in
+both together (Huber's concomitant scale). For given residuals the best t is found exactly, by a
+few passes over them: ``sum_i w_i min(1, (r_i / t)**2) = share``. What is minimised over theta is
+the function G that is left, once differentiable like F, with the same gradient.
 
 Z holds the features, centred and scaled to unit variance or less, and a column of ones for the
 intercept; y is of the order of 1. So components of the gradient are of the order of 1 at most,
 whatever the units of the user's X and y are, and ``tol`` bounds them in these terms.
+
+What a Newton step needs of the rows are sums over them: the value, the gradient and the coupling of
+theta and t (p numbers each), the curvature in t, and the Gram matrix of the active rows (p x p).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy.linalg
@@ -22,12 +31,24 @@ from smoothl1._designs import Design
 from smoothl1._simd import core
 from smoothl1._typing import AnyArray
 from smoothl1.functional import smooth_l1_value_and_grad
+from smoothl1.location import huber_location
 
 # What a further step may still promise, of the objective, where a solver has converged.
 _GAIN = 1e-11
-# Before the threshold of the problem is reached: the gradient and the promise that end a
-# stage, and how far down between n_parameters and all active rows the next one goes.
-_ROUGH_TOL, _ROUGH_GAIN, _KEPT = 1e-2, 1e-3, 0.4
+# Rows that are worked on at a time: they stay in the first-level cache.
+_PART = 2**12
+# What rounding may do to the objective, as a part of it.
+_ROUNDING = 1e-15
+# Where a smaller part of the weight is active at the start, interior points come first.
+_FEW = 0.06
+# Steps after which interior points are tried in the place of Newton's method.
+_PATIENCE = 15
+# The gap between primal and dual objective, as a part of it, at which interior points end.
+_GAP, _INTERIOR_STEPS = 1e-9, 60
+# What interior points may miss of the gradient.
+_MISSED = 1e-11
+# Multiples of the least threshold that are taken for it, where interior points say so.
+_VANISHED = 2.0**10
 
 
 @dataclass(slots=True)
@@ -36,15 +57,108 @@ class Problem:
 
     design: Design
     y: AnyArray  # of float64
-    weight: AnyArray  # of float64; their sum is max(1, beta)
-    beta: float
+    weight: AnyArray  # of float64; their sum is that of 1 and the threshold, if it is more
     penalty: AnyArray  # the diagonal of P
+    threshold: float  # > 0; the least one, where it is a variable
+    share: float = 0.0  # 0: the threshold is given
+    largest: float = field(init=False)  # of |y|
 
-    def at(self, theta: AnyArray, residual: AnyArray) -> tuple[float, AnyArray]:
-        """F and its gradient, where the residuals are known."""
-        loss, slopes = smooth_l1_value_and_grad(residual, 0.0, "sum", self.beta, weight=self.weight)
-        penalty = self.penalty * theta
-        return float(loss) + 0.5 * float(theta @ penalty), penalty - self.design.adjoint(slopes)
+    def __post_init__(self) -> None:
+        self.largest = float(np.abs(self.y).max())
+
+    def point(self, theta: AnyArray, residual: AnyArray, guess: float) -> Point:
+        """F at the best threshold, which is sought near ``guess``."""
+        threshold = self.best_threshold(residual, guess) if self.share else self.threshold
+        return self.at(theta, residual, threshold)
+
+    def at(self, theta: AnyArray, residual: AnyArray, threshold: float) -> Point:
+        """F, where the residuals are known."""
+        loss, slopes = smooth_l1_value_and_grad(residual, 0.0, "sum", threshold, weight=self.weight)
+        penalty = float(theta @ (self.penalty * theta))
+        value = float(loss) + 0.5 * (self.share * threshold + penalty)
+        return Point(theta, residual, threshold, value, slopes)
+
+    def differentiated(self, point: Point) -> Point:
+        """Return the point with its derivatives."""
+        t, slopes, penalty = point.threshold, point.slopes, self.penalty * point.theta
+        if not self.share or t <= self.threshold:
+            point.gradient = penalty - self.design.adjoint(slopes)
+        else:
+            inner = np.where(np.abs(point.residual) < t, slopes, 0.0)
+            first, second = self.design.adjoint(np.stack([slopes, inner]))
+            point.gradient, point.coupling = penalty - first, second / t
+            point.curvature = float(inner @ point.residual) / t**2
+        return point
+
+    def inverse(self, gram: AnyArray, weight: AnyArray) -> _Inverse:
+        """Divide by ``gram``, which is Z' diag(weight) Z and is overwritten, and the penalty."""
+        gram.flat[:: len(gram) + 1] += self.penalty
+
+        def root() -> AnyArray | None:
+            rows = self.design.root(weight)
+            return None if rows is None else np.vstack([rows, np.diag(np.sqrt(self.penalty))])
+
+        return _Inverse(gram, root)
+
+    def penalised(self) -> bool:
+        """Return whether there is a penalty, but for features that are constant."""
+        return bool(self.penalty[: len(self.design.scale)][~self.design.constant].any())
+
+    def guess(self) -> float:
+        """Return a threshold that is of the order of the best one for y as residuals."""
+        share = self.share / float(self.weight.sum())
+        return 2.0 / float(np.sqrt(share)) if share else self.threshold
+
+    def best_threshold(self, residual: AnyArray, guess: float) -> float:
+        """Return the threshold that minimises F for these residuals.
+
+        ``sum_i w_i min(1, u r_i**2)`` is concave and piecewise linear in u = 1 / t**2: Newton's
+        method ends in the root's piece, and from the first step on comes from larger t only.
+        """
+        distance = np.abs(residual)
+        t, from_above = max(guess, self.threshold), False
+        while t < np.inf:
+            outside, capped = _capped_squares(distance, self.weight, t)
+            rest = self.share - outside
+            if rest <= 0.0 and not from_above:
+                t *= 4.0  # too small for a Newton step
+                continue
+            inside = max(capped - outside, 0.0)
+            shrunk = t * float(np.sqrt(inside / rest)) if rest > 0.0 else 0.0
+            if shrunk <= self.threshold:
+                return self.threshold
+            if from_above and shrunk >= t * (1.0 - 1e-12):
+                return shrunk
+            t, from_above = shrunk, True
+        return t
+
+
+def _capped_squares(distance: AnyArray, weight: AnyArray, t: float) -> tuple[float, float]:
+    """Return the weight of distances from t on, and the sum of w min(1, (distance / t)**2)."""
+    outside = capped = 0.0
+    for start in range(0, len(distance), _PART):
+        part = slice(start, start + _PART)
+        ratio = distance[part] / t
+        np.minimum(ratio, 1.0, out=ratio)
+        outside += float(weight[part] @ np.floor(ratio))
+        capped += float(weight[part] @ np.square(ratio, out=ratio))
+    return outside, capped
+
+
+@dataclass(slots=True)
+class Point:
+    """Parameters, the threshold, and what F is there."""
+
+    theta: AnyArray
+    residual: AnyArray
+    threshold: float
+    value: float
+    slopes: AnyArray  # of the loss by the residuals
+    gradient: AnyArray = field(default_factory=lambda: np.empty(0))  # see `differentiated`
+    # Where the threshold is a variable and not the least, the second derivatives by it and
+    # theta, and by it alone.
+    coupling: AnyArray | None = None
+    curvature: float = 0.0
 
 
 @dataclass(slots=True)
@@ -52,216 +166,455 @@ class Solution:
     """Where a solver stopped."""
 
     theta: AnyArray
+    residual: AnyArray
+    threshold: float
     n_iter: int
     converged: bool
     message: str = ""
 
 
 def newton(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solution:
-    """Semismooth Newton on the active set, with an exact line search.
+    """Semismooth Newton on the active set, the residuals below the threshold.
 
     The Hessian is that of the quadratic pieces alone. Where its range does not hold the
     gradient, or the step gains nothing, a majorize-minimize step takes its place: weighted
-    least squares with the weights ``w / max(|r|, beta)``, which cannot fail to descend. The
-    objective is piecewise quadratic: a step that meets the active set of the minimiser ends
-    there.
+    least squares with the weights ``w / max(|r|, t)``, which cannot fail to descend. For a
+    given threshold the objective is piecewise quadratic: a step that meets the active set of
+    the minimiser ends there.
 
-    A beta far below the residuals leaves few of them active; it is approached by larger
-    ones, each starting where the last one's solution, found roughly, would go.
+    A threshold far below the residuals leaves few of them active, and an active set is far from
+    the next one: interior points come first, down to least absolute deviations.
     """
     iterates = _Iterates(problem, theta)
     if not theta.any():
         iterates.start()
-    beta: float = problem.beta
-    if iterates.slope() > _ROUGH_TOL:
-        beta = iterates.threshold_above(max(len(problem.y) // 2, 2 * len(theta)))
-    while beta > problem.beta and iterates.n_iter < max_iter:
-        iterates.descend(beta, max_iter, _ROUGH_TOL, _ROUGH_GAIN)
-        inner = int(np.count_nonzero(np.abs(iterates.residual) < beta))
-        spare = max(inner - len(theta), 0)
-        after = iterates.threshold_above(len(theta) + int(spare * _KEPT), beta / 1.5)
-        iterates.follow(beta, after)
-        beta = after
-    return iterates.descend(problem.beta, max_iter, tol, _GAIN)
+    if _active_part(problem, iterates.point) < _FEW and iterates.n_iter < max_iter:
+        iterates.interior()
+    return iterates.descend(max_iter, tol)
 
 
 class _Iterates:
-    """The iterates of `newton`: parameters, residuals, the Gram matrix of the active rows."""
+    """The iterates of `newton`: points, and the Gram matrix of the active rows."""
 
     def __init__(self, problem: Problem, theta: AnyArray) -> None:
         self.problem = problem
-        self.theta = theta
-        self.residual = problem.y - problem.design.predict(theta)
+        residual = problem.y - problem.design.predict(theta) if theta.any() else problem.y
+        self.point = problem.point(theta, residual, problem.guess())
         self.n_iter = 0
+        self.bound = -np.inf  # of F, from below
         self.active = np.zeros(len(problem.y), bool)
         self.gram = np.zeros((len(theta), len(theta)))
 
     def start(self) -> None:
         """One step from 0: least squares or majorize-minimize, whichever gains more.
 
-        Least squares it is without a trial where that leaves nearly all rows active: few
+        Least squares it is without a trial where that leaves most rows active: few
         outliers, or about as many parameters as rows.
         """
-        problem = self.problem
+        problem, t = self.problem, self.point.threshold
+        self.n_iter += 1
+        through = self._passing_through()
+        if through is not None and np.abs(through.residual).max() <= through.threshold:
+            self.point = through
+            return
         self.active[:] = True
         self.gram = problem.design.gram(problem.weight)
-        squares = self._weighted(problem.weight / problem.beta, self.gram / problem.beta)
-        near = np.count_nonzero(np.abs(squares[2]) < problem.beta)
+        squares = self._weighted(problem.weight / t, self.gram / t)
         best = squares
-        if near < 0.9 * len(problem.y):
-            weight = _majorizer(problem, self.residual)
+        if _active_part(problem, squares) < (0.5 if problem.share else 0.9):
+            weight = _majorizer(problem, self.point)
             robust = self._weighted(weight, problem.design.gram(weight))
-            best = min(squares, robust, key=lambda end: end[0])
-        _, self.theta, self.residual = best
-        self.n_iter += 1
+            best = min(squares, robust, key=lambda point: point.value)
+        if through is not None and through.value < best.value:
+            best = through
+        if best.value <= self.point.value:
+            self.point = best
 
-    def _weighted(self, weight: AnyArray, gram: AnyArray) -> tuple[float, AnyArray, AnyArray]:
-        """Step from 0 to weighted least squares; return F, parameters and residuals there."""
+    def _passing_through(self) -> Point | None:
+        """Return a point with hardly any residuals, where parameters are enough and free."""
         problem = self.problem
-        step, _ = _solve(
-            _add_diagonal(gram, problem.penalty), -problem.design.adjoint(weight * self.residual)
-        )
-        theta, residual, _ = self._search(problem, step)
-        return problem.at(theta, residual)[0], theta, residual
+        if len(problem.y) > len(problem.penalty) or problem.penalised():
+            return None
+        rows = problem.design.root(np.ones(len(problem.y)))
+        if rows is None:
+            return None
+        cutoff = 16 * max(rows.shape) * np.finfo(float).eps
+        theta = scipy.linalg.lstsq(
+            rows, problem.y, cond=cutoff, check_finite=False, lapack_driver="gelsy"
+        )[0]
+        residual = problem.y - problem.design.predict(theta)
+        return problem.point(theta, residual, problem.threshold)
 
-    def slope(self) -> float:
-        """Return the largest component of the gradient."""
-        return float(np.abs(self.problem.at(self.theta, self.residual)[1]).max())
+    def _weighted(self, weight: AnyArray, gram: AnyArray) -> Point:
+        """Return the point at, or on the way to, weighted least squares."""
+        problem, point = self.problem, self.point
+        slopes = problem.design.adjoint(weight * point.residual)
+        inverse = problem.inverse(gram, weight)
+        step = inverse(problem.penalty * point.theta - slopes)
+        if problem.share:
+            residual = point.residual + problem.design.predict(step)
+            after = problem.point(point.theta - step, residual, point.threshold)
+            if after.value < point.value:
+                return after
+        return _advance(problem, point, step, joint=False)[0]
 
-    def descend(self, beta: float, max_iter: int, tol: float, least_gain: float) -> Solution:
-        """Take steps for one threshold until the gradient and what is to gain are small."""
-        problem = replace(self.problem, beta=beta)
-        value, gradient = problem.at(self.theta, self.residual)
-        majorize = False
+    def interior(self) -> None:
+        """Go to the solution by interior points, and from there to the corner beside it."""
+        found = _interior_points(self.problem, self.point)
+        self.n_iter += found.n_iter
+        problem, t = self.problem, found.threshold
+        residual = problem.y - problem.design.predict(found.theta)
+        near = problem.point(found.theta, residual, t)
+        slopes = problem.weight * np.where(found.active, residual / t, np.sign(residual))
+        gradient = problem.penalty * found.theta - problem.design.adjoint(slopes)
+        theta = found.theta - self._inverse(found.active, t)(gradient)
+        corner = problem.point(theta, problem.y - problem.design.predict(theta), t)
+        if problem.share and t <= problem.threshold and corner.threshold < _VANISHED * t:
+            # It vanishes, and no longer follows residuals that are but rounding.
+            self.problem = problem = replace(problem, share=0.0)
+            near, corner = (problem.at(p.theta, p.residual, t) for p in (near, corner))
+            self.point = near
+        self.point = min(self.point, near, corner, key=lambda point: point.value)
+        self.bound = near.value - found.gap
+
+    def descend(self, max_iter: int, tol: float) -> Solution:
+        """Take steps until the gradient and what is to gain are small."""
+        majorize, may_go_inside, begun = False, self.bound == -np.inf, self.n_iter
         while True:
-            consistent = False
+            consistent = joint = False
+            problem, point = self.problem, self.problem.differentiated(self.point)
             if not majorize:
-                step, consistent = _solve(self._hessian(beta), gradient)
+                step, consistent, joint = self._newton_step(_GAIN * point.value)
+            proved = point.value - self.bound <= _GAP * point.value
+            if proved and not (consistent or majorize):
+                return self._solution(True)
+            lost = not (consistent or majorize) or self.n_iter - begun >= _PATIENCE
+            if lost and may_go_inside and self.n_iter < max_iter:
+                may_go_inside = majorize = False
+                self.interior()
+                continue
             if not consistent:
                 majorize = True
-                gram = problem.design.gram(_majorizer(problem, self.residual))
-                step, _ = _solve(_add_diagonal(gram, problem.penalty), gradient)
-            promise = 0.5 * float(gradient @ step)  # the gain in the quadratic model
-            flat = bool(np.abs(gradient).max() <= tol)
-            if flat and not majorize and promise <= least_gain * value:
-                return Solution(self.theta, self.n_iter, True)
+                weight = _majorizer(problem, point)
+                step = problem.inverse(problem.design.gram(weight), weight)(point.gradient)
+            promise = 0.5 * float(point.gradient @ step)  # the gain in the quadratic model
+            flat = _is_flat(problem, point, tol)
+            if flat and not majorize and promise <= _GAIN * point.value:
+                self._take(step)  # it is at hand, and squares what is missing
+                return self._solution(True)
             if self.n_iter >= max_iter:
-                return Solution(self.theta, self.n_iter, False, "max_iter is reached")
-            self.theta, self.residual, length = self._search(problem, step)
+                return self._solution(proved, "max_iter is reached")
+            after, length = _advance(problem, point, step, joint)
             self.n_iter += 1
-            before = value
-            value, gradient = problem.at(self.theta, self.residual)
-            if value < before:
+            descent = after.value < point.value or _is_flatter(problem, after, point)  # not for NaN
+            if descent:
+                self.point = after
                 majorize = not majorize and length < 0.1
-            elif majorize or flat:
-                return Solution(self.theta, self.n_iter, flat, "rounding hides any descent")
+            elif majorize or flat or proved:
+                return self._solution(flat or proved, "rounding hides any descent")
             else:
                 majorize = True
 
-    def threshold_above(self, count: int, most: float = np.inf) -> float:
-        """Return the threshold that leaves ``count`` rows active, or that of the problem.
+    def _newton_step(self, gain: float) -> tuple[AnyArray, bool, bool]:
+        """Return a step, whether it is one, and whether the threshold's curvature is in it."""
+        point, t = self.point, self.point.threshold
+        inverse = self._inverse(np.abs(point.residual) < t, t)
+        step, consistent = inverse(point.gradient), inverse.holds(point.gradient, gain)
+        if point.coupling is None:
+            return step, consistent, False
+        response = inverse(point.coupling)
+        rest = point.curvature - float(point.coupling @ response)
+        if not rest > 1e-9 * point.curvature:  # residuals and threshold may vanish together
+            return step, False, False
+        return step + response * (float(point.coupling @ step) / rest), consistent, True
 
-        The problem's, if it is larger or close.
-        """
-        distance = np.abs(self.residual)
-        count = min(max(count, len(self.theta)), len(distance) - 1)
-        beta = min(float(np.partition(distance, count)[count]), most)
-        return beta if beta > 1.5 * self.problem.beta else self.problem.beta
+    def _take(self, step: AnyArray) -> None:
+        """Take a small step, without another look at the objective."""
+        problem, point = self.problem, self.point
+        point.theta = point.theta - step
+        point.residual = point.residual + problem.design.predict(step)
+        if problem.share:
+            point.threshold = problem.best_threshold(point.residual, point.threshold)
 
-    def follow(self, beta: float, after: float) -> None:
-        """Go where the solution goes as the threshold shrinks, if the active set stays."""
+    def _solution(self, converged: bool, message: str = "") -> Solution:
+        point = self.point
+        return Solution(
+            point.theta, point.residual, point.threshold, self.n_iter, converged, message
+        )
+
+    def _inverse(self, active: AnyArray, threshold: float) -> _Inverse:
+        """Divide by the Hessian by theta, with the Gram matrix brought up to date."""
         design, weight = self.problem.design, self.problem.weight
-        hessian = beta * self._hessian(beta)  # theta' = -hessian^-1 Z' inner / beta
-        inner = np.where(self.active, weight * self.residual, 0.0)
-        step, _ = _solve(hessian, design.adjoint(inner))
-        step *= (after - beta) / beta
-        self.theta = self.theta - step
-        self.residual = self.residual + design.predict(step)
-
-    def _search(self, problem: Problem, step: AnyArray) -> tuple[AnyArray, AnyArray, float]:
-        change = problem.design.predict(step)
-        length = _line_search(problem, self.residual, change, self.theta, step)
-        return self.theta - length * step, self.residual + length * change, length
-
-    def _hessian(self, beta: float) -> AnyArray:
-        """Return the second derivative, with the Gram matrix brought up to date."""
-        design, weight = self.problem.design, self.problem.weight
-        active = np.abs(self.residual) < beta
         joined = np.flatnonzero(active & ~self.active)
         left = np.flatnonzero(self.active & ~active)
         if len(joined) + len(left) < np.count_nonzero(active):
-            self.gram += design.gram(weight[joined], joined)
-            self.gram -= design.gram(weight[left], left)
+            if len(joined):
+                self.gram += design.gram(weight[joined], joined)
+            before = np.diag(self.gram).copy()
+            if len(left):
+                self.gram -= design.gram(weight[left], left)
+            lost = np.diag(self.gram) < 1e-6 * before
         else:
+            lost = np.ones(1, bool)
+        if lost.any():  # all, or digits of a feature that the rows that left had most of
             rows = np.flatnonzero(active)
             self.gram = design.gram(weight[rows], rows)
         self.active = active
-        return _add_diagonal(self.gram / beta, self.problem.penalty)
+        curvatures = np.where(active, weight / threshold, 0.0)
+        return self.problem.inverse(self.gram / threshold, curvatures)
 
 
-def _majorizer(problem: Problem, residual: AnyArray) -> AnyArray:
+def _active_part(problem: Problem, point: Point) -> float:
+    """Return the part of the weight that belongs to active rows."""
+    active = np.abs(point.residual) < point.threshold
+    return float(problem.weight @ active) / float(problem.weight.sum())
+
+
+def _typical(residual: AnyArray, weight: AnyArray) -> float:
+    """Return the median distance from 0 of residuals that are hardly 0; 1 for none."""
+    distance = np.abs(residual)
+    kept = distance > 1e-6 * float(weight @ distance) / float(weight.sum())
+    if not kept.any():
+        return 1.0
+    return float(huber_location(distance[kept], 0.0, sample_weight=weight[kept]))
+
+
+def _is_flat(problem: Problem, point: Point, tol: float) -> bool:
+    """Return whether the gradient is below ``tol``, or what the rounding of residuals makes it."""
+    rest = (float(np.abs(point.gradient).max()) - tol) * point.threshold
+    eps = 4 * problem.design.eps
+    largest = float(problem.weight.sum()) * (problem.largest + point.threshold)
+    if rest <= 0.0 or rest > eps * largest:
+        return rest <= 0.0
+    distance = np.abs(point.residual)
+    size = np.where(distance < point.threshold, np.abs(problem.y) + distance, 0.0)
+    return rest <= eps * float(problem.weight @ size)
+
+
+def _nothing(problem: Problem, point: Point) -> float:
+    """Return what residuals that are but rounding add to the objective."""
+    rounding = 64 * problem.design.eps
+    return float(problem.weight.sum()) * rounding * min(1.0, rounding / point.threshold)
+
+
+def _is_flatter(problem: Problem, after: Point, before: Point) -> bool:
+    """Return whether the gradient halves, where rounding hides which value is less."""
+    if not after.value <= before.value * (1.0 + _ROUNDING):
+        return False
+    size = float(np.abs(problem.differentiated(after).gradient).max())
+    return size <= 0.5 * float(np.abs(before.gradient).max())
+
+
+def _majorizer(problem: Problem, point: Point) -> AnyArray:
     """Weights of the least-squares problem that touches F at the residuals and lies above."""
-    return problem.weight / np.maximum(np.abs(residual), problem.beta)
+    return problem.weight / np.maximum(np.abs(point.residual), point.threshold)
 
 
-def _add_diagonal(matrix: AnyArray, diagonal: AnyArray) -> AnyArray:
-    matrix.flat[:: len(diagonal) + 1] += diagonal
-    return matrix
+class _Inverse:
+    """A positive semidefinite matrix, of which the lower triangle is read, as a divisor.
 
-
-def _solve(hessian: AnyArray, gradient: AnyArray) -> tuple[AnyArray, bool]:
-    """Return the solution of least norm, and whether it is one.
-
-    It is none if the gradient has a part outside the range of a singular matrix. Of the
-    matrix the lower triangle is read.
+    Where it is singular to rounding its root decides: a matrix whose square it is, given by
+    rows, that has twice the digits. Rows far out and features that nearly depend on each other
+    are told from such as do.
     """
-    cutoff = len(gradient) * 16 * np.finfo(float).eps
-    try:
-        factor = scipy.linalg.cholesky(hessian, lower=True, check_finite=False)
-        pivots = np.diag(factor) ** 2
-        if pivots.min() > cutoff * pivots.max():
-            return scipy.linalg.cho_solve((factor, True), gradient, check_finite=False), True
-    except scipy.linalg.LinAlgError:
-        pass
-    values, vectors = scipy.linalg.eigh(hessian, check_finite=False)
-    kept = values > cutoff * max(values[-1], 0.0)
-    parts = vectors[:, kept].T @ gradient
-    missed = gradient - vectors[:, kept] @ parts
-    consistent = np.abs(missed).max() <= 1e-3 * np.abs(gradient).max()
-    return vectors[:, kept] @ (parts / values[kept]), bool(consistent)
+
+    def __init__(self, matrix: AnyArray, root: Callable[[], AnyArray | None]) -> None:
+        self._scale = np.sqrt(np.maximum(np.diag(matrix), 0.0))
+        self._scale[self._scale == 0.0] = 1.0
+        matrix = matrix / self._scale / self._scale[:, np.newaxis]
+        self._least = cutoff = len(matrix) * 16 * np.finfo(float).eps
+        self.singular = False
+        self._factor: AnyArray | None = None
+        try:
+            factor = scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
+            if np.diag(factor).min() ** 2 > cutoff:
+                self._factor = factor
+                return
+        except scipy.linalg.LinAlgError:
+            pass
+        rows = root()
+        if rows is None:
+            values, vectors = scipy.linalg.eigh(matrix, check_finite=False)
+        else:
+            (triangle,) = scipy.linalg.qr(rows / self._scale, mode="r", check_finite=False)
+            _, values, vectors = scipy.linalg.svd(triangle[: len(matrix)], check_finite=False)
+            values, vectors = np.append(values, np.zeros(len(vectors) - len(values))), vectors.T
+            cutoff *= cutoff
+            values *= values
+        kept = values > cutoff * max(values.max(), 0.0)
+        self.singular = not kept.all()
+        self._values, self._vectors = values[kept], vectors[:, kept]
+
+    def __call__(self, right: AnyArray) -> AnyArray:
+        """Return the solution of least norm; of least squares where there is none."""
+        right = right / self._scale
+        if self._factor is None:
+            solution = self._vectors @ ((self._vectors.T @ right) / self._values)
+        else:
+            solution = scipy.linalg.cho_solve((self._factor, True), right, check_finite=False)
+        return np.asarray(solution / self._scale)
+
+    def holds(self, right: AnyArray, gain: float) -> bool:
+        """Return whether there is a solution, but for what promises less than ``gain``."""
+        if not self.singular:
+            return True
+        right = right / self._scale
+        missed = right - self._vectors @ (self._vectors.T @ right)
+        return bool(missed @ missed <= self._least * gain)
 
 
-def _line_search(
-    problem: Problem, residual: AnyArray, change: AnyArray, theta: AnyArray, step: AnyArray
-) -> float:
-    """Return the t that minimises F(theta - t step), whose derivative is piecewise linear.
+def _advance(problem: Problem, point: Point, step: AnyArray, joint: bool) -> tuple[Point, float]:
+    """Return the point after a step against ``step``, and the length taken.
+
+    A step of length 1 is tried first if it knows of the threshold's change (``joint``);
+    otherwise the length is that which is best for the threshold of the point.
+    """
+    change = problem.design.predict(step)
+    if joint and point.coupling is not None:
+        after = problem.point(point.theta - step, point.residual + change, point.threshold)
+        least = point.value - 1e-4 * float(point.gradient @ step)
+        if after.value <= least + _ROUNDING * point.value:
+            return after, 1.0
+    length = _line_search(problem, point, change, step)
+    after = problem.point(
+        point.theta - length * step, point.residual + length * change, point.threshold
+    )
+    return after, length
+
+
+def _line_search(problem: Problem, point: Point, change: AnyArray, step: AnyArray) -> float:
+    """Return the s that minimises F(theta - s step, t), whose derivative is piecewise linear.
 
     Newton's method on the derivative, which ends once it meets the right piece, within a
     bracket.
     """
     penalty = problem.penalty * step
-    slope_at_0, curvature_of_penalty = -float(penalty @ theta), float(penalty @ step)
+    slope_at_0, curvature_of_penalty = -float(penalty @ point.theta), float(penalty @ step)
     direction = -change
-    low, high, t = 0.0, np.inf, 1.0
+    low, high, s = 0.0, np.inf, 1.0
     for _ in range(100):
         slope, curvature = core.line_derivatives(
-            residual, direction, problem.weight, t, problem.beta
+            point.residual, direction, problem.weight, s, point.threshold
         )
-        slope += slope_at_0 + t * curvature_of_penalty
+        slope += slope_at_0 + s * curvature_of_penalty
         curvature += curvature_of_penalty
         if slope < 0:
-            low = t
+            low = s
         else:
-            high = t
-        after = t - slope / curvature if curvature > 0 else np.inf
+            high = s
+        after = s - slope / curvature if curvature > 0 else np.inf
         if high == np.inf:
-            after = min(after, 8 * t)
+            after = min(after, 8 * s)
         elif not low <= after <= high:
             after = 0.5 * (low + high)
-        if abs(after - t) <= 1e-13 * t:
+        if abs(after - s) <= 1e-13 * s:
             return after
-        t = after
-    return t
+        s = after
+    return s
+
+
+@dataclass(slots=True)
+class _Inside:
+    """Where interior points ended."""
+
+    theta: AnyArray
+    threshold: float
+    active: AnyArray
+    gap: float  # between F and its dual
+    n_iter: int
+
+
+def _interior_points(problem: Problem, point: Point) -> _Inside:
+    """Return the solution but for a small gap, from any point.
+
+    Mehrotra's predictor and corrector for the saddle point, in theta and t and in slopes a, of
+
+        sum_i w_i (a_i r_i - t a_i**2 / 2) + share t / 2 + theta' P theta / 2,   -1 <= a_i <= 1,
+
+    with multipliers u and v of the two bounds, and one of the least threshold if t is a variable;
+    as Portnoy and Koenker have it for t = 0.
+    """
+    design, weight, y, least = problem.design, problem.weight, problem.y, problem.threshold
+    theta, residual, t = point.theta, point.residual, point.threshold
+    free = bool(problem.share)
+    slope = np.zeros_like(residual)
+    below, above = slope + 1.0, slope + 1.0  # the distances from the bounds, to full precision
+    start = 0.1 * _typical(residual, weight)
+    if free:
+        t = max(t, start, 2.0 * least)  # inside, too
+    u, v = np.maximum(residual, 0.0) + start, np.maximum(-residual, 0.0) + start
+    total = 2.0 * float(weight.sum()) + free
+    # How far t is above the least one, and the multiplier of that.
+    over, spare = t - least, start * total / t if free else 0.0
+    steps = 0
+    while steps < _INTERIOR_STEPS:
+        gap = float(weight @ (u * above + v * below)) + spare * over
+        if gap <= _GAP * float(weight @ np.abs(residual)):
+            break
+        steps += 1
+        ratio_u, ratio_v = u / above, v / below
+        share = 1.0 / (t + ratio_u + ratio_v)
+        inverse = problem.inverse(design.gram(weight * share), weight * share)
+        bent = weight * share * slope
+        if free:
+            coupling = design.adjoint(bent)
+            response = inverse(coupling)
+            curvature = float(bent @ slope) + spare / over
+            curvature = max(curvature - float(coupling @ response), 1e-12 * curvature)
+            slack = 0.5 * (problem.share - float(weight @ (slope * slope)))
+        left = residual - t * slope
+        to_u = to_v = np.zeros(())
+        to_spare = d_t = d_spare = 0.0
+        for corrected in (False, True):
+            target = left - to_u + to_v
+            right = design.adjoint(weight * (slope + share * target)) - problem.penalty * theta
+            d_theta = inverse(right)
+            if free:
+                d_t = float(bent @ target) - slack + to_spare - float(coupling @ d_theta)
+                d_t /= curvature
+                d_theta = d_theta - d_t * response
+                d_spare = to_spare - spare - spare / over * d_t
+            d_slope = share * (target - design.predict(d_theta) - d_t * slope)
+            d_u, d_v = to_u - u + ratio_u * d_slope, to_v - v - ratio_v * d_slope
+            length = min(
+                _longest(below, d_slope),
+                _longest(above, -d_slope),
+                _longest(u, d_u),
+                _longest(v, d_v),
+                _longest(np.array([over, spare]), np.array([d_t, d_spare])) if free else np.inf,
+            )
+            if corrected:
+                break
+            length = min(1.0, length)
+            left_over = float(
+                weight @ ((u + length * d_u) * (above - length * d_slope))
+                + weight @ ((v + length * d_v) * (below + length * d_slope))
+            ) + (spare + length * d_spare) * (over + length * d_t)
+            centre = gap / total * (left_over / gap) ** 3
+            to_u, to_v = (centre + d_u * d_slope) / above, (centre - d_v * d_slope) / below
+            to_spare = (centre - d_spare * d_t) / over if free else 0.0
+        length = min(1.0, 0.9995 * length)
+        if not length > 1e-8:  # NaN included
+            break
+        theta = theta + length * d_theta
+        over, spare = over + length * d_t, spare + length * d_spare
+        t = least + over if free else t
+        slope, u, v = slope + length * d_slope, u + length * d_u, v + length * d_v
+        below, above = below + length * d_slope, above - length * d_slope
+        residual = y - design.predict(theta)
+    missed = np.abs(design.adjoint(weight * slope) - problem.penalty * theta).max()
+    if not (gap <= _GAP * float(weight @ np.abs(residual)) and missed <= _MISSED):
+        gap = np.inf
+    scale = _typical(residual, weight)
+    active = (u < scale * above) & (v < scale * below)
+    return _Inside(theta, least if over < scale * spare else t, active, gap, steps)
+
+
+def _longest(positive: AnyArray, change: AnyArray) -> float:
+    """Return the longest step that keeps ``positive`` so."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lengths = np.where(change < 0.0, -positive / change, np.inf)
+    return float(lengths.min())
 
 
 def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solution:
@@ -270,9 +623,16 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
     The line search of L-BFGS compares values of F, in which rounding hides what a gradient
     below about 1e-7 still promises.
     """
+    guess = problem.guess()
+    if not theta.any() and len(theta) > len(problem.y) and not problem.penalised():
+        theta = _least_squares(problem)
 
     def value_and_grad(theta: AnyArray) -> tuple[float, AnyArray]:
-        return problem.at(theta, problem.y - problem.design.predict(theta))
+        nonlocal guess
+        residual = problem.y - problem.design.predict(theta)
+        point = problem.differentiated(problem.point(theta, residual, guess))
+        guess = point.threshold
+        return point.value, point.gradient
 
     result = scipy.optimize.minimize(
         value_and_grad,
@@ -281,32 +641,70 @@ def lbfgs(problem: Problem, theta: AnyArray, max_iter: int, tol: float) -> Solut
         jac=True,
         options={"maxiter": max_iter, "maxfun": 20 * max_iter, "gtol": tol, "ftol": 0.0},
     )
-    theta, gradient, n_iter = result.x, result.jac, int(result.nit)
-    residual = problem.y - problem.design.predict(theta)
-    size = float(np.abs(gradient).max())
-    while result.status != 1 and size > 1e-7 * tol:  # 1: max_iter is reached
-        step = _conjugate_gradients(problem, residual, gradient)
-        change = problem.design.predict(step)
-        length = _line_search(problem, residual, change, theta, step)
-        nearer = theta - length * step
-        residual = problem.y - problem.design.predict(nearer)
-        before, (_, gradient) = size, problem.at(nearer, residual)
-        size = float(np.abs(gradient).max())
-        if size > 0.5 * before:
-            size = before
+    n_iter = int(result.nit)
+    residual = problem.y - problem.design.predict(result.x)
+    point = problem.differentiated(problem.point(result.x, residual, guess))
+    converged = False
+    while True:
+        step, solved = _conjugate_gradients(problem, point)
+        promise = 0.5 * float(point.gradient @ step)
+        size = float(np.abs(point.gradient).max())
+        if solved and promise <= _GAIN * point.value + _nothing(problem, point):
+            converged = converged or _is_flat(problem, point, tol)
+        if result.status == 1 or size <= 1e-7 * tol:  # 1: max_iter is reached
             break
-        theta, n_iter = nearer, n_iter + 1
-    return Solution(theta, n_iter, bool(size <= tol), str(result.message))
+        after, _ = _advance(problem, point, step, joint=True)
+        residual = problem.y - problem.design.predict(after.theta)
+        after = problem.differentiated(problem.point(after.theta, residual, after.threshold))
+        if not np.abs(after.gradient).max() <= 0.5 * size:  # true for NaN, too
+            break
+        point, n_iter = after, n_iter + 1
+    return Solution(
+        point.theta, point.residual, point.threshold, n_iter, converged, str(result.message)
+    )
 
 
-def _conjugate_gradients(problem: Problem, residual: AnyArray, gradient: AnyArray) -> AnyArray:
-    """Solve for a Newton step, roughly, with products by the Hessian alone."""
+def _least_squares(problem: Problem) -> AnyArray:
+    """Return parameters of small norm that leave no residuals, where there are such."""
     design = problem.design
-    weight = np.where(np.abs(residual) < problem.beta, problem.weight / problem.beta, 0.0)
-    hessian = scipy.sparse.linalg.LinearOperator(
-        (len(gradient), len(gradient)),
-        matvec=lambda v: design.adjoint(weight * design.predict(v)) + problem.penalty * v,
+    Z = scipy.sparse.linalg.LinearOperator(
+        (len(problem.y), len(problem.penalty)),
+        matvec=lambda v: design.predict(np.ravel(v)),
+        rmatvec=lambda v: design.adjoint(np.ravel(v)),
         dtype=np.float64,
     )
-    step, _ = scipy.sparse.linalg.cg(hessian, gradient, rtol=1e-6, maxiter=2 * len(gradient))
-    return np.asarray(step)
+    return np.asarray(scipy.sparse.linalg.lsmr(Z, problem.y, atol=0.0, btol=0.0, conlim=0.0)[0])
+
+
+def _conjugate_gradients(problem: Problem, point: Point) -> tuple[AnyArray, bool]:
+    """Solve for a Newton step, roughly, with products by the Hessian of G alone.
+
+    A singular Hessian whose range does not hold the gradient has directions without curvature,
+    by which nothing can be divided: the step is what was found before the first of them. The
+    second value tells whether it is all of a step.
+    """
+    design, t, gradient, coupling = problem.design, point.threshold, point.gradient, point.coupling
+    weight = np.where(np.abs(point.residual) < t, problem.weight / t, 0.0)
+
+    def product(v: AnyArray) -> AnyArray:
+        result = design.adjoint(weight * design.predict(v)) + problem.penalty * v
+        if coupling is not None:
+            result -= coupling * (float(coupling @ v) / point.curvature)
+        return np.asarray(result)
+
+    step = np.zeros_like(gradient)
+    rest, direction = gradient.copy(), gradient.copy()
+    square = float(rest @ rest)
+    enough = 1e-12 * square
+    for _ in range(2 * len(gradient)):
+        bent = product(direction)
+        curvature = float(direction @ bent)
+        if not curvature > 1e-15 * float(direction @ direction):
+            break
+        step += (square / curvature) * direction
+        rest -= (square / curvature) * bent
+        before, square = square, float(rest @ rest)
+        if square <= enough:
+            break
+        direction = rest + (square / before) * direction
+    return step, square <= max(enough, 16 * np.finfo(float).eps * len(step) * _GAIN * point.value)

@@ -109,7 +109,7 @@ def test_the_report_measures_and_prints(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "ratios").read_text())
-    head, _, *lines = done.stdout.strip().splitlines()
+    _processor, _, head, _, *lines = done.stdout.strip().splitlines()
     assert head == f"| what | against | goal | {simd} |"
     assert len(lines) == len(found) == 5
     for line, result in zip(lines, found, strict=True):

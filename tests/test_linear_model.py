@@ -10,9 +10,10 @@ import scipy.sparse
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import HuberRegressor, LinearRegression, Ridge
+from sklearn.exceptions import ConvergenceWarning, UnsetMetadataPassedError
+from sklearn.linear_model import HuberRegressor, LinearRegression, QuantileRegressor, Ridge
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -35,18 +36,25 @@ def objective(model, X, y, weight=None):
     X, y, coef = (np.asarray(a, np.longdouble) for a in (X, y, model.coef_))
     weight = np.ones(len(y)) if weight is None else np.asarray(weight)
     z = np.abs(y - X @ coef - np.longdouble(model.intercept_))
-    beta = np.longdouble(model.beta)
-    loss = np.where(z < beta, z * z / (2 * beta), z - beta / 2)
-    return (weight * loss).sum() / weight.sum() + model.alpha / 2 * (coef * coef).sum()
+    scale, beta = np.longdouble(model.scale_), np.longdouble(model.beta)
+    if scale == 0 or beta == 0:
+        loss = max(beta, 1) * 2 * z
+    else:
+        inner = np.minimum(z / scale, beta)
+        loss = scale + scale * inner * (2 * z / scale - inner)
+    return (weight * loss).sum() + model.alpha * (coef * coef).sum()
 
 
 def slopes(model, X, y, weight=None):
-    """Its gradient by the coefficients and the intercept; 0 proves a minimum (F is convex)."""
+    """Its gradient by coefficients, intercept and scale, a sample; 0 proves a minimum."""
     X, y, coef = (np.asarray(a, np.longdouble) for a in (X, y, model.coef_))
     weight = np.ones(len(y)) if weight is None else np.asarray(weight)
-    slope = np.clip((y - X @ coef - np.longdouble(model.intercept_)) / model.beta, -1, 1)
-    slope = slope * weight / weight.sum()
-    return model.alpha * coef - slope @ X, -slope.sum()
+    total = weight.sum()
+    threshold = np.longdouble(model.beta) * model.scale_
+    slope = np.clip((y - X @ coef - np.longdouble(model.intercept_)) / threshold, -1, 1)
+    by_scale = 1 - model.beta**2 * (weight * slope**2).sum() / total
+    slope = slope * weight / total
+    return model.alpha / (model.beta * total) * coef - slope @ X, -slope.sum(), by_scale
 
 
 @parametrize_with_checks([SmoothL1Regressor(solver=s) for s in ("auto", "newton", "lbfgs")])
@@ -56,15 +64,26 @@ def test_estimator_checks(estimator, check):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("alpha", [0.0, 1e-4, 1.0])
-@pytest.mark.parametrize("beta", [0.1, 1.0, 30.0])
-def test_the_gradient_vanishes_at_the_solution(solver, weighted, alpha, beta, rng):
+@pytest.mark.parametrize("alpha", [0.0, 0.01, 100.0])
+@pytest.mark.parametrize(
+    ("beta", "scale"),
+    [
+        *((0.1, None), (1.0, None), (30.0, None), (0.5, 2.0), (0.5, "mad"), (1.35, "mad")),
+        *((1.1, "huber"), (1.35, "huber"), (30.0, "huber")),
+    ],
+)
+def test_the_gradient_vanishes_at_the_solution(solver, weighted, alpha, beta, scale, rng):
     X, y = sample()
     weight = rng.random(len(y)) if weighted else None
-    model = SmoothL1Regressor(beta=beta, alpha=alpha, solver=solver).fit(X, y, weight)
-    by_coef, by_intercept = slopes(model, X, y, weight)
+    model = SmoothL1Regressor(beta=beta, scale=scale, alpha=alpha, solver=solver)
+    model.fit(X, y, weight)
+    by_coef, by_intercept, by_scale = slopes(model, X, y, weight)
     assert np.abs(by_coef / X.std(axis=0)).max() < 1e-9
     assert abs(by_intercept) < 1e-9
+    if scale == "huber":
+        assert abs(by_scale) < 1e-9
+    outliers = np.abs(y - model.predict(X)) > beta * model.scale_
+    np.testing.assert_array_equal(model.outliers_, outliers)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -75,71 +94,275 @@ def test_without_an_intercept(solver):
     assert np.abs(slopes(model, X, y)[0] / X.std(axis=0)).max() < 1e-9
 
 
-@pytest.mark.parametrize("beta", [1e-2, 1e-4, 1e-300])
+@pytest.mark.parametrize("beta", [1e-2, 1e-4, 1e-300, 0])
 def test_a_small_beta_approaches_least_absolute_deviations(beta):
     # The minimum of sum |r| passes through as many points as there are parameters; with
     # the same loss as any other line through two of the points it is checked here.
     rng = np.random.default_rng(1)
     x = rng.normal(size=31)
     y = 2 * x + rng.standard_cauchy(31)
-    model = SmoothL1Regressor(beta=beta, alpha=0).fit(x[:, np.newaxis], y)
+    model = SmoothL1Regressor(beta=beta, scale=None).fit(x[:, np.newaxis], y)
     best = np.inf
     for i in range(31):
         for j in range(i):
             slope = (y[i] - y[j]) / (x[i] - x[j])
             best = min(best, np.abs(y - y[i] - slope * (x - x[i])).mean())
     reached = np.abs(y - model.predict(x[:, np.newaxis])).mean()
-    assert best * (1 - 1e-12) <= reached <= best + beta
+    assert best * (1 - 1e-12) <= reached <= best * (1 + 1e-12) + beta
 
 
-def test_a_huge_beta_is_ridge_regression():
+@pytest.mark.parametrize("scale", ["huber", "mad", None, 3.0])
+def test_a_huge_beta_is_ridge_regression(scale):
     X, y = sample()
-    beta, alpha = 1e6, 1e-5
-    model = SmoothL1Regressor(beta=beta, alpha=alpha).fit(X, y)
-    ridge = Ridge(alpha=alpha * beta * len(y)).fit(X, y)
+    model = SmoothL1Regressor(beta=1e6, scale=scale, alpha=10.0).fit(X, y)
+    ridge = Ridge(alpha=10.0 * model.scale_).fit(X, y)
     np.testing.assert_allclose(model.coef_, ridge.coef_, rtol=1e-9)
     np.testing.assert_allclose(model.intercept_, ridge.intercept_, rtol=1e-9)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("scale", ["huber", None])
 @pytest.mark.parametrize("beta", [1e6, 1e100, 1e300])
-def test_a_huge_beta_without_a_penalty_is_least_squares(solver, beta):
+def test_a_huge_beta_without_a_penalty_is_least_squares(solver, beta, scale):
     X, y = sample()
-    model = SmoothL1Regressor(beta=beta, alpha=0, solver=solver).fit(X, y)
+    model = SmoothL1Regressor(beta=beta, scale=scale, solver=solver).fit(X, y)
     squares = LinearRegression().fit(X, y)
     np.testing.assert_allclose(model.coef_, squares.coef_, rtol=1e-9)
     np.testing.assert_allclose(model.intercept_, squares.intercept_, rtol=1e-9)
+    deviation = np.sqrt(np.mean((y - squares.predict(X)) ** 2))
+    assert model.scale_ == (1.0 if scale is None else pytest.approx(deviation, rel=1e-9))
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.1])
-def test_huber_regressor_with_the_same_scale(alpha):
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize(("alpha", "beta"), [(0.0, 1.35), (10.0, 1.35), (1e-4, 1.1), (1.0, 5.0)])
+def test_the_minimum_is_that_of_huber_regressor(solver, weighted, fit_intercept, alpha, beta, rng):
     X, y = sample()
     X = StandardScaler().fit_transform(X)
-    huber = HuberRegressor(alpha=alpha, tol=1e-9, max_iter=10_000).fit(X, y)
+    weight = rng.random(len(y)) if weighted else None
+    huber = HuberRegressor(
+        epsilon=beta, alpha=alpha, fit_intercept=fit_intercept, tol=1e-9, max_iter=10_000
+    ).fit(X, y, weight)
     model = SmoothL1Regressor(
-        beta=huber.epsilon * huber.scale_, alpha=alpha / (huber.epsilon * len(y))
-    ).fit(X, y)
-    np.testing.assert_allclose(model.coef_, huber.coef_, atol=1e-4)
-    np.testing.assert_allclose(model.intercept_, huber.intercept_, atol=1e-4)
+        beta=beta, alpha=alpha, fit_intercept=fit_intercept, solver=solver
+    ).fit(X, y, weight)
+    np.testing.assert_allclose(model.coef_, huber.coef_, atol=3e-4)
+    np.testing.assert_allclose(model.intercept_, huber.intercept_, atol=3e-4)
+    assert model.scale_ == pytest.approx(huber.scale_, rel=3e-4)
+    assert (model.outliers_ == huber.outliers_).mean() > 0.99
     theirs = clone(model)
-    theirs.coef_, theirs.intercept_ = huber.coef_, huber.intercept_
-    assert objective(model, X, y) <= objective(theirs, X, y)
+    theirs.coef_, theirs.intercept_, theirs.scale_ = huber.coef_, huber.intercept_, huber.scale_
+    assert objective(model, X, y, weight) <= objective(theirs, X, y, weight) * (1 + 1e-15)
 
 
-def test_the_objective_is_no_worse_than_what_another_optimiser_finds():
+@pytest.mark.parametrize(("beta", "scale"), [(30.0, None), (1.35, "huber"), (1.0, "mad")])
+def test_the_objective_is_no_worse_than_what_another_optimiser_finds(beta, scale):
     from scipy.optimize import minimize
 
     X, y = load_diabetes(return_X_y=True)
-    model = SmoothL1Regressor(beta=30.0, alpha=1e-3).fit(X, y)
+    model = SmoothL1Regressor(beta=beta, scale=scale, alpha=1e-2).fit(X, y)
 
     def value(theta):
         other = clone(model)
-        other.coef_, other.intercept_ = theta[:-1], theta[-1]
+        other.coef_, other.intercept_ = theta[:-2], theta[-2]
+        other.scale_ = np.exp(theta[-1]) if scale == "huber" else model.scale_
         return float(objective(other, X, y))
 
-    start = np.append(model.coef_, model.intercept_)
+    start = np.append(model.coef_, [model.intercept_, np.log(model.scale_)])
     other = minimize(value, start * 1.01, method="BFGS", options={"gtol": 1e-8})
     assert value(start) <= other.fun * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(("n", "p", "noise"), [(200, 3, "normal"), (500, 60, "cauchy")])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_least_absolute_deviations_are_those_of_quantile_regressor(n, p, noise, fit_intercept):
+    rng = np.random.default_rng(2)
+    X = rng.normal(size=(n, p)) * np.logspace(0, 3, p)
+    draw = rng.standard_cauchy if noise == "cauchy" else rng.standard_normal
+    y = X @ rng.normal(size=p) + 3 + draw(n)
+    quantile = QuantileRegressor(alpha=0.0, fit_intercept=fit_intercept).fit(X, y)
+    for beta, scale in ((0.0, None), (1e-9, None), (1e-9, "mad")):
+        model = SmoothL1Regressor(beta=beta, scale=scale, fit_intercept=fit_intercept).fit(X, y)
+        ours, theirs = (np.abs(y - m.predict(X)).mean() for m in (model, quantile))
+        assert ours <= theirs * (1 + 1e-9)
+        np.testing.assert_allclose(model.coef_, quantile.coef_, rtol=1e-6)
+        np.testing.assert_allclose(model.intercept_, quantile.intercept_, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_least_absolute_deviations_have_a_certificate(weighted, rng):
+    # Slopes in [-1, 1] that are the signs of the residuals and sum to 0 with each feature.
+    from scipy.optimize import lsq_linear
+
+    X, y = sample(400, 30)
+    weight = rng.random(400) if weighted else np.ones(400)
+    model = SmoothL1Regressor(beta=0.0, scale=None).fit(X, y, weight)
+    residual = y - model.predict(X)
+    met = np.abs(residual) < 1e-9 * np.abs(y).max()
+    assert met.sum() == 31
+    Z = np.column_stack([X / X.std(axis=0), np.ones(400)]) * weight[:, np.newaxis]
+    rest = np.sign(residual[~met]) @ Z[~met]
+    slope = lsq_linear(Z[met].T, -rest, bounds=(-1.0, 1.0))
+    assert np.abs(slope.fun).max() < 1e-8
+    np.testing.assert_array_equal(model.outliers_, ~met)
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_the_median_absolute_deviation_of_what_a_median_fit_misses(fit_intercept, rng):
+    X, y = sample(301, 5)
+    median = SmoothL1Regressor(beta=0.0, scale=None, fit_intercept=fit_intercept).fit(X, y)
+    distance = np.abs(y - median.predict(X))
+    met = distance < 1e-9 * np.abs(y).max()
+    assert met.sum() == 5 + fit_intercept
+    deviation = np.median(distance[~met]) / 0.6744897501960817
+    model = SmoothL1Regressor(scale="mad", fit_intercept=fit_intercept).fit(X, y)
+    assert model.scale_ == pytest.approx(deviation, rel=1e-9)
+    same = SmoothL1Regressor(scale=model.scale_, fit_intercept=fit_intercept).fit(X, y)
+    np.testing.assert_allclose(model.coef_, same.coef_, rtol=1e-9)
+    assert same.scale_ == model.scale_
+
+
+def hard_cases():
+    """Targets for which the scale vanishes, or digits are short, by name."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(200, 5))
+    coef = rng.normal(size=5)
+    plane = X @ coef + 3
+    y = plane + rng.normal(size=200)
+    spread = np.where(np.arange(200) < 80, 10 * rng.standard_cauchy(200), 0.0)
+    far = X.copy()
+    far[0] *= 1e6
+    return {
+        "exact": (X, plane),
+        "60 % exact": (X, plane + spread),
+        "40 % of the targets constant": (X, np.where(np.arange(200) < 80, 2.0, y)),
+        "half of the targets constant": (X, np.where(np.arange(200) < 100, 2.0, y)),
+        "70 % of the targets constant": (X, np.where(np.arange(200) < 140, 2.0, y)),
+        "binary": (X, 1.0 * (rng.random(200) < 0.3)),
+        "n < p": (rng.normal(size=(20, 50)), rng.normal(size=20)),
+        "n = p": (rng.normal(size=(50, 50)), rng.normal(size=50)),
+        "n = 1.5 p": (rng.normal(size=(75, 50)), rng.normal(size=75)),
+        "n = 2.5 p": (rng.normal(size=(125, 50)), rng.normal(size=125)),
+        "a row far out": (far, y),
+        "a target far out": (X, np.where(np.arange(200) < 1, 1e15, y)),
+        "constant": (X, np.full(200, 7.3)),
+        "one sample": (X[:1], y[:1]),
+        "two samples": (X[:2], y[:2]),
+        "little noise": (X, plane + 1e-9 * rng.normal(size=200)),
+        "little noise and outliers": (X, plane + 1e-7 * rng.normal(size=200) + spread),
+        "factor": (np.eye(30)[rng.integers(30, size=100)], rng.normal(size=100)),
+        "twice the same": (np.hstack([X, X]), y),
+        "far from 0": (X + 1e6, y),
+        "polynomials": (np.vander(np.linspace(0, 1, 100), 12), np.sin(np.arange(100))),
+        "heavy tails": (X, rng.standard_cauchy(200) ** 3),
+    }
+
+
+HARD = hard_cases()
+
+
+@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_array])
+def test_hard_cases_reach_the_minimum(name, make):
+    X, y = HARD[name]
+    model = SmoothL1Regressor().fit(make(X), y)  # without a ConvergenceWarning
+    value = objective(model, X, y)
+    rounding = 1e-12 * len(y) * float(np.abs(y).max())
+    other = clone(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for tol in (1e-3, 1e-9):
+            huber = HuberRegressor(alpha=0.0, tol=tol, max_iter=5000).fit(X, y)
+            other.coef_, other.intercept_, other.scale_ = (
+                huber.coef_,
+                huber.intercept_,
+                huber.scale_,
+            )
+            assert value <= objective(other, X, y) * (1 + 1e-9) + rounding
+    # No direction leads down, from small steps to large ones.
+    rng = np.random.default_rng(0)
+    for length in np.logspace(-8, 0, 9):
+        for _ in range(5):
+            other.coef_ = model.coef_ * (1 + length * rng.normal(size=X.shape[1]))
+            other.intercept_ = model.intercept_ * (1 + length * rng.normal())
+            for factor in (1.0, 1.0 - 0.5 * length, 1.0 + length):
+                other.scale_ = model.scale_ * factor
+                assert objective(other, X, y) >= value * (1 - 1e-12) - rounding
+
+
+@pytest.mark.parametrize(
+    ("name", "vanishes"),
+    [
+        ("exact", True),
+        ("60 % exact", True),
+        ("40 % of the targets constant", False),
+        ("70 % of the targets constant", True),
+        ("n < p", True),
+        ("n = 1.5 p", True),
+        ("n = 2.5 p", False),
+        ("constant", True),
+        ("one sample", True),
+        ("little noise", False),
+        ("little noise and outliers", False),
+    ],
+)
+def test_a_scale_that_vanishes_is_0(name, vanishes):
+    X, y = HARD[name]
+    model = SmoothL1Regressor().fit(X, y)
+    assert (model.scale_ == 0.0) == vanishes
+    if vanishes:  # what is left is a fit of least absolute deviations
+        reached = np.abs(y - model.predict(X)).mean()
+        median = SmoothL1Regressor(beta=0.0, scale=None).fit(X, y)
+        best = np.abs(y - median.predict(X)).mean()
+        assert reached <= best * (1 + 1e-9) + 1e-13 * np.abs(y).max()
+        assert model.outliers_.mean() <= 1 / model.beta**2
+
+
+def test_hard_cases_in_units_of_any_size():
+    for name in ("60 % exact", "half of the targets constant", "little noise and outliers"):
+        X, y = HARD[name]
+        reference = SmoothL1Regressor().fit(X, y)
+        for unit in (1e-300, 1e-6, 1e6, 1e300):
+            model = SmoothL1Regressor().fit(X, y * unit)
+            np.testing.assert_allclose(model.coef_ / unit, reference.coef_, rtol=1e-6, atol=1e-9)
+            assert model.scale_ / unit == pytest.approx(reference.scale_, rel=1e-6)
+
+
+def test_a_scale_that_vanishes_at_the_start_only():
+    # Most of the weight lies on targets that are equal; the features draw them apart.
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(40, 3))
+    y = np.where(np.arange(40) < 4, 0.0, X @ [5.0, 3.0, 1.0] + rng.normal(size=40))
+    weight = np.where(np.arange(40) < 4, 12.0, 1.0)
+    model = SmoothL1Regressor().fit(X, y, weight)
+    huber = HuberRegressor(alpha=0.0, tol=1e-9, max_iter=10_000).fit(X, y, weight)
+    other = clone(model)
+    other.coef_, other.intercept_, other.scale_ = huber.coef_, huber.intercept_, huber.scale_
+    assert objective(model, X, y, weight) <= objective(other, X, y, weight) * (1 + 1e-9)
+
+
+def test_prices_and_returns():
+    # An offset and a slope of hundreds of thousands; a hundredth with 10 % of outliers.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 1))
+    y = 3e5 + 8e4 * X[:, 0] + rng.normal(size=2000) * 2e4
+    assert SmoothL1Regressor().fit(X, y).coef_[0] == pytest.approx(8e4, rel=0.02)
+    y = (2 * X[:, 0] + rng.normal(size=2000) * 0.2) * 0.01
+    y[:200] += 0.5
+    model = SmoothL1Regressor().fit(X, y)
+    assert abs(model.intercept_) < 1e-3
+    assert model.coef_[0] == pytest.approx(0.02, rel=0.02)
+
+
+@pytest.mark.parametrize("alpha", [1e-5, 1e-3, 1.0])
+def test_a_scale_that_vanishes_under_a_penalty(alpha):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 300))
+    y = X @ rng.normal(size=300) + rng.standard_t(2, size=400)
+    model = SmoothL1Regressor(alpha=alpha).fit(X, y)  # without a ConvergenceWarning
+    assert model.scale_ == 0.0
+    assert (~model.outliers_).sum() >= (1 - 1 / model.beta**2) * len(y)
 
 
 def test_solvers_agree():
@@ -151,13 +374,13 @@ def test_solvers_agree():
 
 def test_as_many_features_as_samples():
     X, y = sample(200, 200)
-    model = SmoothL1Regressor(alpha=1e-3).fit(X, y)
+    model = SmoothL1Regressor(beta=1.0, scale=None, alpha=0.1).fit(X, y)
     assert np.abs(slopes(model, X, y)[0] / X.std(axis=0)).max() < 1e-9
 
 
 def test_more_features_than_samples():
     X, y = sample(60, 200)
-    model = SmoothL1Regressor(alpha=1e-3).fit(X, y)
+    model = SmoothL1Regressor(beta=1.0, scale=None, alpha=0.1).fit(X, y)
     assert np.abs(slopes(model, X, y)[0] / X.std(axis=0)).max() < 1e-9
 
 
@@ -165,7 +388,8 @@ def test_many_features_go_to_lbfgs():
     X, y = sample(400, 1500)
     X /= X.std(axis=0)
     auto, lbfgs, newton = (
-        SmoothL1Regressor(alpha=0.1, solver=s).fit(X, y) for s in ("auto", "lbfgs", "newton")
+        SmoothL1Regressor(beta=1.0, scale=None, alpha=40.0, solver=s).fit(X, y)
+        for s in ("auto", "lbfgs", "newton")
     )
     assert auto.n_iter_ == lbfgs.n_iter_ != newton.n_iter_
     np.testing.assert_allclose(auto.coef_, newton.coef_, rtol=1e-6, atol=1e-9)
@@ -186,26 +410,35 @@ def test_a_time_in_milliseconds_keeps_its_coefficient(solver):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("unit", [2.0**-600, 2.0**-20, 2.0**20, 2.0**600])
-def test_units_of_the_features_and_the_target(solver, unit):
+@pytest.mark.parametrize("scale", ["huber", "mad", None])
+def test_units_of_the_features_and_the_target(solver, unit, scale):
     X, y = sample(100, 3)
-    reference = SmoothL1Regressor(alpha=0, solver=solver).fit(X, y)
-    model = SmoothL1Regressor(alpha=0, solver=solver).fit(X * [1, unit, 1], y)
+    model = SmoothL1Regressor(scale=scale, solver=solver)
+    reference = clone(model).fit(X, y)
+    model.fit(X * [1, unit, 1], y)
     np.testing.assert_allclose(model.coef_ * [1, unit, 1], reference.coef_, rtol=1e-9)
-    model = SmoothL1Regressor(alpha=0, beta=unit, solver=solver).fit(X, y * unit)
+    if scale is None:
+        model.set_params(beta=model.beta * unit)
+    model.fit(X, y * unit)
     np.testing.assert_allclose(model.coef_ / unit, reference.coef_, rtol=1e-9)
     np.testing.assert_allclose(model.intercept_ / unit, reference.intercept_, rtol=1e-9)
+    np.testing.assert_array_equal(model.outliers_, reference.outliers_)
+    if scale is not None:
+        assert model.scale_ / unit == pytest.approx(reference.scale_, rel=1e-9)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("beta", [1e-6, 0.1, 10.0])
-def test_collinear_features_without_a_penalty(solver, beta):
+@pytest.mark.parametrize(
+    ("beta", "scale"), [(1e-6, None), (0.1, None), (10.0, None), (1.35, "huber"), (1.35, "mad")]
+)
+def test_collinear_features_without_a_penalty(solver, beta, scale):
     X, y = sample(200, 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # L-BFGS at the smallest beta
-        one = SmoothL1Regressor(alpha=0, beta=beta, solver=solver).fit(X, y)
-        two = SmoothL1Regressor(alpha=0, beta=beta, solver=solver).fit(np.hstack([X, X]), y)
+        model = SmoothL1Regressor(beta=beta, scale=scale, solver=solver)
+        one, two = clone(model).fit(X, y), clone(model).fit(np.hstack([X, X]), y)
     np.testing.assert_allclose(two.coef_[:2], two.coef_[2:], rtol=1e-6)
-    assert objective(two, np.hstack([X, X]), y) <= objective(one, X, y) * (1 + 1e-6)
+    assert objective(two, np.hstack([X, X]), y) <= objective(one, X, y) * (1 + 1e-5)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -230,6 +463,9 @@ def test_weights_are_repetitions_and_zero_leaves_out(solver, rng):
     np.testing.assert_allclose(weighted.coef_, repeated.coef_, rtol=1e-9)
     scaled = SmoothL1Regressor(solver=solver).fit(X, y, weight * 1e300)
     np.testing.assert_allclose(weighted.coef_, scaled.coef_, rtol=1e-12)
+    assert weighted.scale_ == pytest.approx(repeated.scale_, rel=1e-9)
+    outliers = np.abs(y - weighted.predict(X)) > weighted.beta * weighted.scale_
+    np.testing.assert_array_equal(weighted.outliers_, outliers)
 
 
 def test_outliers_hardly_move_the_fit():
@@ -271,6 +507,14 @@ def test_a_sparse_matrix_with_duplicate_entries():
     np.testing.assert_allclose(model.coef_, dense.coef_, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_sparse_matrix_that_stores_nothing(solver):
+    model = SmoothL1Regressor(solver=solver).fit(scipy.sparse.csr_array((4, 2)), [1.0, 2, 3, 9])
+    np.testing.assert_array_equal(model.coef_, 0.0)
+    location = SmoothL1Regressor(solver=solver).fit(np.zeros((4, 1)), [1.0, 2, 3, 9])
+    assert model.intercept_ == pytest.approx(location.intercept_, rel=1e-12)
+
+
 @pytest.mark.parametrize(("p", "solver"), [(20_000, "auto"), (500, "newton")])
 def test_sparse_features_are_never_densified(p, solver):
     n = 10_000 if p > 1500 else 100_000
@@ -278,14 +522,14 @@ def test_sparse_features_are_never_densified(p, solver):
     places = np.repeat(np.arange(n), 5), rng.integers(p, size=5 * n)
     X = scipy.sparse.csr_array((rng.random(5 * n), places), shape=(n, p))
     y = X[:, :100] @ rng.normal(size=100) + 0.1 * rng.normal(size=n)
-    model = SmoothL1Regressor(alpha=1e-2, solver=solver)
+    model = SmoothL1Regressor(beta=1.0, scale=None, alpha=1e-2 * n, solver=solver)
     tracemalloc.start()
     model.fit(X, y)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 0.3 * n * p * 8  # of a dense copy
     slope = np.clip((y - model.predict(X)) / model.beta, -1, 1) / n
-    assert np.abs(model.alpha * model.coef_ - X.T @ slope).max() < 1e-6
+    assert np.abs(model.alpha / n * model.coef_ - X.T @ slope).max() < 1e-6
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -299,24 +543,28 @@ def test_float32_stays_float32(solver):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_several_targets_are_fits_of_their_own(solver):
+@pytest.mark.parametrize(("scale", "alpha"), [("huber", 0.0), ("huber", 1.0), ("mad", 0.0)])
+def test_several_targets_are_fits_of_their_own(solver, scale, alpha):
     X, y = sample(100, 4)
-    Y = np.column_stack([y, -2 * y, X[:, 0]])
-    together = SmoothL1Regressor(solver=solver).fit(X, Y)
-    assert together.coef_.shape == (3, 4)
-    assert together.intercept_.shape == (3,)
-    assert together.predict(X).shape == (100, 3)
-    alone = [SmoothL1Regressor(solver=solver).fit(X, Y[:, k]) for k in range(3)]
-    for k in range(3):
+    Y = np.column_stack([y, -2 * y, X[:, 0], 1e6 * y])
+    model = SmoothL1Regressor(scale=scale, alpha=alpha, solver=solver)
+    together = clone(model).fit(X, Y)
+    assert together.coef_.shape == (4, 4)
+    assert together.intercept_.shape == together.scale_.shape == (4,)
+    assert together.predict(X).shape == together.outliers_.shape == (100, 4)
+    alone = [clone(model).fit(X, Y[:, k]) for k in range(4)]
+    for k in range(4):
         np.testing.assert_array_equal(together.coef_[k], alone[k].coef_)
         assert together.intercept_[k] == alone[k].intercept_
+        assert together.scale_[k] == alone[k].scale_
+        np.testing.assert_array_equal(together.outliers_[:, k], alone[k].outliers_)
     assert together.n_iter_ == max(model.n_iter_ for model in alone)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_it_warns_when_it_stops_early(solver):
     X, y = sample(300, 30)
-    model = SmoothL1Regressor(beta=0.01, max_iter=1, solver=solver)
+    model = SmoothL1Regressor(max_iter=1, solver=solver)
     with pytest.warns(ConvergenceWarning, match=f"'{solver}' stopped after .*max_iter or tol"):
         model.fit(X, y)
 
@@ -329,12 +577,61 @@ def test_a_warm_start_begins_where_the_last_fit_ended(solver):
     model.fit(X, y)
     assert model.n_iter_ <= 1 < cold
     np.testing.assert_allclose(model.coef_, coef, rtol=1e-9)
-    model.set_params(alpha=1.1e-4).fit(X, y)
-    fresh = SmoothL1Regressor(alpha=1.1e-4, solver=solver).fit(X, y)
+    model.set_params(alpha=1e-2).fit(X, y)
+    fresh = SmoothL1Regressor(alpha=1e-2, solver=solver).fit(X, y)
     assert model.n_iter_ <= fresh.n_iter_
     np.testing.assert_allclose(model.coef_, fresh.coef_, rtol=1e-9)
-    model.fit(X[:, :5], y)  # of another shape: from the beginning
-    assert model.coef_.shape == (5,)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("scale", ["huber", "mad", 2.0])
+def test_a_warm_start_after_a_change_of_shape_begins_anew(solver, scale):
+    X, y = sample(100, 6)
+    Y = np.column_stack([y, -3 * y])
+    fresh = SmoothL1Regressor(scale=scale, solver=solver)
+    model = clone(fresh).set_params(warm_start=True)
+    for features, targets in ((X, y), (X[:, :5], y), (X, Y), (X, Y[:, :1]), (X[:40], y[:40])):
+        model.fit(features, targets)
+        expected = clone(fresh).fit(features, targets)
+        assert model.coef_.shape == expected.coef_.shape
+        assert np.shape(model.intercept_) == np.shape(model.scale_) == targets.shape[1:]
+        assert model.outliers_.shape == targets.shape
+        np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-4)
+    model.set_params(fit_intercept=False).fit(X, y)
+    expected = clone(fresh).set_params(fit_intercept=False).fit(X, y)
+    np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-4)
+    assert model.intercept_ == 0.0
+    single = scipy.sparse.csr_array(X.astype(np.float32))
+    np.testing.assert_allclose(model.fit(single, y).coef_, expected.coef_, rtol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_directions_without_curvature_do_not_end_conjugate_gradients_in_nan(seed):
+    # Columns far from 0 without an intercept, at a small beta: few rows are active, and the
+    # Hessian is singular to rounding.
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(30, 3)) + 1e6
+    y = X @ rng.normal(size=3) + rng.normal(size=30)
+    for beta in (0.1, 0.01, 0.001):
+        model = SmoothL1Regressor(beta=beta, scale=None, fit_intercept=False)
+        newton = clone(model).set_params(solver="newton").fit(X, y)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            lbfgs = model.set_params(solver="lbfgs").fit(X, y)
+        assert np.abs(y - lbfgs.predict(X)).mean() < 1e-4 * np.abs(y).mean()
+        assert caught or objective(lbfgs, X, y) < (1 + 1e-9) * objective(newton, X, y)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_levels_of_a_factor_without_a_sample(solver):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        X, y = np.eye(30)[rng.integers(30, size=30)], rng.normal(size=30)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model = SmoothL1Regressor(beta=5e-4, scale=None, solver=solver).fit(X, y)
+        assert np.isfinite(model.coef_).all()
+        assert np.abs(y - model.predict(X)).mean() <= np.abs(y - np.median(y)).mean()
 
 
 def test_read_only_and_memory_mapped_inputs(tmp_path):
@@ -354,8 +651,14 @@ def test_in_a_grid_search_with_routed_weights(rng):
     with config_context(enable_metadata_routing=True):
         model = SmoothL1Regressor().set_fit_request(sample_weight=True)
         model.set_score_request(sample_weight=True)
-        search = GridSearchCV(model, {"beta": [0.1, 1.0, 10.0]}, n_jobs=2, cv=3)
+        search = GridSearchCV(model, {"beta": [1.1, 1.35, 2.0]}, n_jobs=2, cv=3)
         search.fit(X, y, sample_weight=weight)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, model).fit(X, y, sample_weight=weight)
+        with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
+            make_pipeline(SmoothL1Regressor()).fit(X, y, sample_weight=weight)
+    straight = clone(model).fit(StandardScaler().fit_transform(X), y, weight)
+    np.testing.assert_array_equal(pipeline[-1].coef_, straight.coef_)
     best = search.best_estimator_
     again = clone(best).fit(X, y, weight)
     np.testing.assert_array_equal(best.coef_, again.coef_)
@@ -384,11 +687,16 @@ def test_one_sample_and_equal_targets():
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
-        ("beta", 0.0, "a finite number > 0, got 0.0"),
-        ("beta", -1.0, "a finite number > 0, got -1.0"),
-        ("beta", np.nan, "a finite number > 0, got nan"),
-        ("beta", np.inf, "a finite number > 0, got inf"),
-        ("beta", "1", "a finite number > 0, got '1'"),
+        ("beta", -1.0, "a finite number >= 0, got -1.0"),
+        ("beta", np.nan, "a finite number >= 0, got nan"),
+        ("beta", np.inf, "a finite number >= 0, got inf"),
+        ("beta", "1", "a finite number >= 0, got '1'"),
+        ("beta", 1.0, "> 1 with scale='huber', got 1.0: .*use scale='mad', or scale=None .*"),
+        ("scale", "MAD", "'huber', 'mad', None or a finite number > 0, got 'MAD'"),
+        ("scale", 0.0, "'huber', 'mad', None or a finite number > 0, got 0.0"),
+        ("scale", np.inf, "'huber', 'mad', None or a finite number > 0, got inf"),
+        ("scale", True, "'huber', 'mad', None or a finite number > 0, got True"),
+        ("scale", [1.0], r"'huber', 'mad', None or a finite number > 0, got \[1.0\]"),
         ("alpha", -1e-9, "a finite number >= 0, got -1e-09"),
         ("alpha", None, "a finite number >= 0, got None"),
         ("tol", -1, "a finite number >= 0, got -1"),
@@ -403,6 +711,12 @@ def test_one_sample_and_equal_targets():
 def test_bad_parameters(name, value, wanted):
     model = SmoothL1Regressor(**{name: value})
     with pytest.raises(ValueError, match=f"^{name} must be {wanted}$"):
+        model.fit([[1.0], [2.0]], [1.0, 2.0])
+
+
+def test_no_penalty_without_a_beta():
+    model = SmoothL1Regressor(beta=0.0, scale=None, alpha=1.0)
+    with pytest.raises(ValueError, match=r"alpha must be 0 where beta is 0, got 1.0: .*small beta"):
         model.fit([[1.0], [2.0]], [1.0, 2.0])
 
 
@@ -423,4 +737,4 @@ def test_bad_weights(weight, message):
 
 def test_an_overflow_is_an_error():
     with pytest.raises(ValueError, match="overflow; bring X and y to other units"):
-        SmoothL1Regressor(alpha=0).fit([[0.0], [1e-300], [2e-300]], [0.0, 1e300, 2e300])
+        SmoothL1Regressor().fit([[0.0], [1e-300], [2e-300]], [0.0, 1e300, 2e300])

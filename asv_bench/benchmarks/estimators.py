@@ -62,19 +62,31 @@ class Metric:
 
 
 class LinearModel:
-    """One fit; "HuberRegressor" is scikit-learn's, the control."""
+    """One fit, by scale, beta or solver; "HuberRegressor" is scikit-learn's, the control."""
 
-    params = [["newton", "lbfgs", "HuberRegressor"], ["100000 x 20", "600 x 600", "2000 x 200"]]
-    param_names = ["solver", "shape"]
+    params = [
+        ["huber", "mad", "beta 0", "lbfgs", "HuberRegressor"],
+        ["100000 x 20", "600 x 600", "2000 x 200"],
+    ]
+    param_names = ["fit", "shape"]
+    options = {
+        "huber": {},
+        "mad": {"scale": "mad"},
+        "beta 0": {"beta": 0.0, "scale": None},
+        "lbfgs": {"solver": "lbfgs"},
+    }
 
-    def setup(self, solver, shape):
+    def setup(self, fit, shape):
         self.data = regression(*map(int, shape.split(" x ")))
-        if solver == "HuberRegressor":
-            self.model = imported("sklearn.linear_model", solver)()
-        else:
-            self.model = imported("smoothl1.linear_model", "SmoothL1Regressor")(solver=solver)
+        if fit == "HuberRegressor":
+            self.model = imported("sklearn.linear_model", fit)()
+            return
+        try:
+            self.model = imported("smoothl1.linear_model", "SmoothL1Regressor")(**self.options[fit])
+        except TypeError:
+            raise NotImplementedError("no estimated scale here") from None
 
-    def time_fit(self, solver, shape):
+    def time_fit(self, fit, shape):
         """Seconds of one fit of a linear model."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # some stop early

@@ -4,9 +4,10 @@ Left: the losses of the predictions that come with the package, for 60 betas in 
 (``smooth_l1_path``), and the share of residuals in the quadratic piece. A beta is chosen in the
 units of the targets; where it exceeds all residuals, the loss is half the mean square over beta.
 
-Right: the error on clean targets of SmoothL1Regressor, by the beta of the fit, where 10 % of the
-training targets are 10 times too large. The rule of thumb, 1.345 standard deviations of the noise
-with the deviation estimated by the median absolute residual, is near the best.
+Right: the error on clean targets of SmoothL1Regressor, by the beta of the fit in the units of the
+targets (``scale=None``), where 10 % of the training targets are 10 times too large. Its defaults
+estimate the scale of the residuals and take 1.35 times that; with ``scale="mad"``, the median
+absolute residual of a median fit, outliers hardly touch the scale.
 
 python docs/examples/choosing_beta.py [PICTURE]
 """
@@ -27,12 +28,6 @@ from smoothl1 import smooth_l1_path
 from smoothl1.linear_model import SmoothL1Regressor
 
 BETAS = np.geomspace(1, 3000, 30)
-
-
-def rule_of_thumb(X, y):
-    """Return 1.345 robust standard deviations of the residuals."""
-    residual = y - SmoothL1Regressor(beta=1e-2 * np.ptp(y)).fit(X, y).predict(X)
-    return 1.345 * 1.4826 * np.median(np.abs(residual))
 
 
 def sample(name):
@@ -66,11 +61,14 @@ def main():
     for train, test in folds:
         soiled = y[train] * np.where(rng.random(len(train)) < 0.1, 10, 1)
         for k, beta in enumerate(BETAS):
-            model = SmoothL1Regressor(beta=beta).fit(X[train], soiled)
+            model = SmoothL1Regressor(beta=beta, scale=None).fit(X[train], soiled)
             errors[k] += mean_absolute_error(y[test], model.predict(X[test])) / len(folds)
     soiled = y * np.where(rng.random(len(y)) < 0.1, 10, 1)
     right.plot(BETAS, errors, marker="o")
-    right.axvline(rule_of_thumb(X, soiled), color="0.4", linestyle="--", label="rule of thumb")
+    for scale, style in (("huber", "-."), ("mad", "--")):
+        model = SmoothL1Regressor(scale=scale).fit(X, soiled)
+        threshold = model.beta * model.scale_
+        right.axvline(threshold, color="0.4", linestyle=style, label=f'scale="{scale}"')
     right.set_ylabel("mean absolute error on clean targets")
     right.set_title("fits to targets with outliers")
     right.legend()

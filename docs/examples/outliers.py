@@ -2,8 +2,8 @@
 
 Some of the training targets of the diabetes data are multiplied by 10, as if they had come in
 another unit; the error is that on clean targets. HuberRegressor estimates a scale beside the
-coefficients, which grows with the share of outliers. SmoothL1Regressor takes the scale that it is
-given, here the median absolute deviation of what a constant leaves.
+coefficients, which grows with the share of outliers; so does SmoothL1Regressor at its defaults,
+with the same result. Here it takes the scale from the median absolute residual of a median fit.
 
 python docs/examples/outliers.py [PICTURE]
 """
@@ -33,24 +33,23 @@ def soil(y, share, rng):
     return y
 
 
-def models(y):
-    """Return the models by name, for targets ``y``."""
-    beta = np.median(np.abs(y - np.median(y)))
+def models():
+    """Return the models by name."""
     return {
         "least squares": LinearRegression(),
         "HuberRegressor": HuberRegressor(max_iter=1000),
-        "SmoothL1Regressor": SmoothL1Regressor(beta=beta),
+        'SmoothL1Regressor, scale="mad"': SmoothL1Regressor(scale="mad"),
     }
 
 
 def errors(X, y):
     """Return the cross-validated loss on clean targets, by model and share of outliers."""
-    found = {name: np.zeros(len(SHARES)) for name in models(y)}
+    found = {name: np.zeros(len(SHARES)) for name in models()}
     folds = list(KFold(10, shuffle=True, random_state=0).split(X))
     for k, share in enumerate(SHARES):
         for fold, (train, test) in enumerate(folds):
             soiled = soil(y[train], share, np.random.default_rng(fold))
-            for name, model in models(soiled).items():
+            for name, model in models().items():
                 predicted = model.fit(X[train], soiled).predict(X[test])
                 found[name][k] += mean_smooth_l1_loss(y[test], predicted, beta=30) / len(folds)
     return found
@@ -69,7 +68,7 @@ def main():
     soiled = soil(y, 0.1, np.random.default_rng(0))
     left.scatter(x, soiled, s=8, color="0.6")
     grid = np.linspace(x.min(), x.max(), 2)[:, np.newaxis]
-    for name, model in models(soiled).items():
+    for name, model in models().items():
         left.plot(grid, model.fit(x, soiled).predict(grid), label=name, linewidth=2)
     left.set_ylim(0, 800)
     left.set_xlabel("body mass index, standardised")
