@@ -596,7 +596,9 @@ def test_a_warm_start_after_a_change_of_shape_begins_anew(solver, scale):
         assert model.coef_.shape == expected.coef_.shape
         assert np.shape(model.intercept_) == np.shape(model.scale_) == targets.shape[1:]
         assert model.outliers_.shape == targets.shape
-        np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-4)
+        # Of L-BFGS, another start gives another point within its tolerance.
+        largest = np.abs(expected.coef_).max()
+        np.testing.assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-4 * largest)
     model.set_params(fit_intercept=False).fit(X, y)
     expected = clone(fresh).set_params(fit_intercept=False).fit(X, y)
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-4)
