@@ -740,3 +740,10 @@ def test_bad_weights(weight, message):
 def test_an_overflow_is_an_error():
     with pytest.raises(ValueError, match="overflow; bring X and y to other units"):
         SmoothL1Regressor().fit([[0.0], [1e-300], [2e-300]], [0.0, 1e300, 2e300])
+
+
+def test_masks_are_not_lost():
+    X, y = sample(20, 2)
+    for arguments in ((np.ma.array(X), y), (X, np.ma.array(y)), (X, y, np.ma.ones(20))):
+        with pytest.raises(TypeError, match="is masked, and its mask would be lost"):
+            SmoothL1Regressor().fit(*arguments)
