@@ -80,7 +80,7 @@ def as_array(name: str, value: Any, *, selects: bool = True) -> AnyArray:
 
 
 def refuse_masked(name: str, value: Any) -> None:
-    """Raise ``TypeError`` for a masked array, or a list of some, which scikit-learn would unmask."""
+    """Raise ``TypeError`` for a masked array, or a list of some: scikit-learn drops masks."""
     held = value if type(value) in (list, tuple) else ()
     if isinstance(value, MaskedArray) or any(isinstance(item, MaskedArray) for item in held):
         raise TypeError(
