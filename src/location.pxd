@@ -12,7 +12,7 @@ from cache cimport aligned
 from kernels cimport fill
 from lanes cimport Lanes, clear_lanes, fold_lanes, sum_terms
 from pairs cimport Pair, pair_add, pair_of, pair_over, pair_times
-from sizes cimport CHUNK, GROUP, LEAF, LINE
+from sizes cimport CHUNK, GROUP, LANES, LEAF, LINE
 from smoothl1._smoothl1 cimport clip, curvature
 
 
@@ -56,12 +56,15 @@ cdef inline void add_chunk(double* terms, Py_ssize_t n, Lanes* sums) noexcept no
     Two of them are added first, not four: of equal weights 2 w is exact and 3 w is not, and a tie
     must come out as one.
     """
-    cdef Py_ssize_t half = CHUNK // 2, i
-    for i in range(n, CHUNK):
-        terms[i] = 0.0
-    for i in range(half):
-        terms[i] = terms[i] + terms[i + half]
-    sum_terms(<const double*>terms, n if n < half else half, False, sums)
+    cdef Py_ssize_t rows = (n + 2 * LANES - 1) // (2 * LANES), row, lane
+    for lane in range(n, 2 * LANES * rows):
+        terms[lane] = 0.0
+    for row in range(rows):
+        for lane in range(LANES):
+            terms[LANES * row + lane] = (
+                terms[2 * LANES * row + lane] + terms[2 * LANES * row + LANES + lane]
+            )
+    sum_terms(<const double*>terms, LANES * rows, False, sums)
 
 
 cdef inline void tally_chunk(
