@@ -9,10 +9,12 @@ The data flows down through the layers; each file may use those below it, and no
     location.pxd    the Huber location and a line search: sums, and nothing of jobs
     columns.pxd     the leaves of neighbouring outputs, side by side
     leaves.pxd      all of the work on one leaf
+    exact.pxd       exact sums: blocks of operands to digits
     jobs.pxd        what is to be computed, of what, and where the results go
     operands.pxd    any NumPy layout and dtype, packed a block at a time
     kernels.pxd     plain typed loops over contiguous elements
     lanes.pxd       the order of a sum within a leaf
+    digits.pxd      sums without an order: exact, in integers
     tree.pxd        the order of a sum over the leaves
     terms.pxd       the forms of a term, and the way from their sum to the loss
     pairs.pxd       double-double
@@ -41,11 +43,17 @@ Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free, malloc
 
 cimport numpy as cnp
 
+from cache cimport aligned
 from columns cimport run_columns, suits_columns
+from digits cimport BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, TERMS, carry
+from exact cimport (
+    EXACT_BUFFERS, EXACT_CHUNK, Wanted, carry_row, elements_of_any_type, row_size,
+)
 from jobs cimport (
     BOTH, CURVATURE, Job, MEAN, Reduction, SLOPE, SUM, Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS,
     clear_options, deliver, divisor_of,
@@ -59,7 +67,7 @@ from runtime cimport (
     omp_in_parallel, owe, repay, smoothl1_debt, smoothl1_enter, smoothl1_leave, smoothl1_startable,
     smoothl1_team_lost, smoothl1_team_started, smoothl1_watch_forks, start_team,
 )
-from sizes cimport BLOCK, GRAIN, GROUP, LEAF, STREAM, TILE
+from sizes cimport BLOCK, GRAIN, GROUP, LEAF, LINE, STREAM, TILE
 from terms cimport ARRAY, Params, finish, make_params
 from tree cimport Node, Stack, no_node, stack_push, stack_sum, tree_sum
 
@@ -758,3 +766,188 @@ def line_derivatives(
             <double*>cnp.PyArray_DATA(weight), n, step, beta, &first, &second,
         )
     return first, second
+
+
+# ---------------------------------------------------------------------------
+# Exact sums
+# ---------------------------------------------------------------------------
+
+# For ``smoothl1.sums``: (digits, exponent of the first one's last bit, entries of a sum).
+EXACT_SINGLE = (DIGITS_SINGLE, -BASE_SINGLE, DIGITS_SINGLE + COUNTS)
+EXACT_DOUBLE = (DIGITS_DOUBLE, -BASE_DOUBLE, DIGITS_DOUBLE + COUNTS)
+
+
+cdef inline void run_exact_task(
+    const Job* job, const Wanted* wanted, Py_ssize_t output, Py_ssize_t chunk, bint whole,
+    char* scratch, int64_t* row,
+) noexcept nogil:
+    """A chunk of an output, or all of it."""
+    cdef Py_ssize_t start = chunk * EXACT_CHUNK, stop = job.n
+    if not whole and job.n - start > EXACT_CHUNK:
+        stop = start + EXACT_CHUNK
+    elements_of_any_type(job, output, start, stop, wanted, scratch, row)
+
+
+cdef int run_exact_group(
+    const Job* job, const Wanted* wanted, Py_ssize_t first, Py_ssize_t tasks, bint whole,
+    char* scratch, Py_ssize_t size, int64_t* rows, Py_ssize_t entries,
+) except -1:
+    """Tasks between two looks at signals.
+
+    Either whole outputs, from ``first`` on, each with a row of its own, or chunks of output
+    ``first // chunks``, and a row for each thread.
+    """
+    cdef Py_ssize_t chunks = (job.n + EXACT_CHUNK - 1) // EXACT_CHUNK
+    cdef Py_ssize_t output = first if whole else first // chunks
+    cdef Py_ssize_t chunk = 0 if whole else first % chunks
+    cdef int n_threads = job.n_threads if job.n_threads < tasks else <int>tasks
+    cdef Py_ssize_t task, own = 0
+    cdef double start = 0.0, began = 0.0, finished = 0.0
+    with nogil:
+        if n_threads > 1:
+            n_threads = smoothl1_startable(n_threads)
+        if job.times:
+            start = omp_get_wtime()
+        if n_threads <= 1:
+            for task in range(tasks):
+                run_exact_task(
+                    job, wanted, output + (task if whole else 0), chunk + (0 if whole else task),
+                    whole, scratch, rows + (task * entries if whole else 0),
+                )
+        else:
+            start_team()
+            own = (tasks + n_threads - 1) // n_threads - 1
+            for task in prange(tasks, num_threads=n_threads, schedule="static"):
+                if task == 0:
+                    note_time(&began)
+                run_exact_task(
+                    job, wanted, output + (task if whole else 0), chunk + (0 if whole else task),
+                    whole, scratch + threadid() * size,
+                    rows + (task if whole else threadid()) * entries,
+                )
+                if task == own:
+                    note_time(&finished)
+            charge(omp_get_wtime() - start, finished - began)
+    if job.times and n_threads <= 1:
+        repay(omp_get_wtime() - start)
+    return PyErr_CheckSignals()
+
+
+cdef int run_exact(
+    Job* job, const Wanted* wanted, Py_ssize_t first, Py_ssize_t outputs, int64_t* rows
+) except -1:
+    """Add the exact sums of some outputs to their rows, on a known number of threads."""
+    cdef Py_ssize_t entries = row_size(job), size = EXACT_BUFFERS * TERMS * sizeof(double)
+    cdef Py_ssize_t chunks = (job.n + EXACT_CHUNK - 1) // EXACT_CHUNK
+    cdef Py_ssize_t most = GROUP * LEAF // EXACT_CHUNK, tasks, task, entry, o
+    cdef bint whole = chunks <= 1 or outputs >= 8 * job.n_threads
+    cdef char* scratch = NULL
+    cdef int64_t* parts = NULL
+    cdef int64_t* row
+    cdef int thread
+    try:
+        scratch = <char*>allocate(size * job.n_threads + LINE)
+        if whole:
+            tasks = max(1, most * EXACT_CHUNK // max(1, job.n))
+            o = 0
+            while o < outputs:
+                tasks = min(tasks, outputs - o)
+                run_exact_group(
+                    job, wanted, first + o, tasks, True, aligned(scratch), size,
+                    rows + o * entries, entries,
+                )
+                o += tasks
+            return 0
+        parts = <int64_t*>calloc(job.n_threads * entries, sizeof(int64_t))
+        if parts is NULL:
+            raise MemoryError(f"no memory for {job.n_threads * entries * 8} bytes of buffers")
+        for o in range(outputs):
+            task = 0
+            while task < chunks:
+                tasks = min(most, chunks - task)
+                run_exact_group(
+                    job, wanted, (first + o) * chunks + task, tasks, False, aligned(scratch),
+                    size, parts, entries,
+                )
+                task += tasks
+            row = rows + o * entries
+            for thread in range(job.n_threads):
+                for entry in range(entries):
+                    row[entry] += parts[thread * entries + entry]
+                    parts[thread * entries + entry] = 0
+            carry_row(job, row)
+    finally:
+        free(scratch)
+        free(parts)
+    return 0
+
+
+def exact_sums(
+    Work work not None, Py_ssize_t first, Py_ssize_t outputs, *, bint linear=False,
+    bint weights=False, bint moments=False,
+):
+    """The exact sums of some outputs: see ``exact.pxd`` for the row of each.
+
+    Parameters
+    ----------
+    first, outputs : int
+        The first of the outputs, and how many.
+    linear : bool
+        Whether to sum the weights in the linear piece where the loss does not need them.
+    weights : bool
+        Whether to sum the weights. Without weights each counts as 1.
+    moments : bool
+        Whether the last two thresholds, whatever they are, stand for the absolute residuals
+        and for half of their squares.
+
+    Returns
+    -------
+    ndarray of int64, shape (outputs, entries)
+    """
+    cdef Job* job = &work.job
+    cdef Wanted wanted
+    cdef cnp.npy_intp shape[2]
+    cdef cnp.ndarray rows
+    cdef long calls
+    cdef int limit = job.n_threads
+    if first < 0 or outputs < 0 or first + outputs > job.outputs:
+        raise ValueError(f"outputs must be within 0 and {job.outputs}")
+    wanted.linear = linear
+    wanted.weights = weights
+    if moments:
+        if job.n_params < 3 or job.has_beta:
+            raise ValueError("moments need three thresholds, each for all elements")
+        make_params(&work.params[job.n_params - 2], 0.0, False, job.single, False)
+        make_params(&work.params[job.n_params - 1], INFINITY, True, job.single, False)
+    shape[0] = outputs
+    shape[1] = row_size(job)
+    rows = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
+    if outputs == 0 or job.n == 0:
+        return rows
+    job.times = False
+    calls = smoothl1_enter()
+    try:
+        job.n_threads = 1
+        if <double>job.n * outputs * job.n_params > GRAIN:
+            job.n_threads = limit
+            job.n_threads = team(job, calls)
+        run_exact(job, &wanted, first, outputs, <int64_t*>cnp.PyArray_DATA(rows))
+    finally:
+        job.n_threads = limit
+        smoothl1_leave()
+    return rows
+
+
+def exact_carry(cnp.ndarray rows not None, Py_ssize_t entries, int digits):
+    """Carry in place: ``rows`` is a contiguous array of int64, sums of ``entries`` each."""
+    cdef int64_t* a = <int64_t*>cnp.PyArray_DATA(rows)
+    cdef Py_ssize_t i, sums
+    if (
+        cnp.PyArray_TYPE(rows) != cnp.NPY_INT64 or not PyArray_ISCARRAY(rows)
+        or digits < 1 or entries < digits or cnp.PyArray_SIZE(rows) % entries != 0
+    ):
+        raise ValueError("rows must be a contiguous array of int64, of whole sums")
+    sums = cnp.PyArray_SIZE(rows) // entries
+    with nogil:
+        for i in range(sums):
+            carry(a + i * entries, digits)
