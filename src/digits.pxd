@@ -151,13 +151,26 @@ cdef inline void extremes(
         smallest[0] = wide_low + 1
 
 
+cdef inline int64_t steps_of(const double* lanes, double start) noexcept nogil:
+    """How often the last bit of ``start`` was added, in all lanes together.
+
+    They stayed in its binade, in which floats are as far apart as their bits.
+    """
+    cdef uint64_t bits[LANES]
+    cdef uint64_t sum = 0
+    cdef int lane
+    memcpy(bits, lanes, sizeof(bits))
+    for lane in range(LANES):
+        sum += bits[lane]
+    return <int64_t>(sum - LANES * <uint64_t>bits_of_double(start))
+
+
 cdef inline void add_in_one_window(
     const floating* terms, Py_ssize_t n, int top, int64_t* digits, int base
 ) noexcept nogil:
     """Add terms below 2**top in size, all multiples of the window's last bit."""
     cdef double start = ldexp(1.5, top + SPARE_BITS + 1)
     cdef double lanes[LANES]
-    cdef int64_t sum = 0
     cdef Py_ssize_t i = 0
     cdef int lane
     for lane in range(LANES):
@@ -166,9 +179,7 @@ cdef inline void add_in_one_window(
         for lane in range(LANES):
             lanes[lane] += terms[i + lane]
         i += LANES
-    for lane in range(LANES):
-        sum += bits_of_double(lanes[lane]) - bits_of_double(start)
-    deposit(digits, sum, top + SPARE_BITS - 51 + base)
+    deposit(digits, steps_of(lanes, start), top + SPARE_BITS - 51 + base)
 
 
 cdef inline void add_in_two_windows(
@@ -182,25 +193,23 @@ cdef inline void add_in_two_windows(
     cdef double start_low = ldexp(1.5, top + 2 * SPARE_BITS - 51)
     cdef double lanes[LANES]
     cdef double lows[LANES]
-    cdef double term, sum
-    cdef int64_t high = 0, low = 0
+    cdef double sums[LANES]
     cdef Py_ssize_t i = 0
     cdef int lane
     for lane in range(LANES):
         lanes[lane] = start
         lows[lane] = start_low
     while i < n:
+        # Three loops: of one, GCC makes scalar code.
         for lane in range(LANES):
-            term = terms[i + lane]
-            sum = lanes[lane] + term
-            lows[lane] += term - (sum - lanes[lane])
-            lanes[lane] = sum
+            sums[lane] = lanes[lane] + terms[i + lane]
+        for lane in range(LANES):
+            lows[lane] += terms[i + lane] - (sums[lane] - lanes[lane])
+        for lane in range(LANES):
+            lanes[lane] = sums[lane]
         i += LANES
-    for lane in range(LANES):
-        high += bits_of_double(lanes[lane]) - bits_of_double(start)
-        low += bits_of_double(lows[lane]) - bits_of_double(start_low)
-    deposit(digits, high, top + SPARE_BITS - 51 + base)
-    deposit(digits, low, top + 2 * SPARE_BITS - 103 + base)
+    deposit(digits, steps_of(lanes, start), top + SPARE_BITS - 51 + base)
+    deposit(digits, steps_of(lows, start_low), top + 2 * SPARE_BITS - 103 + base)
 
 
 cdef inline void add_terms(floating* terms, Py_ssize_t n, int64_t* digits) noexcept nogil:
