@@ -68,7 +68,7 @@ from runtime cimport (
     smoothl1_team_lost, smoothl1_team_started, smoothl1_watch_forks, start_team,
 )
 from sizes cimport BLOCK, GRAIN, GROUP, LEAF, LINE, STREAM, TILE
-from terms cimport ARRAY, Params, finish, make_params
+from terms cimport ARRAY, PRODUCT, Params, finish, make_params
 from tree cimport Node, Stack, no_node, stack_push, stack_sum, tree_sum
 
 from smoothl1 import _threads
@@ -914,6 +914,7 @@ def exact_sums(
         raise ValueError(f"outputs must be within 0 and {job.outputs}")
     wanted.linear = linear
     wanted.weights = weights
+    wanted.moments = moments
     if moments:
         if job.n_params < 3 or job.has_beta:
             raise ValueError("moments need three thresholds, each for all elements")
@@ -936,6 +937,31 @@ def exact_sums(
         job.n_threads = limit
         smoothl1_leave()
     return rows
+
+
+def exact_form(double beta, bint huber, bint single, bint is_array=False):
+    """The way from exact sums to the loss of a threshold: (over, gain, beta).
+
+    The loss is the sum of the terms over ``over``, less the weight in the linear piece (or, for
+    thresholds per element, the sum beside that of the terms) times ``gain * beta / 2``.
+    """
+    cdef Params p
+    make_params(&p, beta, huber, single, is_array)
+    if is_array:
+        return p.over, 1.0, 1.0
+    if p.form == PRODUCT or p.beta == INFINITY:
+        return p.over, 0.0, 0.0
+    return p.over, p.gain, p.beta
+
+
+def exact_forms(Work work not None):
+    """``exact_form`` of each threshold, the number of outputs, whether in float32."""
+    cdef Job* job = &work.job
+    cdef int k
+    return [
+        exact_form(work.params[k].beta, work.params[k].huber, job.single, job.has_beta)
+        for k in range(job.n_params)
+    ], job.outputs, bool(job.single)
 
 
 def exact_carry(cnp.ndarray rows not None, Py_ssize_t entries, int digits):

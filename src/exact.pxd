@@ -35,6 +35,7 @@ cdef struct Wanted:
     # Which sums of a row are wanted beside those that the losses need.
     bint linear    # the weights in the linear piece
     bint weights   # the sum of the weights
+    bint moments   # the last two parameter sets want no weights in the linear piece
 
 
 cdef inline Py_ssize_t sum_size(const Job* job) noexcept nogil:
@@ -103,7 +104,7 @@ cdef inline void add_block(
         count = write_terms(x, y, b, n, p, buffer)
         weigh(buffer, w, mask, n)
         add_terms(buffer, n, sum_at(job, row, 1 + 2 * k))
-        if p.form == PRODUCT and not wanted.linear:
+        if p.form == PRODUCT and not wanted.linear or wanted.moments and k >= job.n_params - 2:
             continue
         digits = sum_at(job, row, 2 + 2 * k)
         if w is NULL and mask is NULL and p.form != ARRAY:
