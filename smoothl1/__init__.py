@@ -15,9 +15,11 @@ from smoothl1.functional import (
 )
 from smoothl1.location import huber_location
 from smoothl1.modules import HuberLoss, SmoothL1Loss
+from smoothl1.sums import LossSums
 
 __all__ = [
     "HuberLoss",
+    "LossSums",
     "SmoothL1Loss",
     "__version__",
     "get_num_threads",

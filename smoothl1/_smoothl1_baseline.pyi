@@ -1,12 +1,14 @@
 from typing import Any, Self
 
-from numpy import float64
+from numpy import float64, int64
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
 from smoothl1._typing import AnyArray
 
 PIECE: int
+EXACT_SINGLE: tuple[int, int, int]
+EXACT_DOUBLE: tuple[int, int, int]
 
 def thread_limit() -> int: ...
 def team_state() -> tuple[bool, bool]: ...
@@ -79,3 +81,17 @@ def line_derivatives(
     step: float,
     beta: float,
 ) -> tuple[float, float]: ...
+def exact_sums(
+    work: Work,
+    first: int,
+    outputs: int,
+    *,
+    linear: bool = False,
+    weights: bool = False,
+    moments: bool = False,
+) -> NDArray[int64]: ...
+def exact_form(
+    beta: float, huber: bool, single: bool, is_array: bool = False
+) -> tuple[float, float, float]: ...
+def exact_forms(work: Work) -> tuple[list[tuple[float, float, float]], int, bool]: ...
+def exact_carry(rows: NDArray[int64], entries: int, digits: int) -> None: ...

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from smoothl1 import _arguments as arguments
+from smoothl1 import _exact
 from smoothl1._arguments import Operands
 from smoothl1._simd import core
 from smoothl1._typing import AnyArray, Axis, Loss, Reduction
@@ -34,6 +35,7 @@ def smooth_l1_loss(
     where: ArrayLike | None = None,
     axis: Axis | None = None,
     out: AnyArray | None = None,
+    exact: bool = False,
     n_threads: SupportsIndex | None = None,
 ) -> Loss:
     r"""Smooth L1 loss: quadratic for residuals below `beta`, linear above.
@@ -72,6 +74,10 @@ def smooth_l1_loss(
     out : ndarray of float16, float32 or float64, optional
         Where to write the result, of its shape (0-d for a full reduction). It may
         overlap the operands.
+    exact : bool, default=False
+        Whether to sum exactly and to round once: the same elements give the same bits in
+        any order, and those of `LossSums` for any way to cut and merge them. In the caches
+        that takes two to three times as long.
     n_threads : int, optional
         The largest number of threads; see `set_num_threads` for the default. It does
         not change a bit of the result.
@@ -130,11 +136,11 @@ def smooth_l1_loss(
     >>> smooth_l1_loss(prediction, truth, weight=[1, 1, 0, 2], reduction="weighted_mean")
     np.float64(0.3125)
     """
-    if weight is None and where is None and axis is None:
+    if weight is None and where is None and axis is None and not exact:
         loss = _fast_loss(input, target, reduction, beta, False, out, n_threads)
         if loss is not None:
             return loss
-    return _loss(input, target, reduction, "beta", beta, weight, where, axis, out, n_threads)
+    return _loss(input, target, reduction, "beta", beta, weight, where, axis, out, n_threads, exact)
 
 
 def huber_loss(
@@ -147,6 +153,7 @@ def huber_loss(
     where: ArrayLike | None = None,
     axis: Axis | None = None,
     out: AnyArray | None = None,
+    exact: bool = False,
     n_threads: SupportsIndex | None = None,
 ) -> Loss:
     r"""Huber loss: half the squared residual below `delta`, linear with slope `delta` above.
@@ -162,7 +169,7 @@ def huber_loss(
 
     Parameters
     ----------
-    input, target, reduction, weight, where, axis, out, n_threads
+    input, target, reduction, weight, where, axis, out, exact, n_threads
         As for `smooth_l1_loss`.
     delta : float or array_like, default=1.0
         Threshold, > 0, in the units of `input`. Infinity gives half the squared error.
@@ -195,11 +202,13 @@ def huber_loss(
     >>> huber_loss([8.0, 1.0], [0.0, 0.0], "none", delta=2.0)
     array([14. ,  0.5])
     """
-    if weight is None and where is None and axis is None:
+    if weight is None and where is None and axis is None and not exact:
         loss = _fast_loss(input, target, reduction, delta, True, out, n_threads)
         if loss is not None:
             return loss
-    return _loss(input, target, reduction, "delta", delta, weight, where, axis, out, n_threads)
+    return _loss(
+        input, target, reduction, "delta", delta, weight, where, axis, out, n_threads, exact
+    )
 
 
 def smooth_l1_grad(
@@ -496,13 +505,14 @@ def smooth_l1_path(
     *,
     weight: ArrayLike | None = None,
     where: ArrayLike | None = None,
+    exact: bool = False,
     n_threads: SupportsIndex | None = None,
 ) -> AnyArray:
     """Reduce the loss for each of several betas in one pass over memory.
 
     Parameters
     ----------
-    input, target, reduction, weight, where, n_threads
+    input, target, reduction, weight, where, exact, n_threads
         As for `smooth_l1_loss`; `reduction` cannot be "none".
     betas : array_like of float, shape (n_betas,)
         Thresholds, >= 0.
@@ -540,7 +550,7 @@ def smooth_l1_path(
         return np.empty(0, operands.dtype)
     order = tuple(range(operands.input.ndim))
     work = _work(operands, order, threads, betas=path.astype(np.float64).tolist())
-    losses: AnyArray = _reduced(work, how, operands.dtype)[0]
+    losses: AnyArray = _reduced(work, how, operands.dtype, exact)[0]
     return losses
 
 
@@ -570,12 +580,17 @@ def _work(
     )
 
 
-def _reduced(work: core.Work, reduction: str, dtype: np.dtype[Any]) -> AnyArray:
+def _reduced(
+    work: core.Work, reduction: str, dtype: np.dtype[Any], exact: bool = False
+) -> AnyArray:
     """Sum, rounded to the dtype of the result; warn or raise where there is nothing.
 
     Of shape (outputs, thresholds).
     """
-    values, smallest = work.sum(reduction, dtype == np.float32)
+    if exact:
+        values, smallest = _exact.reduced(work, reduction, dtype)
+    else:
+        values, smallest = work.sum(reduction, dtype == np.float32)
     if smallest == 0:
         _no_elements(reduction)
     return _rounded(values, dtype)
@@ -616,6 +631,7 @@ def _loss(
     axis: Axis | None,
     out: AnyArray | None,
     n_threads: SupportsIndex | None,
+    exact: bool = False,
 ) -> Loss:
     reduction = arguments.check_reduction(reduction)
     arguments.check_weighted(reduction, weight)
@@ -637,7 +653,7 @@ def _loss(
     if out is not None:
         arguments.check_out(out, tuple(shape[axis] for axis in kept))
     work = _work(operands, kept + tuple(sorted(reduced)), threads, len(kept))
-    losses = _reduced(work, reduction, operands.dtype)[:, 0]
+    losses = _reduced(work, reduction, operands.dtype, exact)[:, 0]
     losses = losses.reshape([shape[axis] for axis in kept])
     if out is not None:
         with np.errstate(over="ignore", under="ignore"):
