@@ -498,12 +498,12 @@ def row_size(spec: Spec) -> int:
 
 
 def checked(spec: Spec) -> Spec:
-    """Return a spec that was read; ``ValueError`` if no constructor would give it."""
+    """Return a spec that was read as a constructor gives it; ``ValueError`` if none does."""
     dtype = np.float32 if spec.single else np.float64
-    same = make_spec(spec.betas[0] if spec.scalar else spec.betas, spec.huber, dtype)
-    if same != spec or (spec.scalar and len(spec.betas) != 1):
+    found = make_spec(spec.betas[0] if spec.scalar else spec.betas, spec.huber, dtype)
+    if found != spec:
         raise ValueError("the state is damaged: it has thresholds that no sums have")
-    return spec
+    return found
 
 
 def check_same(spec: Spec, other: Spec) -> None:
