@@ -1,6 +1,6 @@
 from typing import Any, Self
 
-from numpy import float64, int64
+from numpy import bool_, float64, int32, int64
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
@@ -95,3 +95,23 @@ def exact_form(
 ) -> tuple[float, float, float]: ...
 def exact_forms(work: Work) -> tuple[list[tuple[float, float, float]], int, bool]: ...
 def exact_carry(rows: NDArray[int64], entries: int, digits: int) -> None: ...
+def exact_scan(work: Work) -> NDArray[int64]: ...
+def exact_scatter(
+    work: Work, groups: NDArray[int32], table: NDArray[int64], windows: NDArray[int64]
+) -> None: ...
+def exact_carry_table(table: NDArray[int64], windows: NDArray[int64]) -> None: ...
+def exact_codes(
+    keys: NDArray[int64],
+    least: int,
+    lookup: NDArray[int32],
+    codes: NDArray[int32],
+    following: int,
+) -> int: ...
+def exact_figures(
+    table: NDArray[int64],
+    windows: NDArray[int64],
+    betas: list[float],
+    huber: bool,
+    single: bool,
+    reduction: str,
+) -> tuple[NDArray[float64], NDArray[bool_]]: ...

@@ -10,6 +10,8 @@ The data flows down through the layers; each file may use those below it, and no
     columns.pxd     the leaves of neighbouring outputs, side by side
     leaves.pxd      all of the work on one leaf
     exact.pxd       exact sums: blocks of operands to digits
+    groups.pxd      the same by group
+    quotients.pxd   from the sums of many groups to floats
     jobs.pxd        what is to be computed, of what, and where the results go
     operands.pxd    any NumPy layout and dtype, packed a block at a time
     kernels.pxd     plain typed loops over contiguous elements
@@ -43,7 +45,7 @@ Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 
 cimport numpy as cnp
@@ -54,6 +56,9 @@ from digits cimport BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SING
 from exact cimport (
     EXACT_BUFFERS, EXACT_CHUNK, Wanted, carry_row, elements_of_any_type, row_size,
 )
+from groups cimport (
+    Extent, Window, counts_only, scan_elements, scatter_elements, sums_of_group,
+)
 from jobs cimport (
     BOTH, CURVATURE, Job, MEAN, Reduction, SLOPE, SUM, Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS,
     clear_options, deliver, divisor_of,
@@ -61,7 +66,8 @@ from jobs cimport (
 from leaves cimport BUFFERS, Running, leaf_of_any_type
 from location cimport locate, slope_and_curvature
 from operands cimport set_flat, set_operand
-from pairs cimport pair_of
+from pairs cimport Pair, pair_add, pair_of, pair_times
+from quotients cimport Doubt, number_of, settled_quotient, settled_root
 from runtime cimport (
     SMOOTHL1_OPENMP, charge, note_time, omp_get_max_threads, omp_get_num_procs, omp_get_wtime,
     omp_in_parallel, owe, repay, smoothl1_debt, smoothl1_enter, smoothl1_leave, smoothl1_startable,
@@ -882,6 +888,16 @@ cdef int run_exact(
     return 0
 
 
+cdef int set_moments(Work work) except -1:
+    """Let the last two thresholds stand for the absolute residual, and half of its square."""
+    cdef Job* job = &work.job
+    if job.n_params < 3 or job.has_beta:
+        raise ValueError("moments need three thresholds, each for all elements")
+    make_params(&work.params[job.n_params - 2], 0.0, False, job.single, False)
+    make_params(&work.params[job.n_params - 1], INFINITY, True, job.single, False)
+    return 0
+
+
 def exact_sums(
     Work work not None, Py_ssize_t first, Py_ssize_t outputs, *, bint linear=False,
     bint weights=False, bint moments=False,
@@ -916,10 +932,7 @@ def exact_sums(
     wanted.weights = weights
     wanted.moments = moments
     if moments:
-        if job.n_params < 3 or job.has_beta:
-            raise ValueError("moments need three thresholds, each for all elements")
-        make_params(&work.params[job.n_params - 2], 0.0, False, job.single, False)
-        make_params(&work.params[job.n_params - 1], INFINITY, True, job.single, False)
+        set_moments(work)
     shape[0] = outputs
     shape[1] = row_size(job)
     rows = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
@@ -977,3 +990,351 @@ def exact_carry(cnp.ndarray rows not None, Py_ssize_t entries, int digits):
     with nogil:
         for i in range(sums):
             carry(a + i * entries, digits)
+
+
+# ---------------------------------------------------------------------------
+# Exact sums by group
+# ---------------------------------------------------------------------------
+
+cdef int group_team(Job* job, double work) except -1:
+    """A power of two of threads, for work as of so many elements."""
+    cdef int limit = job.n_threads, threads = 1, most
+    cdef long calls
+    if work <= GRAIN:
+        return 1
+    calls = smoothl1_enter()
+    try:
+        most = team(job, calls)
+    finally:
+        job.n_threads = limit
+        smoothl1_leave()
+    while 2 * threads <= most:
+        threads *= 2
+    if threads > 1:
+        threads = smoothl1_startable(threads)
+    return threads if threads & (threads - 1) == 0 else 1
+
+
+def exact_scan(Work work not None):
+    """The extents of the terms: what windows a table needs for them.
+
+    Returns
+    -------
+    ndarray of int64, shape (sums, 3)
+        For each sum of a group (see ``groups.pxd``) the position of its terms' last bit, that
+        above their first, and whether one is NaN or infinite.
+    """
+    cdef Job* job = &work.job
+    cdef Py_ssize_t size = EXACT_BUFFERS * TERMS * sizeof(double)
+    cdef Py_ssize_t chunks = (job.n + EXACT_CHUNK - 1) // EXACT_CHUNK, chunk
+    cdef int sums, i, threads, thread
+    cdef char* scratch = NULL
+    cdef Extent* extents = NULL
+    cdef Extent* extent
+    cdef Extent* result
+    cdef cnp.npy_intp shape[2]
+    cdef cnp.ndarray found
+    set_moments(work)
+    sums = sums_of_group(job)
+    shape[0] = sums
+    shape[1] = 3
+    found = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
+    result = <Extent*>cnp.PyArray_DATA(found)
+    threads = group_team(job, <double>job.n * sums)
+    if threads > chunks:
+        threads = 1
+    try:
+        scratch = <char*>allocate(size * threads + LINE)
+        extents = <Extent*>allocate(threads * sums * sizeof(Extent))
+        for i in range(threads * sums):
+            extents[i].start = 1 << 30
+            extents[i].stop = 0
+            extents[i].special = 0
+            if counts_only(job, i % sums) and job.n > 0:
+                extents[i].start = BASE_SINGLE if job.single else BASE_DOUBLE
+                extents[i].stop = extents[i].start + 1
+        with nogil:
+            if threads == 1:
+                for chunk in range(chunks):
+                    scan_chunk(job, chunk, aligned(scratch), extents)
+            else:
+                start_team()
+                for chunk in prange(chunks, num_threads=threads, schedule="static"):
+                    scan_chunk(
+                        job, chunk, aligned(scratch) + threadid() * size,
+                        extents + threadid() * sums,
+                    )
+        for i in range(sums):
+            result[i] = extents[i]
+            for thread in range(1, threads):
+                extent = &extents[thread * sums + i]
+                result[i].start = min(result[i].start, extent.start)
+                result[i].stop = max(result[i].stop, extent.stop)
+                result[i].special = result[i].special or extent.special
+    finally:
+        free(scratch)
+        free(extents)
+    return found
+
+
+cdef inline void scan_chunk(
+    const Job* job, Py_ssize_t chunk, char* scratch, Extent* extents
+) noexcept nogil:
+    cdef Py_ssize_t start = chunk * EXACT_CHUNK, stop = job.n
+    if stop - start > EXACT_CHUNK:
+        stop = start + EXACT_CHUNK
+    if job.single:
+        scan_elements(job, start, stop, scratch, extents, <const float*>NULL)
+    else:
+        scan_elements(job, start, stop, scratch, extents, <const double*>NULL)
+
+
+cdef inline void scatter(
+    const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups,
+    const Window* windows, int64_t* table, Py_ssize_t width, int thread, int threads,
+    char* scratch,
+) noexcept nogil:
+    if job.single:
+        scatter_elements(
+            job, start, stop, groups, windows, table, width, thread, threads, scratch,
+            <const float*>NULL,
+        )
+    else:
+        scatter_elements(
+            job, start, stop, groups, windows, table, width, thread, threads, scratch,
+            <const double*>NULL,
+        )
+
+
+cdef int check_table(cnp.ndarray table, cnp.ndarray windows, Py_ssize_t sums) except -1:
+    """Raise ``ValueError`` unless all windows are within the table's rows."""
+    cdef Window* window
+    cdef Py_ssize_t i, width
+    if (
+        cnp.PyArray_TYPE(table) != cnp.NPY_INT64 or cnp.PyArray_NDIM(table) != 2
+        or not PyArray_ISCARRAY(table) or cnp.PyArray_TYPE(windows) != cnp.NPY_INT64
+        or not PyArray_ISCARRAY(windows) or cnp.PyArray_SIZE(windows) != 4 * sums
+    ):
+        raise ValueError("table and windows must be contiguous arrays of int64")
+    width = cnp.PyArray_DIM(table, 1)
+    window = <Window*>cnp.PyArray_DATA(windows)
+    for i in range(sums):
+        if (
+            window[i].column < 1 or window[i].digits < 1
+            or window[i].column + window[i].digits + 2 > width
+            or window[i].special + 3 > width
+        ):
+            raise ValueError(f"window {i} is not within the table")
+    return 0
+
+
+def exact_scatter(
+    Work work not None, cnp.ndarray groups not None, cnp.ndarray table not None,
+    cnp.ndarray windows not None,
+):
+    """Add the terms of each element to the row of its group.
+
+    Parameters
+    ----------
+    groups : ndarray of int32, shape (n,)
+        Each the index of a row.
+    table : ndarray of int64, shape (rows, width)
+        The number of elements in the first column, then digits; two spare columns.
+    windows : ndarray of int64, shape (sums, 4)
+        For each sum the column of its first digit, which digit that is, how many there are, and
+        the column of the counts of what is no number. They hold what ``exact_scan`` found.
+    """
+    cdef Job* job = &work.job
+    cdef Py_ssize_t size = EXACT_BUFFERS * TERMS * sizeof(double), start = 0, stop
+    cdef Py_ssize_t width, rows
+    cdef int threads, thread
+    cdef const int32_t* codes
+    cdef int64_t* data
+    cdef const Window* window
+    cdef char* scratch = NULL
+    set_moments(work)
+    check_table(table, windows, sums_of_group(job))
+    if (
+        cnp.PyArray_TYPE(groups) != cnp.NPY_INT32 or not PyArray_ISCARRAY_RO(groups)
+        or cnp.PyArray_SIZE(groups) != job.n
+    ):
+        raise ValueError("groups must be a contiguous array of int32, one for each element")
+    width = cnp.PyArray_DIM(table, 1)
+    rows = cnp.PyArray_DIM(table, 0)
+    codes = <const int32_t*>cnp.PyArray_DATA(groups)
+    for start in range(job.n):
+        if codes[start] < 0 or codes[start] >= rows:
+            raise ValueError(f"group {codes[start]} is not within {rows} rows")
+    data = <int64_t*>cnp.PyArray_DATA(table)
+    window = <const Window*>cnp.PyArray_DATA(windows)
+    threads = group_team(job, <double>job.n * sums_of_group(job))
+    try:
+        scratch = <char*>allocate(size * threads + LINE)
+        start = 0
+        while start < job.n:
+            stop = min(job.n, start + GROUP * LEAF)
+            with nogil:
+                if threads == 1:
+                    scatter(
+                        job, start, stop, codes, window, data, width, 0, 1, aligned(scratch)
+                    )
+                else:
+                    start_team()
+                    for thread in prange(threads, num_threads=threads, schedule="static"):
+                        scatter(
+                            job, start, stop, codes, window, data, width, thread, threads,
+                            aligned(scratch) + thread * size,
+                        )
+            start = stop  # without a look at signals: half of the elements would be no state
+    finally:
+        free(scratch)
+
+
+def exact_carry_table(cnp.ndarray table not None, cnp.ndarray windows not None):
+    """Carry in place in all windows of all rows."""
+    cdef Py_ssize_t sums = cnp.PyArray_SIZE(windows) // 4, rows, width, i, j
+    cdef int64_t* row
+    cdef const Window* window
+    check_table(table, windows, sums)
+    rows = cnp.PyArray_DIM(table, 0)
+    width = cnp.PyArray_DIM(table, 1)
+    row = <int64_t*>cnp.PyArray_DATA(table)
+    window = <const Window*>cnp.PyArray_DATA(windows)
+    with nogil:
+        for i in range(rows):
+            for j in range(sums):
+                carry(row + window[j].column, <int>window[j].digits)
+            row += width
+
+
+def exact_codes(
+    cnp.ndarray keys not None, int64_t least, cnp.ndarray lookup not None,
+    cnp.ndarray codes not None, int32_t following,
+):
+    """The code of each key by a table of codes, where -1 stands for a key that has none.
+
+    ``keys`` (int64, each within ``least`` and the length of ``lookup``) and ``codes`` (int32) are
+    contiguous and of one length, ``lookup`` (int32) is contiguous. Such keys get codes from
+    ``following`` on, in the order in which they appear. Returns the one that follows then.
+    """
+    cdef const int64_t* key = <const int64_t*>cnp.PyArray_DATA(keys)
+    cdef int32_t* code = <int32_t*>cnp.PyArray_DATA(codes)
+    cdef int32_t* table = <int32_t*>cnp.PyArray_DATA(lookup)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(keys), size = cnp.PyArray_SIZE(lookup), i
+    cdef bint inside = True
+    if (
+        cnp.PyArray_TYPE(keys) != cnp.NPY_INT64 or not PyArray_ISCARRAY_RO(keys)
+        or cnp.PyArray_TYPE(codes) != cnp.NPY_INT32 or not PyArray_ISCARRAY(codes)
+        or cnp.PyArray_TYPE(lookup) != cnp.NPY_INT32 or not PyArray_ISCARRAY(lookup)
+        or cnp.PyArray_SIZE(codes) != n
+    ):
+        raise ValueError("keys, codes and lookup must be contiguous, of int64, int32 and int32")
+    with nogil:
+        for i in range(n):
+            if key[i] < least or key[i] - least >= size:
+                inside = False
+                break
+            code[i] = table[key[i] - least]
+            if code[i] < 0:
+                table[key[i] - least] = code[i] = following
+                following += 1
+    if not inside:
+        raise ValueError(f"keys must be within {least} and {least + size}")
+    return following
+
+
+cdef inline void figures_of_group(
+    const int64_t* row, const Window* windows, int losses, const Params* params, bint single,
+    bint weighted, bint mean, double* figures, uint8_t* sure,
+) noexcept nogil:
+    """The losses of a group, mae, rmse, and the shares, each with whether it is settled."""
+    cdef int exponent = -(BASE_SINGLE if single else BASE_DOUBLE), k
+    cdef Doubt doubt
+    cdef Pair weight, terms, linear, divisor, inside
+    cdef double total
+    for k in range(2 * losses + 2):
+        sure[k] = False
+    doubt.whole = row[0] <= 0
+    weight = number_of(row, &windows[0], exponent, &doubt)
+    if doubt.whole:
+        return
+    divisor = weight if weighted else pair_of(<double>row[0] if mean else 1.0)
+    for k in range(losses):
+        doubt.whole = params[k].form == ARRAY
+        terms = number_of(row, &windows[1 + 2 * k], exponent, &doubt)
+        linear = number_of(row, &windows[2 + 2 * k], exponent, &doubt)
+        if doubt.whole:
+            continue
+        inside = pair_add(weight, pair_times(linear, pair_of(-1.0)))
+        if inside.hi == 0.0 or inside.hi > 1e-3 * weight.hi:
+            figures[losses + 2 + k] = settled_quotient(
+                inside, weight, False, &sure[losses + 2 + k]
+            )
+        if params[k].form != PRODUCT:
+            # Of terms without a sign at most half is subtracted.
+            total = terms.hi
+            terms = pair_add(terms, pair_times(linear, params[k].offset))
+            if terms.hi < 0.1 * total:
+                continue
+        figures[k] = settled_quotient(
+            terms, pair_times(divisor, pair_of(params[k].over)), single, &sure[k]
+        )
+    doubt.whole = False
+    terms = number_of(row, &windows[1 + 2 * losses], exponent, &doubt)
+    if not doubt.whole:
+        figures[losses] = settled_quotient(terms, weight, single, &sure[losses])
+    doubt.whole = False
+    terms = number_of(row, &windows[2 + 2 * losses], exponent, &doubt)
+    if not doubt.whole:
+        terms = pair_times(terms, pair_of(4.0))
+        figures[losses + 1] = settled_root(terms, weight, single, &sure[losses + 1])
+
+
+def exact_figures(
+    cnp.ndarray table not None, cnp.ndarray windows not None, list betas, bint huber,
+    bint single, str reduction,
+):
+    """The figures of all groups of a carried table, as far as double-double settles them.
+
+    Returns
+    -------
+    figures : ndarray of float64, shape (rows, 2 * thresholds + 2)
+        The losses, the mean absolute residual, the root of the mean squared one, and the shares
+        of the weights in the quadratic piece.
+    sure : ndarray of bool, of the same shape
+        Whether a figure is the correctly rounded one.
+    """
+    cdef int losses = <int>len(betas), k
+    cdef Py_ssize_t rows, width, i, count = 2 * losses + 2
+    cdef cnp.npy_intp shape[2]
+    cdef cnp.ndarray figures, sure
+    cdef const int64_t* row
+    cdef const Window* window
+    cdef double* figure
+    cdef uint8_t* certain
+    cdef Params* params = NULL
+    cdef bint weighted = reduction == "weighted_mean", mean = reduction == "mean"
+    check_table(table, windows, 1 + count)
+    rows = cnp.PyArray_DIM(table, 0)
+    width = cnp.PyArray_DIM(table, 1)
+    shape[0] = rows
+    shape[1] = count
+    figures = cnp.PyArray_ZEROS(2, shape, cnp.NPY_FLOAT64, 0)
+    sure = cnp.PyArray_ZEROS(2, shape, cnp.NPY_BOOL, 0)
+    row = <const int64_t*>cnp.PyArray_DATA(table)
+    window = <const Window*>cnp.PyArray_DATA(windows)
+    figure = <double*>cnp.PyArray_DATA(figures)
+    certain = <uint8_t*>cnp.PyArray_DATA(sure)
+    params = <Params*>allocate(losses * sizeof(Params))
+    try:
+        for k in range(losses):
+            make_params(&params[k], betas[k], huber, single, False)
+        with nogil:
+            for i in range(rows):
+                figures_of_group(
+                    row + i * width, window, losses, params, single, weighted, mean,
+                    figure + i * count, certain + i * count,
+                )
+    finally:
+        free(params)
+    return figures, sure

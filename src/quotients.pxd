@@ -1,0 +1,95 @@
+"""From digits to floats for many groups: in double-double, and only where that is beyond doubt.
+
+A figure is settled if no value within the error of double-double rounds otherwise. The others,
+ties among them, are left to Python's integers (``smoothl1/_exact.py``), as is whatever is rare.
+"""
+
+from libc.math cimport ldexp, sqrt
+from libc.stdint cimport int64_t, uint8_t
+
+from digits cimport bits_of_double
+from groups cimport Window
+from pairs cimport Pair, pair_add, pair_of, pair_over, two_product, two_sum
+
+
+cdef enum:
+    # Digits below this power of two are left out beside numbers that are far above it.
+    LOWEST = -960
+
+
+cdef struct Doubt:
+    bint whole   # nothing is settled
+
+
+cdef inline Pair number_of(
+    const int64_t* row, const Window* window, int exponent, Doubt* doubt
+) noexcept nogil:
+    """A sum that is not negative, of carried digits; of anything else it is in doubt."""
+    cdef const int64_t* digits = row + window.column
+    cdef int64_t i
+    cdef int power
+    cdef Pair r = pair_of(0.0)
+    if window.special >= 0 and (
+        row[window.special] != 0 or row[window.special + 1] != 0 or row[window.special + 2] != 0
+    ):
+        doubt.whole = True
+    if digits[window.digits - 1] < 0 or digits[window.digits - 1] >> 52 != 0:
+        doubt.whole = True
+    for i in range(window.digits - 1, -1, -1):
+        if digits[i] == 0:
+            continue
+        power = <int>(32 * (i + window.first)) + exponent
+        if power < LOWEST:
+            doubt.whole = doubt.whole or r.hi < 1e-250
+            break
+        if power > 900:
+            doubt.whole = True
+            break
+        r = pair_add(r, pair_of(ldexp(<double>digits[i], power)))
+    return r
+
+
+cdef inline double settled(Pair q, bint single, uint8_t* sure) noexcept nogil:
+    """The float nearest to a number that is known to a few units of 2**-100."""
+    cdef int64_t bits, low
+    cdef double half
+    q = two_sum(q.hi, q.lo)
+    if q.hi == 0.0:
+        sure[0] = True  # nothing but digits of 0
+        return 0.0
+    sure[0] = False
+    bits = bits_of_double(q.hi)
+    if single:
+        # A tie of float32 is a float64: another one is on the right side of it.
+        low = bits & 0x1FFFFFFF
+        sure[0] = (low < 0xFFFFFF0 or low > 0x10000010) and 1e-30 < abs(q.hi) < 1e30
+        return <float>q.hi
+    half = ldexp(1.0, <int>((bits >> 52) & 0x7FF) - 1023 - 53)
+    if bits & 0xFFFFFFFFFFFFFLL == 0:
+        half = 0.25 * half  # the next float below is nearer
+    sure[0] = abs(q.lo) < 0.99999 * half and 1e-200 < abs(q.hi) < 1e200
+    return q.hi
+
+
+cdef inline double settled_quotient(
+    Pair a, Pair b, bint single, uint8_t* sure
+) noexcept nogil:
+    if not (b.hi > 0.0):
+        sure[0] = False
+        return 0.0
+    return settled(pair_over(a, b), single, sure)
+
+
+cdef inline double settled_root(Pair a, Pair b, bint single, uint8_t* sure) noexcept nogil:
+    """The root of a quotient."""
+    cdef Pair q, p, r
+    if not (b.hi > 0.0):
+        sure[0] = False
+        return 0.0
+    q = pair_over(a, b)
+    r.hi = sqrt(q.hi)
+    r.lo = 0.0
+    if q.hi > 0.0:
+        p = two_product(r.hi, r.hi)
+        r.lo = ((q.hi - p.hi) - p.lo + q.lo) / (2.0 * r.hi)
+    return settled(r, single, sure)
