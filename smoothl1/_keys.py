@@ -127,8 +127,9 @@ class Keys:
         self._count = core.exact_codes(wide, self._least, self._lookup, codes, before)
         if self._count > before:
             places = np.flatnonzero(self._lookup >= before)
-            fresh = places[np.argsort(self._lookup[places])] + self._least
-            self._fresh.append(fresh.astype(np.int64))
+            fresh = np.empty(len(places), np.int64)
+            fresh[self._lookup[places] - before] = places + self._least
+            self._fresh.append(fresh)
         return codes
 
     def _tuples(self, columns: list[AnyArray]) -> NDArray[np.int32]:

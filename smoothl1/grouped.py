@@ -66,6 +66,7 @@ class Table:
         """Add the rows of another table to those of these codes."""
         first, digits = other.windows[:, 1], other.windows[:, 2]
         self.widen(first, first + digits - 1, other.windows[:, 3] >= 0)
+        self.reserve(int(codes.max(initial=-1)) + 1)
         moved = np.zeros((len(codes), self.rows.shape[1]), np.int64)
         self._copy(other.rows[: len(codes)], other.windows, moved)
         self.note(1)
@@ -244,8 +245,8 @@ class GroupedLossSums:
                 n_threads=threads,
             )
             extents = core.exact_scan(work)
-            self._table.reserve(len(self._keys))
             self._widen(extents)
+            self._table.reserve(len(self._keys))
             self._table.note(codes.size)
             core.exact_scatter(work, codes, self._table.rows, self._table.windows)
         return self
@@ -290,9 +291,7 @@ class GroupedLossSums:
             with other._lock:
                 table, keys = other._table.copy(), other._keys.every()
             with self._lock:
-                codes = self._keys.codes_of(keys)
-                self._table.reserve(len(self._keys))
-                self._table.add(table, codes)
+                self._table.add(table, self._keys.codes_of(keys))
         return self
 
     def compute(self, reduction: str = "mean") -> dict[str, Any]:

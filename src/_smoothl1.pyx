@@ -1146,7 +1146,8 @@ def exact_scatter(
     """
     cdef Job* job = &work.job
     cdef Py_ssize_t size = EXACT_BUFFERS * TERMS * sizeof(double), start = 0, stop
-    cdef Py_ssize_t width, rows
+    cdef Py_ssize_t width, rows, i
+    cdef int32_t least = 0, most = -1
     cdef int threads, thread
     cdef const int32_t* codes
     cdef int64_t* data
@@ -1162,9 +1163,12 @@ def exact_scatter(
     width = cnp.PyArray_DIM(table, 1)
     rows = cnp.PyArray_DIM(table, 0)
     codes = <const int32_t*>cnp.PyArray_DATA(groups)
-    for start in range(job.n):
-        if codes[start] < 0 or codes[start] >= rows:
-            raise ValueError(f"group {codes[start]} is not within {rows} rows")
+    with nogil:
+        for i in range(job.n):
+            least = codes[i] if codes[i] < least else least
+            most = codes[i] if codes[i] > most else most
+    if least < 0 or most >= rows:
+        raise ValueError(f"groups must be within 0 and {rows}, got {least} and {most}")
     data = <int64_t*>cnp.PyArray_DATA(table)
     window = <const Window*>cnp.PyArray_DATA(windows)
     threads = group_team(job, <double>job.n * sums_of_group(job))
@@ -1261,14 +1265,14 @@ cdef inline void figures_of_group(
     divisor = weight if weighted else pair_of(<double>row[0] if mean else 1.0)
     for k in range(losses):
         doubt.whole = params[k].form == ARRAY
-        terms = number_of(row, &windows[1 + 2 * k], exponent, &doubt)
         linear = number_of(row, &windows[2 + 2 * k], exponent, &doubt)
+        terms = number_of(row, &windows[1 + 2 * k], exponent, &doubt)
         if doubt.whole:
             continue
         inside = pair_add(weight, pair_times(linear, pair_of(-1.0)))
         if inside.hi == 0.0 or inside.hi > 1e-3 * weight.hi:
             figures[losses + 2 + k] = settled_quotient(
-                inside, weight, False, &sure[losses + 2 + k]
+                inside, weight, False, False, &sure[losses + 2 + k]
             )
         if params[k].form != PRODUCT:
             # Of terms without a sign at most half is subtracted.
@@ -1276,13 +1280,14 @@ cdef inline void figures_of_group(
             terms = pair_add(terms, pair_times(linear, params[k].offset))
             if terms.hi < 0.1 * total:
                 continue
+            doubt.exact = False
         figures[k] = settled_quotient(
-            terms, pair_times(divisor, pair_of(params[k].over)), single, &sure[k]
+            terms, pair_times(divisor, pair_of(params[k].over)), doubt.exact, single, &sure[k]
         )
     doubt.whole = False
     terms = number_of(row, &windows[1 + 2 * losses], exponent, &doubt)
     if not doubt.whole:
-        figures[losses] = settled_quotient(terms, weight, single, &sure[losses])
+        figures[losses] = settled_quotient(terms, weight, doubt.exact, single, &sure[losses])
     doubt.whole = False
     terms = number_of(row, &windows[2 + 2 * losses], exponent, &doubt)
     if not doubt.whole:

@@ -4,8 +4,9 @@ A figure is settled if no value within the error of double-double rounds otherwi
 ties among them, are left to Python's integers (``smoothl1/_exact.py``), as is whatever is rare.
 """
 
-from libc.math cimport ldexp, sqrt
+from libc.math cimport sqrt
 from libc.stdint cimport int64_t, uint8_t
+from libc.string cimport memcpy
 
 from digits cimport bits_of_double
 from groups cimport Window
@@ -19,6 +20,15 @@ cdef enum:
 
 cdef struct Doubt:
     bint whole   # nothing is settled
+    bint exact   # the number has no error at all
+
+
+cdef inline double power_of_two(int64_t exponent) noexcept nogil:
+    """2**exponent, for one between -1022 and 1023."""
+    cdef int64_t bits = (exponent + 1023) << 52
+    cdef double a
+    memcpy(&a, &bits, sizeof(a))
+    return a
 
 
 cdef inline Pair number_of(
@@ -26,8 +36,7 @@ cdef inline Pair number_of(
 ) noexcept nogil:
     """A sum that is not negative, of carried digits; of anything else it is in doubt."""
     cdef const int64_t* digits = row + window.column
-    cdef int64_t i
-    cdef int power
+    cdef int64_t i, power = 0, lowest = 0
     cdef Pair r = pair_of(0.0)
     if window.special >= 0 and (
         row[window.special] != 0 or row[window.special + 1] != 0 or row[window.special + 2] != 0
@@ -35,49 +44,61 @@ cdef inline Pair number_of(
         doubt.whole = True
     if digits[window.digits - 1] < 0 or digits[window.digits - 1] >> 52 != 0:
         doubt.whole = True
+    doubt.exact = True
     for i in range(window.digits - 1, -1, -1):
         if digits[i] == 0:
             continue
-        power = <int>(32 * (i + window.first)) + exponent
+        power = 32 * (i + window.first) + exponent
         if power < LOWEST:
+            doubt.exact = False
             doubt.whole = doubt.whole or r.hi < 1e-250
             break
         if power > 900:
             doubt.whole = True
             break
-        r = pair_add(r, pair_of(ldexp(<double>digits[i], power)))
+        lowest = power
+        r = pair_add(r, pair_of(<double>digits[i] * power_of_two(power)))
+    # 106 bits hold it, less one for the sign between them.
+    doubt.exact = doubt.exact and r.hi < power_of_two(lowest + 100 if lowest < 900 else 1000)
     return r
 
 
-cdef inline double settled(Pair q, bint single, uint8_t* sure) noexcept nogil:
-    """The float nearest to a number that is known to a few units of 2**-100."""
+cdef inline double settled(Pair q, bint exact, bint single, uint8_t* sure) noexcept nogil:
+    """The float nearest to a number that is exact, or known to a few units of 2**-100."""
     cdef int64_t bits, low
     cdef double half
     q = two_sum(q.hi, q.lo)
     if q.hi == 0.0:
         sure[0] = True  # nothing but digits of 0
         return 0.0
-    sure[0] = False
     bits = bits_of_double(q.hi)
     if single:
         # A tie of float32 is a float64: another one is on the right side of it.
         low = bits & 0x1FFFFFFF
-        sure[0] = (low < 0xFFFFFF0 or low > 0x10000010) and 1e-30 < abs(q.hi) < 1e30
+        sure[0] = (
+            (low < 0xFFFFFF0 or low > 0x10000010 or exact and q.lo == 0.0)
+            and 1e-30 < abs(q.hi) < 1e30
+        )
         return <float>q.hi
-    half = ldexp(1.0, <int>((bits >> 52) & 0x7FF) - 1023 - 53)
-    if bits & 0xFFFFFFFFFFFFFLL == 0:
-        half = 0.25 * half  # the next float below is nearer
-    sure[0] = abs(q.lo) < 0.99999 * half and 1e-200 < abs(q.hi) < 1e200
+    sure[0] = False
+    if 1e-200 < abs(q.hi) < 1e200:
+        half = power_of_two(((bits >> 52) & 0x7FF) - 1023 - 53)
+        if bits & 0xFFFFFFFFFFFFFLL == 0:
+            half = 0.25 * half  # the next float below is nearer
+        sure[0] = exact or abs(q.lo) < 0.99999 * half
     return q.hi
 
 
 cdef inline double settled_quotient(
-    Pair a, Pair b, bint single, uint8_t* sure
+    Pair a, Pair b, bint exact, bint single, uint8_t* sure
 ) noexcept nogil:
+    """A quotient of two numbers, which are exact or not."""
     if not (b.hi > 0.0):
         sure[0] = False
         return 0.0
-    return settled(pair_over(a, b), single, sure)
+    # Division by a power of two changes no digit.
+    exact = exact and b.lo == 0.0 and bits_of_double(b.hi) & 0xFFFFFFFFFFFFFLL == 0
+    return settled(pair_over(a, b), exact, single, sure)
 
 
 cdef inline double settled_root(Pair a, Pair b, bint single, uint8_t* sure) noexcept nogil:
@@ -92,4 +113,4 @@ cdef inline double settled_root(Pair a, Pair b, bint single, uint8_t* sure) noex
     if q.hi > 0.0:
         p = two_product(r.hi, r.hi)
         r.lo = ((q.hi - p.hi) - p.lo + q.lo) / (2.0 * r.hi)
-    return settled(r, single, sure)
+    return settled(r, False, single, sure)
