@@ -73,16 +73,18 @@ cdef inline void deposit(int64_t* digits, int64_t a, int position) noexcept nogi
     """
     cdef int shift
     cdef int64_t low, high
+    # Volatile: a vector of two digits, stored, is slow to load by another two.
+    cdef volatile int64_t* to
     if position < 0:  # what is shifted out is 0
         a >>= -position
         position = 0
     shift = position & 31
-    digits += position >> 5
+    to = <volatile int64_t*>(digits + (position >> 5))
     low = <int64_t><uint32_t>a << shift
     high = (a >> 32) * (<int64_t>1 << shift)
-    digits[0] += <uint32_t>low
-    digits[1] += (low >> 32) + <uint32_t>high
-    digits[2] += high >> 32
+    to[0] += <uint32_t>low
+    to[1] += (low >> 32) + <uint32_t>high
+    to[2] += high >> 32
 
 
 cdef inline void carry(int64_t* digits, int count) noexcept nogil:

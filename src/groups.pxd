@@ -166,6 +166,7 @@ cdef inline void add_to_window(
     By its size and its sign: nothing is carried beyond the window, as a sign would be.
     """
     cdef int64_t bits, mantissa, low, high, sign
+    cdef volatile int64_t* to
     cdef int exponent, shift, position
     if floating is float:
         bits = bits_of_float(term)
@@ -187,15 +188,16 @@ cdef inline void add_to_window(
         position = exponent + (exponent == 0) - 1075 + BASE_DOUBLE
     if mantissa == 0:
         return
-    sign = 1 if bits >= 0 else -1
+    sign = bits >> 63  # 0 or -1: (a ^ sign) - sign is a or -a
     shift = position & 31
-    digits += position >> 5
+    # Volatile: a vector of two digits, stored, is slow to load by another two.
+    to = <volatile int64_t*>(digits + (position >> 5))
     low = (mantissa & 0xFFFFFFFFU) << shift
     high = ((mantissa >> 32) << shift) + (low >> 32)
-    digits[0] += sign * (low & 0xFFFFFFFFU)
-    digits[1] += sign * (high & 0xFFFFFFFFU)
+    to[0] += ((low & 0xFFFFFFFFU) ^ sign) - sign
+    to[1] += ((high & 0xFFFFFFFFU) ^ sign) - sign
     if floating is double:
-        digits[2] += sign * (high >> 32)
+        to[2] += ((high >> 32) ^ sign) - sign
 
 
 cdef inline void scatter_elements(

@@ -36,7 +36,8 @@ cdef inline Pair number_of(
 ) noexcept nogil:
     """A sum that is not negative, of carried digits; of anything else it is in doubt."""
     cdef const int64_t* digits = row + window.column
-    cdef int64_t i, power = 0, lowest = 0
+    cdef int64_t i, power = 0
+    cdef double last = 0.0
     cdef Pair r = pair_of(0.0)
     if window.special >= 0 and (
         row[window.special] != 0 or row[window.special + 1] != 0 or row[window.special + 2] != 0
@@ -56,10 +57,10 @@ cdef inline Pair number_of(
         if power > 900:
             doubt.whole = True
             break
-        lowest = power
+        last = <double>(digits[i] & -digits[i]) * power_of_two(power)
         r = pair_add(r, pair_of(<double>digits[i] * power_of_two(power)))
     # 106 bits hold it, less one for the sign between them.
-    doubt.exact = doubt.exact and r.hi < power_of_two(lowest + 100 if lowest < 900 else 1000)
+    doubt.exact = doubt.exact and r.hi * power_of_two(-100) < last
     return r
 
 
