@@ -64,42 +64,64 @@ cdef inline Pair number_of(
     return r
 
 
-cdef inline double settled(Pair q, bint exact, bint single, uint8_t* sure) noexcept nogil:
-    """The float nearest to a number that is exact, or known to a few units of 2**-100."""
-    cdef int64_t bits, low
-    cdef double half
+cdef inline double half_of_last(double a) noexcept nogil:
+    """Half of what lies between a and its neighbour, the nearer one."""
+    cdef int64_t bits = bits_of_double(a)
+    cdef double half = power_of_two(((bits >> 52) & 0x7FF) - 1023 - 53)
+    return 0.5 * half if bits & 0xFFFFFFFFFFFFFLL == 0 else half
+
+
+cdef inline double settled(Pair q, bint single, uint8_t* sure) noexcept nogil:
+    """The float nearest to a number that is known to a few units of 2**-100."""
+    cdef int64_t low
     q = two_sum(q.hi, q.lo)
     if q.hi == 0.0:
         sure[0] = True  # nothing but digits of 0
         return 0.0
-    bits = bits_of_double(q.hi)
     if single:
         # A tie of float32 is a float64: another one is on the right side of it.
-        low = bits & 0x1FFFFFFF
-        sure[0] = (
-            (low < 0xFFFFFF0 or low > 0x10000010 or exact and q.lo == 0.0)
-            and 1e-30 < abs(q.hi) < 1e30
-        )
+        low = bits_of_double(q.hi) & 0x1FFFFFFF
+        sure[0] = (low < 0xFFFFFF0 or low > 0x10000010) and 1e-30 < abs(q.hi) < 1e30
         return <float>q.hi
-    sure[0] = False
-    if 1e-200 < abs(q.hi) < 1e200:
-        half = power_of_two(((bits >> 52) & 0x7FF) - 1023 - 53)
-        if bits & 0xFFFFFFFFFFFFFLL == 0:
-            half = 0.25 * half  # the next float below is nearer
-        sure[0] = exact or abs(q.lo) < 0.99999 * half
+    sure[0] = (
+        1e-200 < abs(q.hi) < 1e200 and abs(q.lo) < 0.99999 * half_of_last(q.hi)
+    )
     return q.hi
+
+
+cdef inline bint is_quotient(Pair q, Pair a, double b) noexcept nogil:
+    """Whether q b = a exactly, for a q.lo that is 0 or a power of two."""
+    cdef Pair p = two_product(q.hi, b)
+    cdef Pair high = two_sum(a.hi, -p.hi), low = two_sum(a.lo, -p.lo), rest
+    rest = two_sum(high.hi, low.hi)
+    return rest.hi == q.lo * b and high.lo == 0.0 and rest.lo + low.lo == 0.0
 
 
 cdef inline double settled_quotient(
     Pair a, Pair b, bint exact, bint single, uint8_t* sure
 ) noexcept nogil:
-    """A quotient of two numbers, which are exact or not."""
+    """A quotient of two numbers; if they are exact, of a tie, too."""
+    cdef double result, half
+    cdef int64_t bits
+    cdef Pair q, tie
     if not (b.hi > 0.0):
         sure[0] = False
         return 0.0
-    # Division by a power of two changes no digit.
-    exact = exact and b.lo == 0.0 and bits_of_double(b.hi) & 0xFFFFFFFFFFFFFLL == 0
-    return settled(pair_over(a, b), exact, single, sure)
+    q = pair_over(a, b)
+    result = settled(q, single, sure)
+    if sure[0] or not exact or b.lo != 0.0 or not (1e-30 < abs(q.hi) < 1e30):
+        return result
+    tie = two_sum(q.hi, q.lo)
+    if single:
+        bits = (bits_of_double(tie.hi) + 0x8000000) >> 28 << 28  # the multiple of a half next to it
+        memcpy(&tie.hi, &bits, sizeof(bits))
+        tie.lo = 0.0
+    else:
+        half = half_of_last(tie.hi)
+        tie.lo = half if tie.lo > 0.0 else -half
+    sure[0] = is_quotient(tie, a, b.hi)
+    tie = two_sum(tie.hi, tie.lo)  # to even
+    return <float>tie.hi if single else tie.hi
 
 
 cdef inline double settled_root(Pair a, Pair b, bint single, uint8_t* sure) noexcept nogil:
@@ -114,4 +136,4 @@ cdef inline double settled_root(Pair a, Pair b, bint single, uint8_t* sure) noex
     if q.hi > 0.0:
         p = two_product(r.hi, r.hi)
         r.lo = ((q.hi - p.hi) - p.lo + q.lo) / (2.0 * r.hi)
-    return settled(r, False, single, sure)
+    return settled(r, single, sure)
