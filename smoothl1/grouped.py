@@ -30,13 +30,12 @@ class Table:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.rows = np.zeros((0, 8), np.int64)
         one = -spec.layout.exponent // 32  # the digit of the ones
         count = 3 + 2 * len(spec.betas)
         # Of each sum: column, first digit, digits, column of the counts of what is no number.
         self.windows = np.array([[0, one, 1, -1]] * count, np.int64)
+        self.rows = np.zeros((0, self._place()), np.int64)
         self._since = 0
-        self._place()
 
     def widen(self, first: AnyArray, last: AnyArray, special: AnyArray) -> None:
         """Make room for digits from first to last, inclusive, and for what is no number."""
