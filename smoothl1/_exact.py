@@ -183,15 +183,19 @@ def reduced(work: core.Work, reduction: str, dtype: np.dtype[Any]) -> tuple[AnyA
     for first in range(0, outputs, tile):
         count = min(tile, outputs - first)
         rows = core.exact_sums(work, first, count, weights=reduction == "weighted_mean")
-        for o, row in enumerate(rows, first):
-            divisor = divisor_of(reduction, row, layout)
+        losses, sure = core.exact_settle(work, rows, reduction)
+        if dtype == np.float16:
+            sure[:] = False  # these are of float32
+        results[first : first + count] = losses
+        for o in np.flatnonzero(~sure.all(axis=1)).tolist():
+            divisor = divisor_of(reduction, rows[o], layout)
             if divisor[0].special is None and divisor[0].value == 0:
                 smallest = 0.0
-                results[o] = math.nan
+                results[first + o] = math.nan
                 continue
             for k, way in enumerate(ways):
-                terms, linear = numbers_at(row, layout, 1 + 2 * k, 2)
-                results[o, k] = mean(way, terms, linear, divisor, layout, dtype)
+                terms, linear = numbers_at(rows[o], layout, 1 + 2 * k, 2)
+                results[first + o, k] = mean(way, terms, linear, divisor, layout, dtype)
     return results, smallest
 
 

@@ -22,6 +22,7 @@ from smoothl1._simd import core
 from smoothl1._typing import AnyArray, Axis, Loss, Reduction
 
 _fast_loss = core.fast_loss
+_fast_exact = core.fast_exact
 _fast_value_and_grad = core.fast_value_and_grad
 
 
@@ -136,8 +137,9 @@ def smooth_l1_loss(
     >>> smooth_l1_loss(prediction, truth, weight=[1, 1, 0, 2], reduction="weighted_mean")
     np.float64(0.3125)
     """
-    if weight is None and where is None and axis is None and not exact:
-        loss = _fast_loss(input, target, reduction, beta, False, out, n_threads)
+    if weight is None and where is None and axis is None:
+        fast = _fast_exact if exact else _fast_loss
+        loss = fast(input, target, reduction, beta, False, out, n_threads)
         if loss is not None:
             return loss
     return _loss(input, target, reduction, "beta", beta, weight, where, axis, out, n_threads, exact)
@@ -202,8 +204,9 @@ def huber_loss(
     >>> huber_loss([8.0, 1.0], [0.0, 0.0], "none", delta=2.0)
     array([14. ,  0.5])
     """
-    if weight is None and where is None and axis is None and not exact:
-        loss = _fast_loss(input, target, reduction, delta, True, out, n_threads)
+    if weight is None and where is None and axis is None:
+        fast = _fast_exact if exact else _fast_loss
+        loss = fast(input, target, reduction, delta, True, out, n_threads)
         if loss is not None:
             return loss
     return _loss(

@@ -47,12 +47,15 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
 
 cimport numpy as cnp
 
 from cache cimport aligned
 from columns cimport run_columns, suits_columns
-from digits cimport BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, TERMS, carry
+from digits cimport (
+    BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, TERMS, base_of, carry, digits_of,
+)
 from exact cimport (
     EXACT_BUFFERS, EXACT_CHUNK, Wanted, carry_row, elements_of_any_type, row_size,
 )
@@ -888,6 +891,27 @@ cdef int run_exact(
     return 0
 
 
+cdef int start_exact(
+    Job* job, const Wanted* wanted, Py_ssize_t first, Py_ssize_t outputs, int64_t* rows
+) except -1:
+    """Add the exact sums of some outputs to their rows, on as many threads as it is worth."""
+    cdef int limit = job.n_threads
+    cdef long calls
+    if outputs == 0 or job.n == 0:
+        return 0
+    job.times = False
+    calls = smoothl1_enter()
+    try:
+        job.n_threads = 1
+        if <double>job.n * outputs * job.n_params > GRAIN:
+            job.n_threads = limit
+            job.n_threads = team(job, calls)
+        return run_exact(job, wanted, first, outputs, rows)
+    finally:
+        job.n_threads = limit
+        smoothl1_leave()
+
+
 cdef int set_moments(Work work) except -1:
     """Let the last two thresholds stand for the absolute residual, and half of its square."""
     cdef Job* job = &work.job
@@ -924,8 +948,6 @@ def exact_sums(
     cdef Wanted wanted
     cdef cnp.npy_intp shape[2]
     cdef cnp.ndarray rows
-    cdef long calls
-    cdef int limit = job.n_threads
     if first < 0 or outputs < 0 or first + outputs > job.outputs:
         raise ValueError(f"outputs must be within 0 and {job.outputs}")
     wanted.linear = linear
@@ -936,20 +958,113 @@ def exact_sums(
     shape[0] = outputs
     shape[1] = row_size(job)
     rows = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
-    if outputs == 0 or job.n == 0:
-        return rows
-    job.times = False
-    calls = smoothl1_enter()
-    try:
-        job.n_threads = 1
-        if <double>job.n * outputs * job.n_params > GRAIN:
-            job.n_threads = limit
-            job.n_threads = team(job, calls)
-        run_exact(job, &wanted, first, outputs, <int64_t*>cnp.PyArray_DATA(rows))
-    finally:
-        job.n_threads = limit
-        smoothl1_leave()
+    start_exact(job, &wanted, first, outputs, <int64_t*>cnp.PyArray_DATA(rows))
     return rows
+
+
+cdef inline Pair sum_of_row(const Job* job, const int64_t* row, int i, Doubt* doubt) noexcept nogil:
+    """A sum of a row as a pair, as far as there is no doubt."""
+    cdef Window window
+    window.first = 0
+    window.digits = digits_of(job.single)
+    window.column = 1 + i * (window.digits + COUNTS)
+    window.special = window.column + window.digits
+    return number_of(row, &window, -base_of(job.single), doubt)
+
+
+cdef inline double settle_loss(
+    const Job* job, const int64_t* row, int k, Reduction how, uint8_t* sure
+) noexcept nogil:
+    """The reduced loss of a row, correctly rounded if it is sure."""
+    cdef const Params* p = &job.params[k]
+    cdef Doubt doubt
+    cdef Pair terms, linear, divisor = pair_of(1.0)
+    cdef double total
+    doubt.whole = p.form == ARRAY and not job.has_beta
+    sure[0] = False
+    if how == MEAN:
+        divisor = pair_of(<double>row[0])
+    elif how == WEIGHTED_MEAN:
+        divisor = sum_of_row(job, row, 0, &doubt)
+    linear = sum_of_row(job, row, 2 + 2 * k, &doubt) if p.form != PRODUCT else pair_of(0.0)
+    terms = sum_of_row(job, row, 1 + 2 * k, &doubt)
+    if doubt.whole:
+        return 0.0
+    if linear.hi != 0.0:
+        # Of terms without a sign at most half is subtracted.
+        total = terms.hi
+        terms = pair_add(terms, pair_times(linear, p.offset))
+        if terms.hi < 0.1 * total:
+            return 0.0
+        doubt.exact = False
+    return settled_quotient(
+        terms, pair_times(divisor, pair_of(p.over)), doubt.exact, job.single, sure
+    )
+
+
+def fast_exact(input, target, reduction, beta, bint huber, out, n_threads):
+    """The exact loss for plain arrays and no options; None for others, and where in doubt."""
+    cdef Job job
+    cdef Params p
+    cdef Wanted wanted
+    cdef int64_t row[1 + 3 * (DIGITS_DOUBLE + COUNTS)]
+    cdef uint8_t sure = False
+    cdef double loss
+    cdef float narrow
+    cdef bint mean
+    if type(reduction) is not str or out is not None:
+        return None
+    mean = reduction == MEAN_NAME
+    if not mean and reduction != SUM_NAME or not plain(&job, &p, input, target, beta, huber):
+        return None
+    job.n_threads = 0 if n_threads is None else _threads.check_n_threads(n_threads)
+    wanted.linear = wanted.weights = wanted.moments = False
+    memset(row, 0, sizeof(row))
+    start_exact(&job, &wanted, 0, 1, row)
+    loss = settle_loss(&job, row, 0, MEAN if mean else TOTAL, &sure)
+    if not sure:
+        return None
+    if p.single:
+        narrow = <float>loss
+        return PyArray_Scalar(&narrow, cnp.PyArray_DescrFromType(cnp.NPY_FLOAT32), None)
+    return PyArray_Scalar(&loss, cnp.PyArray_DescrFromType(cnp.NPY_FLOAT64), None)
+
+
+def exact_settle(Work work not None, cnp.ndarray rows not None, str reduction):
+    """The losses of rows of ``exact_sums``, as far as double-double settles them.
+
+    Returns
+    -------
+    losses : ndarray of float64, shape (outputs, thresholds)
+    sure : ndarray of bool, of the same shape
+        Whether a loss is the correctly rounded one.
+    """
+    cdef Job* job = &work.job
+    cdef Reduction how = REDUCTIONS[reduction]
+    cdef cnp.npy_intp shape[2]
+    cdef cnp.ndarray losses, sure
+    cdef Py_ssize_t o, k, entries = row_size(job), m = job.n_params
+    cdef const int64_t* row = <const int64_t*>cnp.PyArray_DATA(rows)
+    cdef double* loss
+    cdef uint8_t* certain
+    if (
+        cnp.PyArray_TYPE(rows) != cnp.NPY_INT64 or cnp.PyArray_NDIM(rows) != 2
+        or not PyArray_ISCARRAY(rows) or cnp.PyArray_DIM(rows, 1) != entries
+    ):
+        raise ValueError(f"rows must be a contiguous array of int64, of {entries} columns")
+    shape[0] = cnp.PyArray_DIM(rows, 0)
+    shape[1] = m
+    losses = cnp.PyArray_ZEROS(2, shape, cnp.NPY_FLOAT64, 0)
+    sure = cnp.PyArray_ZEROS(2, shape, cnp.NPY_BOOL, 0)
+    loss = <double*>cnp.PyArray_DATA(losses)
+    certain = <uint8_t*>cnp.PyArray_DATA(sure)
+    with nogil:
+        for o in range(shape[0]):
+            for k in range(m):
+                loss[o * m + k] = settle_loss(
+                    job, row + o * entries, <int>k, how, certain + o * m + k
+                )
+    return losses, sure
 
 
 def exact_form(double beta, bint huber, bint single, bint is_array=False):
