@@ -41,7 +41,8 @@ def digits(y):
             f'fill="#edf2f7" stroke="{GREY}"/>'
         )
         yield text((place(low) + place(low + 32)) / 2, y + 16, f"d{i}", size=11)
-        yield text(place(low), y - 6, f"2<tspan dy='-4' font-size='8'>{low}</tspan>", size=10)
+        yield text(place(low), y - 6, "2", anchor="end", size=11)
+        yield text(place(low), y - 11, str(low).replace("-", "−"), anchor="start", size=8)
 
 
 def bits_of(value):

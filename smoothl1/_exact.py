@@ -199,6 +199,16 @@ def reduced(work: core.Work, reduction: str, dtype: np.dtype[Any]) -> tuple[AnyA
     return results, smallest
 
 
+def finished(
+    entries: list[int], form: tuple[float, float, float], reduction: str, single: bool
+) -> float:
+    """Return the loss of a row of a single threshold, over at least one element."""
+    layout, row = layout_of(single), np.array(entries, np.int64)
+    terms, linear = numbers_at(row, layout, 1, 2)
+    dtype = np.dtype(np.float32 if single else np.float64)
+    return mean(Form(*form), terms, linear, divisor_of(reduction, row, layout), layout, dtype)
+
+
 def divisor_of(reduction: str, row: AnyArray, layout: Layout) -> tuple[Number, int]:
     """Return what a reduction divides by, and the exponent of its last bit."""
     if reduction == "weighted_mean":

@@ -1003,7 +1003,7 @@ cdef inline double settle_loss(
 
 
 def fast_exact(input, target, reduction, beta, bint huber, out, n_threads):
-    """The exact loss for plain arrays and no options; None for others, and where in doubt."""
+    """The exact loss for plain arrays and no options; None for anything else."""
     cdef Job job
     cdef Params p
     cdef Wanted wanted
@@ -1012,6 +1012,7 @@ def fast_exact(input, target, reduction, beta, bint huber, out, n_threads):
     cdef double loss
     cdef float narrow
     cdef bint mean
+    cdef Py_ssize_t i
     if type(reduction) is not str or out is not None:
         return None
     mean = reduction == MEAN_NAME
@@ -1023,7 +1024,10 @@ def fast_exact(input, target, reduction, beta, bint huber, out, n_threads):
     start_exact(&job, &wanted, 0, 1, row)
     loss = settle_loss(&job, row, 0, MEAN if mean else TOTAL, &sure)
     if not sure:
-        return None
+        from smoothl1._exact import finished
+
+        entries = [row[i] for i in range(row_size(&job))]
+        loss = finished(entries, exact_form(p.beta, huber, p.single), reduction, p.single)
     if p.single:
         narrow = <float>loss
         return PyArray_Scalar(&narrow, cnp.PyArray_DescrFromType(cnp.NPY_FLOAT32), None)

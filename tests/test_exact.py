@@ -361,3 +361,31 @@ def test_no_warning_of_overflow(dtype):
         warnings.simplefilter("error")
         assert np.isfinite(smooth_l1_loss(x, dtype(0), "mean", 0.37, exact=True))
         assert smoothl1.huber_loss(x, dtype(0), "sum", 1e38, exact=True) > 0
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_any_numbers(single):
+    hypothesis = pytest.importorskip("hypothesis")
+    strategies = hypothesis.strategies
+    width = 32 if single else 64
+    dtype = np.float32 if single else np.float64
+    numbers = strategies.floats(width=width, allow_nan=False, allow_infinity=False)
+    positive = strategies.floats(0, width=width, allow_nan=False, allow_infinity=False)
+    triples = strategies.tuples(numbers, numbers, numbers)
+
+    @hypothesis.given(
+        strategies.lists(triples, min_size=1, max_size=70),
+        positive,
+        strategies.booleans(),
+        strategies.sampled_from(["mean", "sum"]),
+    )
+    def check(triples, beta, huber, reduction):
+        x, y, w = np.array(triples, dtype).T.copy()
+        huber = huber and beta > 0
+        function = huber_loss if huber else smooth_l1_loss
+        expected = exact.loss(x, y, reduction, beta, huber, dtype, w)
+        assert same(function(x, y, reduction, beta, weight=w, exact=True), expected)
+        plain = exact.loss(x, y, reduction, beta, huber, dtype)
+        assert same(function(x, y, reduction, beta, exact=True), plain)
+
+    check()

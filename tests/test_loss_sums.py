@@ -1,14 +1,18 @@
 """``LossSums``: the same bits for any way to cut, order and merge."""
 
 import copy
+import doctest
 import functools
 import math
 import pickle
+import shutil
 import struct
+import subprocess
 import sys
 import threading
 import zlib
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -595,3 +599,26 @@ print(both == LossSums(0.5).update(x, 0.0))
 def test_exported():
     assert smoothl1.LossSums is LossSums
     assert sys.getsizeof(LossSums().to_bytes()) < 150
+
+
+# ---------------------------------------------------------------------------
+# Documentation
+# ---------------------------------------------------------------------------
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.mark.skipif(not DOCS.exists(), reason="the documentation is not here")
+def test_examples_of_the_page():
+    found = doctest.testfile(
+        str(DOCS / "exact.md"), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE
+    )
+    assert found.attempted > 5
+    assert found.failed == 0
+
+
+@pytest.mark.skipif(not DOCS.exists(), reason="the documentation is not here")
+def test_picture_is_the_one_that_its_script_draws(tmp_path):
+    script = shutil.copy(DOCS / "make_digits.py", tmp_path)
+    subprocess.run([sys.executable, script], check=True)
+    assert (tmp_path / "digits.svg").read_text() == (DOCS / "digits.svg").read_text()
