@@ -21,6 +21,9 @@ from smoothl1._typing import AnyArray
 # Elements, or tables, that are added between two carries: a digit has room for 2**30.
 _ROOM = 2**29
 
+# So many groups have buffers of elements that stay in a cache.
+_FEW = 512
+
 
 class Table:
     """One row of integers a group: the number of its elements, and its sums.
@@ -70,6 +73,37 @@ class Table:
         self._copy(other.rows[: len(codes)], other.windows, moved)
         self.note(1)
         self.rows[codes] += moved
+
+    def add_sums(self, rows: AnyArray) -> None:
+        """Add the rows of ``core.exact_stage`` to the first rows."""
+        layout, count = self.spec.layout, len(rows)
+        entries = rows[:, 1:].reshape(count, -1, layout.size)
+        # The moments have no use for weights in the linear piece.
+        entries = np.delete(entries, [entries.shape[1] - 3, entries.shape[1] - 1], axis=1)
+        digits, counts = entries[..., : layout.digits], entries[..., layout.digits :]
+        negative = digits[..., -1:] < 0
+        # Above the highest digit that counts all repeat the sign.
+        sign = np.where(negative, 0xFFFFFFFF, 0)
+        plain = digits != sign
+        plain[..., -1:] = digits[..., -1:] != -negative.astype(np.int64)
+        highest = np.where(plain, np.arange(layout.digits), -1).max(axis=(0, 2))
+        lowest = np.where(digits != 0, np.arange(layout.digits), layout.digits).min(axis=(0, 2))
+        highest = np.maximum(highest, np.minimum(lowest, layout.digits - 1))
+        used = lowest < layout.digits
+        first = np.where(used, lowest, self.windows[:, 1])
+        last = np.where(used, highest, self.windows[:, 1])
+        self.widen(first, last, (counts != 0).any(axis=(0, 2)))
+        self.note(1)
+        self.rows[:count, 0] += rows[:, 0]
+        for j, (column, start, _, special) in enumerate(self.windows.tolist()):
+            low, high = int(first[j]), int(last[j])
+            part = digits[:, j, low : high + 1].copy()
+            if high < layout.digits - 1:
+                part[:, -1:] -= negative[:, j].astype(np.int64) << 32
+            at = column + low - start
+            self.rows[:count, at : at + high + 1 - low] += part
+            if special >= 0:
+                self.rows[:count, special : special + 3] += counts[:, j]
 
     def note(self, additions: int) -> None:
         """Carry if so many additions are more than digits have room for."""
@@ -232,6 +266,8 @@ class GroupedLossSums:
         operands = sums.prepare(spec, input, target, weight, where)
         with self._lock:
             codes = self._keys.codes(by, operands.input.shape)
+            if codes.size == 0:
+                return self
             arrays = operands.arrays
             work = core.Work(
                 arrays["input"],
@@ -243,8 +279,11 @@ class GroupedLossSums:
                 where=arrays.get("where"),
                 n_threads=threads,
             )
-            extents = core.exact_scan(work)
-            self._widen(extents)
+            if len(self._keys) <= min(_FEW, codes.size // 64):
+                self._table.reserve(len(self._keys))
+                self._table.add_sums(core.exact_stage(work, codes, len(self._keys)))
+                return self
+            self._widen(core.exact_scan(work))
             self._table.reserve(len(self._keys))
             self._table.note(codes.size)
             core.exact_scatter(work, codes, self._table.rows, self._table.windows)

@@ -54,13 +54,15 @@ cimport numpy as cnp
 from cache cimport aligned
 from columns cimport run_columns, suits_columns
 from digits cimport (
-    BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, TERMS, base_of, carry, digits_of,
+    BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, TERMS, base_of, carry,
+    digits_of,
 )
 from exact cimport (
     EXACT_BUFFERS, EXACT_CHUNK, Wanted, carry_row, elements_of_any_type, row_size,
 )
 from groups cimport (
-    Extent, Window, counts_only, scan_elements, scatter_elements, sums_of_group,
+    Extent, STAGED, Window, counts_only, scan_elements, scatter_elements, stage_elements,
+    sums_of_group,
 )
 from jobs cimport (
     BOTH, CURVATURE, Job, MEAN, Reduction, SLOPE, SUM, Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS,
@@ -962,7 +964,9 @@ def exact_sums(
     return rows
 
 
-cdef inline Pair sum_of_row(const Job* job, const int64_t* row, int i, Doubt* doubt) noexcept nogil:
+cdef inline Pair sum_of_row(
+    const Job* job, const int64_t* row, int i, Doubt* doubt
+) noexcept nogil:
     """A sum of a row as a pair, as far as there is no doubt."""
     cdef Window window
     window.first = 0
@@ -1208,6 +1212,99 @@ cdef inline void scan_chunk(
         scan_elements(job, start, stop, scratch, extents, <const double*>NULL)
 
 
+cdef inline void stage(
+    const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups, int32_t count,
+    char* memory, int64_t* rows, const Wanted* wanted, char* scratch,
+) noexcept nogil:
+    if job.single:
+        stage_elements(
+            job, start, stop, groups, count, memory, rows, wanted, scratch, <const float*>NULL
+        )
+    else:
+        stage_elements(
+            job, start, stop, groups, count, memory, rows, wanted, scratch, <const double*>NULL
+        )
+
+
+cdef const int32_t* checked_codes(Job* job, cnp.ndarray groups, int64_t count) except NULL:
+    """The codes of the groups, one for each element; ``ValueError`` beyond ``count``."""
+    cdef const int32_t* codes = <const int32_t*>cnp.PyArray_DATA(groups)
+    cdef int32_t least = 0, most = -1
+    cdef Py_ssize_t i
+    if (
+        cnp.PyArray_TYPE(groups) != cnp.NPY_INT32 or not PyArray_ISCARRAY_RO(groups)
+        or cnp.PyArray_SIZE(groups) != job.n
+    ):
+        raise ValueError("groups must be a contiguous array of int32, one for each element")
+    with nogil:
+        for i in range(job.n):
+            least = codes[i] if codes[i] < least else least
+            most = codes[i] if codes[i] > most else most
+    if least < 0 or most >= count:
+        raise ValueError(f"groups must be within 0 and {count}, got {least} and {most}")
+    return codes
+
+
+def exact_stage(Work work not None, cnp.ndarray groups not None, int32_t count):
+    """The exact sums of a few groups: for each a row as of ``exact_sums``, moments included.
+
+    Parameters
+    ----------
+    groups : ndarray of int32, shape (n,)
+        The group of each element, below ``count``.
+    """
+    cdef Job* job = &work.job
+    cdef Py_ssize_t size = EXACT_BUFFERS * TERMS * sizeof(double), entries, each, stop, i
+    cdef int threads, thread
+    cdef Py_ssize_t memory_size = count * (sizeof(int64_t) + 3 * STAGED * sizeof(double)) + LINE
+    cdef const int32_t* codes
+    cdef char* scratch = NULL
+    cdef char* memory = NULL
+    cdef int64_t* parts = NULL
+    cdef int64_t* rows
+    cdef Wanted wanted
+    cdef cnp.npy_intp shape[2]
+    cdef cnp.ndarray found
+    set_moments(work)
+    wanted.linear = wanted.weights = wanted.moments = True
+    codes = checked_codes(job, groups, count)
+    entries = row_size(job)
+    shape[0] = count
+    shape[1] = entries
+    found = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
+    rows = <int64_t*>cnp.PyArray_DATA(found)
+    threads = group_team(job, <double>job.n * sums_of_group(job))
+    each = (job.n + threads - 1) // threads
+    try:
+        scratch = <char*>allocate(size * threads + LINE)
+        memory = <char*>allocate(memory_size * threads)
+        parts = <int64_t*>calloc(threads * count * entries, sizeof(int64_t))
+        if parts is NULL:
+            raise MemoryError(f"no memory for {threads * count * entries * 8} bytes of buffers")
+        with nogil:
+            if threads == 1:
+                stage(job, 0, job.n, codes, count, memory, parts, &wanted, aligned(scratch))
+            else:
+                start_team()
+                for thread in prange(threads, num_threads=threads, schedule="static"):
+                    stop = each * (thread + 1)
+                    stage(
+                        job, each * thread, stop if stop < job.n else job.n, codes, count,
+                        memory + thread * memory_size, parts + thread * count * entries, &wanted,
+                        aligned(scratch) + thread * size,
+                    )
+            for thread in range(threads):
+                for i in range(count * entries):
+                    rows[i] += parts[thread * count * entries + i]
+            for i in range(count):
+                carry_row(job, rows + i * entries)
+    finally:
+        free(scratch)
+        free(memory)
+        free(parts)
+    return found
+
+
 cdef inline void scatter(
     const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups,
     const Window* windows, int64_t* table, Py_ssize_t width, int thread, int threads,
@@ -1265,8 +1362,7 @@ def exact_scatter(
     """
     cdef Job* job = &work.job
     cdef Py_ssize_t size = EXACT_BUFFERS * TERMS * sizeof(double), start = 0, stop
-    cdef Py_ssize_t width, rows, i
-    cdef int32_t least = 0, most = -1
+    cdef Py_ssize_t width
     cdef int threads, thread
     cdef const int32_t* codes
     cdef int64_t* data
@@ -1274,20 +1370,8 @@ def exact_scatter(
     cdef char* scratch = NULL
     set_moments(work)
     check_table(table, windows, sums_of_group(job))
-    if (
-        cnp.PyArray_TYPE(groups) != cnp.NPY_INT32 or not PyArray_ISCARRAY_RO(groups)
-        or cnp.PyArray_SIZE(groups) != job.n
-    ):
-        raise ValueError("groups must be a contiguous array of int32, one for each element")
+    codes = checked_codes(job, groups, cnp.PyArray_DIM(table, 0))
     width = cnp.PyArray_DIM(table, 1)
-    rows = cnp.PyArray_DIM(table, 0)
-    codes = <const int32_t*>cnp.PyArray_DATA(groups)
-    with nogil:
-        for i in range(job.n):
-            least = codes[i] if codes[i] < least else least
-            most = codes[i] if codes[i] > most else most
-    if least < 0 or most >= rows:
-        raise ValueError(f"groups must be within 0 and {rows}, got {least} and {most}")
     data = <int64_t*>cnp.PyArray_DATA(table)
     window = <const Window*>cnp.PyArray_DATA(windows)
     threads = group_team(job, <double>job.n * sums_of_group(job))
@@ -1326,8 +1410,7 @@ def exact_carry_table(cnp.ndarray table not None, cnp.ndarray windows not None):
     with nogil:
         for i in range(rows):
             for j in range(sums):
-                carry(row + window[j].column, <int>window[j].digits)
-            row += width
+                carry(row + i * width + window[j].column, <int>window[j].digits)
 
 
 def exact_codes(

@@ -15,6 +15,7 @@ from cache cimport prefetch
 from digits cimport (
     BASE_DOUBLE, BASE_SINGLE, TERMS, base_of, bits_of_double, bits_of_float, extremes,
 )
+from exact cimport Wanted, add_block, carry_row, row_size
 from jobs cimport Job
 from kernels cimport fill, multiply, weigh, write_offsets, write_terms
 from operands cimport load, load_mask
@@ -25,6 +26,8 @@ from terms cimport ARRAY, PAIR, Params
 cdef enum:
     # Rows that are asked for ahead of their use.
     AHEAD = 16
+    # Elements of a group that are worth the vectorised sums.
+    STAGED = 64
 
 
 cdef struct Window:
@@ -214,7 +217,7 @@ cdef inline void scatter_elements(
     cdef Block block
     cdef Window window
     cdef const floating* terms
-    cdef Py_ssize_t n, taken, i, ahead
+    cdef Py_ssize_t n, taken, i
     cdef int64_t* row
     cdef int64_t unit
     cdef int sum
@@ -250,3 +253,62 @@ cdef inline void scatter_elements(
                     tag,
                 )
         start += n
+
+
+cdef inline void add_staged(
+    const Job* job, const floating* staged, Py_ssize_t n, const Wanted* wanted, char* scratch,
+    int64_t* row,
+) noexcept nogil:
+    cdef Py_ssize_t size = TERMS * sizeof(double)
+    add_block(
+        job, staged, staged + STAGED, <const floating*>NULL,
+        staged + 2 * STAGED if job.has_weight else <const floating*>NULL, NULL, n, wanted,
+        <floating*>(scratch + 2 * size), <floating*>(scratch + 5 * size), row,
+    )
+
+
+cdef inline void stage_elements(
+    const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups, int32_t count,
+    char* memory, int64_t* rows, const Wanted* wanted, char* scratch, const floating* tag,
+) noexcept nogil:
+    """Add the sums of some elements to the rows of a few groups.
+
+    Elements of a group are collected until they are worth the vectorised sums.
+    """
+    cdef Py_ssize_t entries = row_size(job), n, i, have
+    cdef int64_t* staged = <int64_t*>memory
+    cdef floating* buffers = <floating*>(memory + count * sizeof(int64_t))
+    cdef floating* buffer
+    cdef const floating* x
+    cdef const floating* y
+    cdef const floating* w
+    cdef Block block
+    cdef int32_t group
+    for group in range(count):
+        staged[group] = 0
+    while start < stop:
+        n = TERMS if stop - start > TERMS else stop - start
+        load_block(job, start, n, scratch, &block, tag)
+        x = <const floating*>block.x
+        y = <const floating*>block.y
+        w = <const floating*>block.w
+        for i in range(n):
+            if block.mask is not NULL and block.mask[i] == 0:
+                continue
+            group = groups[start + i]
+            have = staged[group]
+            buffer = buffers + group * (3 * STAGED)
+            buffer[have] = x[i]
+            buffer[STAGED + have] = y[i]
+            if w is not NULL:
+                buffer[2 * STAGED + have] = w[i]
+            have += 1
+            if have == STAGED:
+                add_staged(job, buffer, have, wanted, scratch, rows + group * entries)
+                have = 0
+            staged[group] = have
+        start += n
+    for group in range(count):
+        buffer = buffers + group * (3 * STAGED)
+        add_staged(job, buffer, staged[group], wanted, scratch, rows + group * entries)
+        carry_row(job, rows + group * entries)

@@ -119,6 +119,41 @@ def test_threads_decide_nothing(dtype, n_threads, rng):
     assert sum((one.group(key) for key in one.groups()), LossSums(0.5, dtype=dtype)) == total
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_few_groups_have_the_sums_of_many(dtype, seed, monkeypatch):
+    # Few groups are collected for the vectorised sums, many are scattered.
+    rng = np.random.default_rng(seed)
+    n = 20_000
+    x, y = exact.hostile(rng, n, dtype), exact.hostile(rng, n, dtype, 20)
+    if seed % 3 == 0:
+        x[rng.integers(n)] = rng.choice([np.nan, np.inf])
+    by = rng.integers(0, 7, n) ** 2
+    options = {}
+    if seed % 2:
+        options["weight"] = exact.hostile(rng, n, dtype, 2)
+    if seed % 5 < 2:
+        options["where"] = rng.random(n) < 0.7
+    betas = [0.0, 0.37, 1.0, float(np.finfo(dtype).smallest_subnormal) * 3]
+    states = []
+    for few in (0, 512):
+        monkeypatch.setattr(smoothl1.grouped, "_FEW", few)
+        for n_threads in (1, 2):
+            sums = GroupedLossSums(betas, dtype=dtype)
+            states.append(sums.update(x, y, by, **options, n_threads=n_threads).to_bytes())
+    assert len(set(states)) == 1
+    for key in sums.groups():
+        one, rows = LossSums(betas, dtype=dtype), by == key
+        one.update(x[rows], y[rows], **{name: a[rows] for name, a in options.items()})
+        assert sums.group(key) == one
+    # And onto what is there.
+    for few in (0, 512):
+        monkeypatch.setattr(smoothl1.grouped, "_FEW", few)
+        sums.update(x, y, by, **options)
+    assert sums.groups() == GroupedLossSums.from_bytes(states[0]).groups()
+    first = sums.groups()[0]
+    assert sums.group(first).n == 3 * GroupedLossSums.from_bytes(states[0]).group(first).n
+
+
 def test_selection(dtype, rng):
     x = rng.standard_normal(300).astype(dtype)
     by = rng.integers(0, 9, 300)
@@ -344,6 +379,7 @@ def test_core_refuses_what_is_out_of_range():
     windows = np.array([[1 + 4 * i, 30, 4, -1] for i in range(5)], np.int64)
     groups = np.zeros(3, np.int32)
     core.exact_scatter(work, groups, table, windows)
+    assert core.exact_stage(work, groups, 2)[:, 0].tolist() == [3, 0]
     for bad in (groups[:2], groups.astype(np.int64), groups[::2].repeat(2)):
         with pytest.raises(ValueError, match="groups must be a contiguous array of int32"):
             core.exact_scatter(work, bad, table, windows)
