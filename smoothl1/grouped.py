@@ -28,7 +28,7 @@ _FEW = 512
 class Table:
     """One row of integers a group: the number of its elements, and its sums.
 
-    Each sum has a window of digits, the same in all rows (``src/groups.pxd``).
+    Each sum has a window of digits, the same in all rows (``src/bygroup.pxd``).
     """
 
     def __init__(self, spec: Spec) -> None:

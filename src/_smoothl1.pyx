@@ -10,7 +10,7 @@ The data flows down through the layers; each file may use those below it, and no
     columns.pxd     the leaves of neighbouring outputs, side by side
     leaves.pxd      all of the work on one leaf
     exact.pxd       exact sums: blocks of operands to digits
-    groups.pxd      the same by group
+    bygroup.pxd     the same by group
     quotients.pxd   from the sums of many groups to floats
     jobs.pxd        what is to be computed, of what, and where the results go
     operands.pxd    any NumPy layout and dtype, packed a block at a time
@@ -60,7 +60,7 @@ from digits cimport (
 from exact cimport (
     EXACT_BUFFERS, EXACT_CHUNK, Wanted, carry_row, elements_of_any_type, row_size,
 )
-from groups cimport (
+from bygroup cimport (
     Extent, STAGED, Window, counts_only, scan_elements, scatter_elements, stage_elements,
     sums_of_group,
 )
@@ -1144,7 +1144,7 @@ def exact_scan(Work work not None):
     Returns
     -------
     ndarray of int64, shape (sums, 3)
-        For each sum of a group (see ``groups.pxd``) the position of its terms' last bit, that
+        For each sum of a group (see ``bygroup.pxd``) the position of its terms' last bit, that
         above their first, and whether one is NaN or infinite.
     """
     cdef Job* job = &work.job

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy
 
 from digits cimport bits_of_double
-from groups cimport Window
+from bygroup cimport Window
 from pairs cimport Pair, pair_add, pair_of, pair_over, two_product, two_sum
 
 
