@@ -1,12 +1,14 @@
 from typing import Any, Self
 
-from numpy import float64
+from numpy import bool_, float64, int32, int64
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
 from smoothl1._typing import AnyArray
 
 PIECE: int
+EXACT_SINGLE: tuple[int, int, int]
+EXACT_DOUBLE: tuple[int, int, int]
 
 def thread_limit() -> int: ...
 def team_state() -> tuple[bool, bool]: ...
@@ -79,3 +81,50 @@ def line_derivatives(
     step: float,
     beta: float,
 ) -> tuple[float, float]: ...
+def exact_sums(
+    work: Work,
+    first: int,
+    outputs: int,
+    *,
+    linear: bool = False,
+    weights: bool = False,
+    moments: bool = False,
+) -> NDArray[int64]: ...
+def exact_form(
+    beta: float, huber: bool, single: bool, is_array: bool = False
+) -> tuple[float, float, float]: ...
+def exact_forms(work: Work) -> tuple[list[tuple[float, float, float]], int, bool]: ...
+def exact_carry(rows: NDArray[int64], entries: int, digits: int) -> None: ...
+def exact_scan(work: Work) -> NDArray[int64]: ...
+def exact_stage(work: Work, groups: NDArray[int32], count: int) -> NDArray[int64]: ...
+def exact_scatter(
+    work: Work, groups: NDArray[int32], table: NDArray[int64], windows: NDArray[int64]
+) -> None: ...
+def exact_carry_table(table: NDArray[int64], windows: NDArray[int64]) -> None: ...
+def exact_codes(
+    keys: NDArray[int64],
+    least: int,
+    lookup: NDArray[int32],
+    codes: NDArray[int32],
+    following: int,
+) -> int: ...
+def exact_figures(
+    table: NDArray[int64],
+    windows: NDArray[int64],
+    betas: list[float],
+    huber: bool,
+    single: bool,
+    reduction: str,
+) -> tuple[NDArray[float64], NDArray[bool_]]: ...
+def fast_exact(
+    input: object,
+    target: object,
+    reduction: object,
+    beta: object,
+    huber: bool,
+    out: object,
+    n_threads: object,
+) -> Any: ...
+def exact_settle(
+    work: Work, rows: NDArray[int64], reduction: str
+) -> tuple[NDArray[float64], NDArray[bool_]]: ...
