@@ -26,7 +26,6 @@ from smoothl1 import _arguments as arguments
 from smoothl1 import _threads
 from smoothl1._config import config_lines, show_config
 from smoothl1._npy import InputError, NpyFile, line_of, pieces
-from smoothl1._simd import core
 from smoothl1._typing import AnyArray
 from smoothl1._version import __version__
 from smoothl1.functional import smooth_l1_loss
@@ -54,7 +53,7 @@ class Evaluation:
         if weight is not None:
             self._residuals.update(prediction, target)
             with np.errstate(over="ignore", under="ignore"):
-                weight = weight.astype(self._dtype)
+                weight = weight.astype(self._dtype, copy=False)
         self._losses.update(prediction, target, weight=weight)
 
     def report(self) -> dict[str, Any]:

@@ -63,7 +63,8 @@ cdef inline int sums_of_group(const Job* job) noexcept nogil:
 
 cdef inline bint counts_only(const Job* job, int sum) noexcept nogil:
     """Whether a sum is of 0 and 1: weights, and weights in the linear piece, without any."""
-    return not job.options.has_weight and (sum == 0 or sum % 2 == 0 and sum <= 2 * (job.n_params - 2))
+    cdef int losses = 2 * (job.n_params - 2)
+    return not job.options.has_weight and (sum == 0 or sum % 2 == 0 and sum <= losses)
 
 
 cdef inline void load_block(
