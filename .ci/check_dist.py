@@ -27,6 +27,8 @@ with tarfile.open(source) as archive:
     names = [name.partition("/")[2] for name in archive.getnames()]
 for needed in (
     "src/_smoothl1.pyx",
+    "src/pairs.pxd",
+    "src/sizes.h",
     "smoothl1/_smoothl1.pxd",
     "setup.py",
     "tests/test_sums.py",

@@ -79,6 +79,16 @@ def as_array(name: str, value: Any, *, selects: bool = True) -> AnyArray:
     return array  # type: ignore[no-any-return]
 
 
+def refuse_masked(name: str, value: Any) -> None:
+    """Raise ``TypeError`` for a masked array, or a list of some: scikit-learn drops masks."""
+    held = value if type(value) in (list, tuple) else ()
+    if isinstance(value, MaskedArray) or any(isinstance(item, MaskedArray) for item in held):
+        raise TypeError(
+            f"{name} is masked, and its mask would be lost; "
+            f"leave out the samples that are masked, or impute them"
+        )
+
+
 def as_mask(name: str, value: Any) -> AnyArray:
     """Return ``value`` as an ndarray of bools; ``TypeError`` if it is anything else."""
     array = value if type(value) is np.ndarray else _read(name, value, True)

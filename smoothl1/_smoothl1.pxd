@@ -30,8 +30,8 @@ around them (``x[i] * w - y[i]``) into one rounding where the processor can. ``-
 There is no sum: the one of the Python functions is compensated and summed by a tree, too much to
 inline, and a plain one is a loop of the caller's, as fast as it would be here.
 
-These names are public. The formulas below that they share with the kernels of
-``src/_smoothl1.pyx`` (value, slope, clip, curvature, majorizer, half_of) are not.
+These names are public. The formulas below that they share with the kernels in
+``src`` (value, slope, clip, curvature, majorizer, half_of) are not.
 """
 
 cimport cython

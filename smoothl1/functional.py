@@ -3,7 +3,7 @@
 Each hands plain arrays straight to the compiled core (``core.fast_...``, which returns
 None for anything else) and goes the general way otherwise: the arguments are checked
 (``smoothl1/_arguments.py``), then ``core.Work`` runs. No arithmetic happens here; the
-kernels are in ``src/_smoothl1.pyx``.
+kernels of single elements are in ``src/kernels.pxd``, those of sums in ``src/groups.pxd``.
 """
 
 from __future__ import annotations

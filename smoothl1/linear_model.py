@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from smoothl1._arrays import refuse_masked
 from smoothl1._designs import DenseDesign, Design, SparseDesign
 from smoothl1._solvers import Problem, Solution, lbfgs, newton
 from smoothl1._typing import AnyArray
@@ -207,6 +208,8 @@ class SmoothL1Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
             If a solver stops before the gradient is below `tol`.
         """
         self._check_parameters()
+        for name, value in (("X", X), ("y", y), ("sample_weight", sample_weight)):
+            refuse_masked(name, value)
         X, y = validate_data(
             self,
             X,

@@ -18,6 +18,7 @@ from sklearn.metrics import make_scorer
 from sklearn.utils import check_array, check_consistent_length
 
 from smoothl1._arguments import as_array
+from smoothl1._arrays import refuse_masked
 from smoothl1._typing import AnyArray, Reduction
 from smoothl1.functional import smooth_l1_loss
 from smoothl1.location import huber_location
@@ -233,6 +234,8 @@ def _check_targets(
     y_true: Any, y_pred: Any, sample_weight: Any
 ) -> tuple[AnyArray, AnyArray, AnyArray | None]:
     """Return the targets as arrays of shape (n_samples, n_outputs), and the weights."""
+    for name, value in (("y_true", y_true), ("y_pred", y_pred), ("sample_weight", sample_weight)):
+        refuse_masked(name, value)
     check_consistent_length(y_true, y_pred, sample_weight)
     floats = [np.float64, np.float32]
     y_true, y_pred = (

@@ -175,7 +175,7 @@ cdef int run(Job* job, Node* totals, Sink* sink) except -1:
     job.leaves = (job.n + LEAF - 1) // LEAF
     job.times = False
     make_plan(job)
-    if job.outputs == 1 and job.leaves == 1 and not job.has_scratch:
+    if job.outputs == 1 and job.leaves == 1 and not (job.has_scratch or job.options.streams):
         # Too short to be worth releasing the GIL.
         leaf_of_any_type(job, 0, 0, totals, NULL)
         return 0

@@ -10,9 +10,9 @@ from libc.string cimport memcpy
 
 from cache cimport aligned
 from kernels cimport fill
-from lanes cimport Lanes, clear_lanes, fill_up, fold_lanes, sum_terms
+from lanes cimport Lanes, clear_lanes, fold_lanes, sum_terms
 from pairs cimport Pair, pair_add, pair_of, pair_over, pair_times
-from sizes cimport CHUNK, GROUP, LEAF, LINE
+from sizes cimport CHUNK, GROUP, LANES, LEAF, LINE
 from smoothl1._smoothl1 cimport clip, curvature
 
 
@@ -22,7 +22,7 @@ from smoothl1._smoothl1 cimport clip, curvature
 # with corners at y - beta and y + beta. The search keeps a bracket of its root. An element
 # with no corner strictly inside the bracket is one of three constants there, and is dropped:
 # it is saturated (below or above the bracket) or linear all through it. Corners are rounded to
-# float64; G is summed in double-double, but for the first additions of four elements. beta = 0
+# float64; G is summed in double-double, but for the first addition of two elements. beta = 0
 # gives the jumps of a median.
 
 cdef enum:
@@ -51,8 +51,20 @@ cdef struct Tally:
 
 
 cdef inline void add_chunk(double* terms, Py_ssize_t n, Lanes* sums) noexcept nogil:
-    fill_up(terms, n)
-    sum_terms(<const double*>terms, n, True, sums)
+    """Add at most CHUNK terms, whose buffer is overwritten.
+
+    Two of them are added first, not four: of equal weights 2 w is exact and 3 w is not, and a tie
+    must come out as one.
+    """
+    cdef Py_ssize_t rows = (n + 2 * LANES - 1) // (2 * LANES), row, lane
+    for lane in range(n, 2 * LANES * rows):
+        terms[lane] = 0.0
+    for row in range(rows):
+        for lane in range(LANES):
+            terms[LANES * row + lane] = (
+                terms[2 * LANES * row + lane] + terms[2 * LANES * row + LANES + lane]
+            )
+    sum_terms(<const double*>terms, LANES * rows, False, sums)
 
 
 cdef inline void tally_chunk(

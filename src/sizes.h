@@ -16,7 +16,7 @@
   #define SMOOTHL1_CHUNK 256
 #endif
 /* Elements that are packed at a time, if they must be, or that several kernels read: the second
-   finds them in the first-level cache. A multiple of CHUNK. */
+   finds them in the first-level cache. A multiple of CHUNK and of 16 LANES, at least FEW. */
 #ifndef SMOOTHL1_BLOCK
   #define SMOOTHL1_BLOCK 1024
 #endif
@@ -30,7 +30,7 @@
   #define SMOOTHL1_TILE 64
 #endif
 /* Elements of an output that is short: several of them are loaded and made into terms at once, which
-   costs less than starting and finishing a leaf each. */
+   costs less than starting and finishing a leaf each. Less than LONG (lanes.pxd). */
 #ifndef SMOOTHL1_FEW
   #define SMOOTHL1_FEW 512
 #endif

@@ -444,3 +444,12 @@ def test_longdouble_is_refused():
 def test_weights_are_a_keyword():
     with pytest.raises(TypeError, match="positional"):
         huber_location([1.0], 1, [1.0])
+
+
+@pytest.mark.parametrize("n", [2, 10, 300, 1000, 4096])
+@pytest.mark.parametrize("weight", [1.0, 1 / 3, 1 / 301, 0.1])
+def test_a_tie_of_equal_weights_is_the_middle(n, weight, rng):
+    y = rng.standard_normal(n)
+    lower, upper = np.sort(y)[n // 2 - 1 : n // 2 + 1]
+    got = huber_location(y, 0.0, sample_weight=np.full(n, weight))
+    assert got == pytest.approx((lower + upper) / 2, rel=1e-12)

@@ -539,3 +539,15 @@ def test_weights_are_routed(scorer, metric, sign, data):
             model, X, y, scoring=plain, cv=CV, params={"sample_weight": weights}
         )["test_score"]
         assert (unweighted != scores).all()
+
+
+def test_masks_are_not_lost():
+    y = [1.0, 2.0, 3.0]
+    masked = np.ma.array([1.0, 9e9, 3.0], mask=[0, 1, 0])
+    for arguments in ((masked, y, None), (y, masked, None), (y, y, masked)):
+        with pytest.raises(TypeError, match="is masked, and its mask would be lost"):
+            mean_smooth_l1_loss(*arguments[:2], sample_weight=arguments[2])
+    with pytest.raises(TypeError, match="y_true is masked"):
+        mean_smooth_l1_loss([masked, masked], np.ones((2, 3)))
+    with pytest.raises(TypeError, match="y_pred is masked"):
+        d2_smooth_l1_score(y, masked)
