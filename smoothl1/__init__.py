@@ -13,11 +13,15 @@ from smoothl1.functional import (
     smooth_l1_path,
     smooth_l1_value_and_grad,
 )
+from smoothl1.grouped import GroupedLossSums
 from smoothl1.location import huber_location
 from smoothl1.modules import HuberLoss, SmoothL1Loss
+from smoothl1.sums import LossSums
 
 __all__ = [
+    "GroupedLossSums",
     "HuberLoss",
+    "LossSums",
     "SmoothL1Loss",
     "__version__",
     "get_num_threads",

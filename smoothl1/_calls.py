@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from smoothl1 import _arguments as arguments
+from smoothl1 import _exact
 from smoothl1._arguments import Operands
 from smoothl1._simd import core
 from smoothl1._typing import AnyArray, Axis, Loss
@@ -31,6 +32,7 @@ def loss(
     where: ArrayLike | None,
     axis: Axis | None,
     out: AnyArray | None,
+    exact: bool,
     n_threads: SupportsIndex | None,
 ) -> Loss:
     """Return the loss; ``name`` is the threshold's, "beta" or "delta", and selects it."""
@@ -53,7 +55,7 @@ def loss(
     if out is not None:
         arguments.check_out(out, tuple(shape[axis] for axis in kept))
     work = work_on(operands, kept + tuple(sorted(summed)), threads, len(kept))
-    losses = reduced(work, reduction, operands.dtype)[:, 0]
+    losses = reduced(work, reduction, operands.dtype, exact)[:, 0]
     losses = losses.reshape([shape[axis] for axis in kept])
     if out is not None:
         with np.errstate(over="ignore", under="ignore"):
@@ -187,12 +189,15 @@ def work_on(
     )
 
 
-def reduced(work: core.Work, reduction: str, dtype: np.dtype[Any]) -> AnyArray:
+def reduced(work: core.Work, reduction: str, dtype: np.dtype[Any], exact: bool = False) -> AnyArray:
     """Sum, rounded to the dtype of the result; warn or raise where there is nothing.
 
     Of shape (outputs, thresholds).
     """
-    values, empty = work.sum(reduction, dtype == np.float32)
+    if exact:
+        values, empty = _exact.reduced(work, reduction, dtype)
+    else:
+        values, empty = work.sum(reduction, dtype == np.float32)
     if empty:
         _no_elements(reduction)
     return _rounded(values, dtype)

@@ -26,10 +26,10 @@ from smoothl1 import _arguments as arguments
 from smoothl1 import _threads
 from smoothl1._config import config_lines, show_config
 from smoothl1._npy import InputError, NpyFile, line_of, pieces
-from smoothl1._simd import core
 from smoothl1._typing import AnyArray
 from smoothl1._version import __version__
 from smoothl1.functional import smooth_l1_loss
+from smoothl1.sums import LossSums
 
 _DATA = Path(__file__).parent / "data"
 
@@ -43,41 +43,35 @@ class Evaluation:
     def __init__(self, betas: list[float], reduction: str, weighted: bool, single: bool) -> None:
         self.betas = betas
         self.reduction = reduction
-        self.weighted = weighted
-        self.single = single
-        self._losses = core.Totals()  # weighted, one for each beta
-        self._absolute = core.Totals()
-        self._squared = core.Totals()
+        self._dtype = np.dtype(np.float32 if single else np.float64)
+        self._losses = LossSums(betas, dtype=self._dtype)
+        # Of the residuals, whatever the weights.
+        self._residuals = LossSums(betas, dtype=self._dtype) if weighted else self._losses
 
     def add(self, prediction: AnyArray, target: AnyArray, weight: AnyArray | None) -> None:
         """Take in a piece."""
+        if weight is not None:
+            self._residuals.update(prediction, target)
+            with np.errstate(over="ignore", under="ignore"):
+                weight = weight.astype(self._dtype, copy=False)
+        self._losses.update(prediction, target, weight=weight)
 
-        def work(betas: list[float], huber: bool, weight: AnyArray | None = None) -> core.Work:
-            return core.Work(
-                prediction, target, betas=betas, huber=huber, single=self.single, weight=weight
-            )
-
-        self._losses.add(work(self.betas, False, weight))
-        self._absolute.add(work([0.0], False))
-        self._squared.add(work([math.inf], True))
-
-    def report(self, size: int) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         """Return the figures."""
-        losses, empty = self._losses.sum(self.reduction)
-        if empty and self.reduction == "weighted_mean":
-            raise InputError("the weights sum to 0")
-        below = self._losses.below()
-        dtype = np.float32 if self.single else np.float64
-        with np.errstate(over="ignore", under="ignore"):
-            return {
-                "mae": float(dtype(self._absolute.sum("mean")[0][0, 0])),
-                "rmse": float(dtype(math.sqrt(2.0 * self._squared.sum("mean")[0][0, 0]))),
-                "reduction": self.reduction,
-                "losses": [
-                    {"beta": beta, "loss": float(dtype(loss)), "quadratic_share": count / size}
-                    for beta, loss, count in zip(self.betas, losses[0], below, strict=True)
-                ],
-            }
+        try:
+            losses = self._losses.compute(self.reduction)
+        except ValueError:
+            raise InputError("the weights sum to 0") from None
+        shares = self._residuals.quadratic_share
+        return {
+            "mae": float(self._residuals.mae),
+            "rmse": float(self._residuals.rmse),
+            "reduction": self.reduction,
+            "losses": [
+                {"beta": beta, "loss": float(loss), "quadratic_share": float(share)}
+                for beta, loss, share in zip(self.betas, losses, shares, strict=True)
+            ],
+        }
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
@@ -145,7 +139,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "targets": str(files[1].path),
         "shape": list(first.shape),
         "dtype": [str(file.dtype) for file in files[:2]],
-        **evaluation.report(first.size),
+        **evaluation.report(),
         "seconds": seconds,
         "bytes_per_second": total_bytes / seconds,
         "elements_per_second": first.size / seconds,

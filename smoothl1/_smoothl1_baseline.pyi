@@ -1,12 +1,14 @@
 from typing import Any, Self
 
-from numpy import float64
+from numpy import bool_, float64, int32, int64
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
 from smoothl1._typing import AnyArray
 
 PIECE: int
+EXACT_SINGLE: tuple[int, int, int]
+EXACT_DOUBLE: tuple[int, int, int]
 
 def thread_limit() -> int: ...
 def team_state() -> tuple[bool, bool]: ...
@@ -49,7 +51,7 @@ class Work:
         n_kept: int = 0,
         n_threads: int = 0,
     ) -> Self: ...
-    def sum(self, reduction: str, narrow: bool = False) -> tuple[AnyArray, float]: ...
+    def sum(self, reduction: str, narrow: bool = False) -> tuple[AnyArray, bool]: ...
     def sum_weights(self) -> float: ...
     def write_values(self, out: AnyArray, overlaps: bool) -> None: ...
     def write_slopes(
@@ -60,7 +62,7 @@ class Work:
         *,
         reduction: str | None = None,
         values: AnyArray | None = None,
-    ) -> tuple[NDArray[float64], float] | None: ...
+    ) -> tuple[NDArray[float64], bool] | None: ...
     def write_curvatures(
         self, out: AnyArray, out2: AnyArray, overlaps: bool, majorize: bool
     ) -> None: ...
@@ -68,7 +70,7 @@ class Work:
 @disjoint_base
 class Totals:
     def add(self, work: Work) -> None: ...
-    def sum(self, reduction: str) -> tuple[NDArray[float64], float]: ...
+    def sum(self, reduction: str) -> tuple[NDArray[float64], bool]: ...
     def below(self) -> list[int]: ...
 
 def location(y: NDArray[float64], weight: NDArray[float64] | None, beta: float) -> float: ...
@@ -79,3 +81,50 @@ def line_derivatives(
     step: float,
     beta: float,
 ) -> tuple[float, float]: ...
+def exact_sums(
+    work: Work,
+    first: int,
+    outputs: int,
+    *,
+    linear: bool = False,
+    weights: bool = False,
+    moments: bool = False,
+) -> NDArray[int64]: ...
+def exact_form(
+    beta: float, huber: bool, single: bool, is_array: bool = False
+) -> tuple[float, float, float]: ...
+def exact_forms(work: Work) -> tuple[list[tuple[float, float, float]], int, bool]: ...
+def exact_carry(rows: NDArray[int64], entries: int, digits: int) -> None: ...
+def exact_scan(work: Work) -> NDArray[int64]: ...
+def exact_stage(work: Work, groups: NDArray[int32], count: int) -> NDArray[int64]: ...
+def exact_scatter(
+    work: Work, groups: NDArray[int32], table: NDArray[int64], windows: NDArray[int64]
+) -> None: ...
+def exact_carry_table(table: NDArray[int64], windows: NDArray[int64]) -> None: ...
+def exact_codes(
+    keys: NDArray[int64],
+    least: int,
+    lookup: NDArray[int32],
+    codes: NDArray[int32],
+    following: int,
+) -> int: ...
+def exact_figures(
+    table: NDArray[int64],
+    windows: NDArray[int64],
+    betas: list[float],
+    huber: bool,
+    single: bool,
+    reduction: str,
+) -> tuple[NDArray[float64], NDArray[bool_]]: ...
+def fast_exact(
+    input: object,
+    target: object,
+    reduction: object,
+    beta: object,
+    huber: bool,
+    out: object,
+    n_threads: object,
+) -> Any: ...
+def exact_settle(
+    work: Work, rows: NDArray[int64], reduction: str
+) -> tuple[NDArray[float64], NDArray[bool_]]: ...

@@ -33,12 +33,26 @@ Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964
 
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
-from libc.math cimport isfinite, isinf
-from libc.stdlib cimport free, malloc
+from libc.math cimport INFINITY, isfinite, isinf
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
 
 cimport numpy as cnp
 
+from bygroup cimport (
+    Extent, STAGED, Window, counts_only, scan_elements, scatter_elements, stage_elements,
+    sums_of_group,
+)
+from cache cimport aligned
 from columns cimport columns_scratch, outputs_of_tile, run_columns
+from digits cimport (
+    BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, TERMS, base_of, carry,
+    digits_of,
+)
+from exact cimport (
+    EXACT_BUFFERS, EXACT_CHUNK, Wanted, carry_row, elements_of_any_type, row_size,
+)
 from jobs cimport (
     ADJACENT, ALONE, BOTH, CURVATURE, Job, MEAN, Reduction, SHORT, SLOPE, SUM, Side, Sink, TOTAL,
     VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, deliver, divisor_of, make_plan,
@@ -46,13 +60,15 @@ from jobs cimport (
 from leaves cimport leaf_of_any_type, scratch_size
 from location cimport SAMPLE, locate, slope_and_curvature
 from operands cimport AXES, Operand, set_flat, set_operand, set_shrink, use_axes
+from pairs cimport Pair, pair_add, pair_of, pair_times
+from quotients cimport Doubt, number_of, settled_quotient, settled_root
 from runtime cimport (
     SMOOTHL1_OPENMP, charge, note_time, omp_get_max_threads, omp_get_num_procs, omp_get_wtime,
     omp_in_parallel, owe, repay, smoothl1_debt, smoothl1_enter, smoothl1_leave, smoothl1_startable,
     smoothl1_team_lost, smoothl1_team_started, smoothl1_watch_forks, start_team,
 )
-from sizes cimport FEW, GRAIN, GROUP, LEAF, STREAM, TILE
-from terms cimport ARRAY, Params, finish, make_params
+from sizes cimport FEW, GRAIN, GROUP, LEAF, LINE, STREAM, TILE
+from terms cimport ARRAY, PRODUCT, Params, finish, make_exact_params, make_params
 from tree cimport Node, Stack, no_node, stack_push, stack_sum, tree_sum
 
 from smoothl1 import _threads
@@ -913,3 +929,774 @@ def line_derivatives(
             <double*>cnp.PyArray_DATA(weight), n, step, beta, &first, &second,
         )
     return first, second
+
+
+# ---------------------------------------------------------------------------
+# Exact sums
+# ---------------------------------------------------------------------------
+
+# For ``smoothl1.sums``: (digits, exponent of the first one's last bit, entries of a sum).
+EXACT_SINGLE = (DIGITS_SINGLE, -BASE_SINGLE, DIGITS_SINGLE + COUNTS)
+EXACT_DOUBLE = (DIGITS_DOUBLE, -BASE_DOUBLE, DIGITS_DOUBLE + COUNTS)
+
+
+cdef inline void run_exact_task(
+    const Job* job, const Wanted* wanted, Py_ssize_t output, Py_ssize_t chunk, bint whole,
+    char* scratch, int64_t* row,
+) noexcept nogil:
+    """A chunk of an output, or all of it."""
+    cdef Py_ssize_t start = chunk * EXACT_CHUNK, stop = job.n
+    if not whole and job.n - start > EXACT_CHUNK:
+        stop = start + EXACT_CHUNK
+    elements_of_any_type(job, output, start, stop, wanted, scratch, row)
+
+
+cdef int run_exact_group(
+    const Job* job, const Wanted* wanted, Py_ssize_t first, Py_ssize_t tasks, bint whole,
+    char* scratch, Py_ssize_t size, int64_t* rows, Py_ssize_t entries,
+) except -1:
+    """Tasks between two looks at signals.
+
+    Either whole outputs, from ``first`` on, each with a row of its own, or chunks of output
+    ``first // chunks``, and a row for each thread.
+    """
+    cdef Py_ssize_t chunks = (job.n + EXACT_CHUNK - 1) // EXACT_CHUNK
+    cdef Py_ssize_t output = first if whole else first // chunks
+    cdef Py_ssize_t chunk = 0 if whole else first % chunks
+    cdef int n_threads = job.n_threads if job.n_threads < tasks else <int>tasks
+    cdef Py_ssize_t task, own = 0
+    cdef double start = 0.0, began = 0.0, finished = 0.0
+    with nogil:
+        if n_threads > 1:
+            n_threads = smoothl1_startable(n_threads)
+        if job.times:
+            start = omp_get_wtime()
+        if n_threads <= 1:
+            for task in range(tasks):
+                run_exact_task(
+                    job, wanted, output + (task if whole else 0), chunk + (0 if whole else task),
+                    whole, scratch, rows + (task * entries if whole else 0),
+                )
+        else:
+            start_team()
+            own = (tasks + n_threads - 1) // n_threads - 1
+            for task in prange(tasks, num_threads=n_threads, schedule="static"):
+                if task == 0:
+                    note_time(&began)
+                run_exact_task(
+                    job, wanted, output + (task if whole else 0), chunk + (0 if whole else task),
+                    whole, scratch + threadid() * size,
+                    rows + (task if whole else threadid()) * entries,
+                )
+                if task == own:
+                    note_time(&finished)
+            charge(omp_get_wtime() - start, finished - began)
+    if job.times and n_threads <= 1:
+        repay(omp_get_wtime() - start)
+    return PyErr_CheckSignals()
+
+
+cdef int run_exact(
+    Job* job, const Wanted* wanted, Py_ssize_t first, Py_ssize_t outputs, int64_t* rows
+) except -1:
+    """Add the exact sums of some outputs to their rows, on a known number of threads."""
+    cdef Py_ssize_t entries = row_size(job), size = EXACT_BUFFERS * TERMS * sizeof(double)
+    cdef Py_ssize_t chunks = (job.n + EXACT_CHUNK - 1) // EXACT_CHUNK
+    cdef Py_ssize_t most = GROUP * LEAF // EXACT_CHUNK, tasks, task, entry, o
+    cdef bint whole = chunks <= 1 or outputs >= 8 * job.n_threads
+    cdef char* scratch = NULL
+    cdef int64_t* parts = NULL
+    cdef int64_t* row
+    cdef int thread
+    try:
+        scratch = <char*>allocate(size * job.n_threads + LINE)
+        if whole:
+            tasks = max(1, most * EXACT_CHUNK // max(1, job.n))
+            o = 0
+            while o < outputs:
+                tasks = min(tasks, outputs - o)
+                run_exact_group(
+                    job, wanted, first + o, tasks, True, aligned(scratch), size,
+                    rows + o * entries, entries,
+                )
+                o += tasks
+            return 0
+        parts = <int64_t*>calloc(job.n_threads * entries, sizeof(int64_t))
+        if parts is NULL:
+            raise MemoryError(f"no memory for {job.n_threads * entries * 8} bytes of buffers")
+        for o in range(outputs):
+            task = 0
+            while task < chunks:
+                tasks = min(most, chunks - task)
+                run_exact_group(
+                    job, wanted, (first + o) * chunks + task, tasks, False, aligned(scratch),
+                    size, parts, entries,
+                )
+                task += tasks
+            row = rows + o * entries
+            for thread in range(job.n_threads):
+                for entry in range(entries):
+                    row[entry] += parts[thread * entries + entry]
+                    parts[thread * entries + entry] = 0
+            carry_row(job, row)
+    finally:
+        free(scratch)
+        free(parts)
+    return 0
+
+
+cdef int start_exact(
+    Job* job, const Wanted* wanted, Py_ssize_t first, Py_ssize_t outputs, int64_t* rows
+) except -1:
+    """Add the exact sums of some outputs to their rows, on as many threads as it is worth."""
+    cdef int limit = job.n_threads
+    cdef long calls
+    if outputs == 0 or job.n == 0:
+        return 0
+    job.times = False
+    calls = smoothl1_enter()
+    try:
+        job.n_threads = 1
+        if <double>job.n * outputs * job.n_params > GRAIN:
+            job.n_threads = limit
+            job.n_threads = team(job, calls)
+        return run_exact(job, wanted, first, outputs, rows)
+    finally:
+        job.n_threads = limit
+        smoothl1_leave()
+
+
+cdef void set_exact(Work work) noexcept:
+    """Let the thresholds be those of exact sums."""
+    cdef Job* job = &work.job
+    cdef int k
+    for k in range(job.n_params):
+        make_exact_params(
+            &work.params[k], work.betas[k], work.huber, job.single, job.options.has_beta
+        )
+
+
+cdef int set_moments(Work work) except -1:
+    """The same; the last two stand for the absolute residual, and half of its square."""
+    cdef Job* job = &work.job
+    set_exact(work)
+    if job.n_params < 3 or job.options.has_beta:
+        raise ValueError("moments need three thresholds, each for all elements")
+    make_exact_params(&work.params[job.n_params - 2], 0.0, False, job.single, False)
+    make_exact_params(&work.params[job.n_params - 1], INFINITY, True, job.single, False)
+    return 0
+
+
+def exact_sums(
+    Work work not None, Py_ssize_t first, Py_ssize_t outputs, *, bint linear=False,
+    bint weights=False, bint moments=False,
+):
+    """The exact sums of some outputs: see ``exact.pxd`` for the row of each.
+
+    Parameters
+    ----------
+    first, outputs : int
+        The first of the outputs, and how many.
+    linear : bool
+        Whether to sum the weights in the linear piece where the loss does not need them.
+    weights : bool
+        Whether to sum the weights. Without weights each counts as 1.
+    moments : bool
+        Whether the last two thresholds, whatever they are, stand for the absolute residuals
+        and for half of their squares.
+
+    Returns
+    -------
+    ndarray of int64, shape (outputs, entries)
+    """
+    cdef Job* job = &work.job
+    cdef Wanted wanted
+    cdef cnp.npy_intp shape[2]
+    cdef cnp.ndarray rows
+    if first < 0 or outputs < 0 or first + outputs > job.outputs:
+        raise ValueError(f"outputs must be within 0 and {job.outputs}")
+    wanted.linear = linear
+    wanted.weights = weights
+    wanted.moments = moments
+    if moments:
+        set_moments(work)
+    else:
+        set_exact(work)
+    shape[0] = outputs
+    shape[1] = row_size(job)
+    rows = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
+    start_exact(job, &wanted, first, outputs, <int64_t*>cnp.PyArray_DATA(rows))
+    return rows
+
+
+cdef inline Pair sum_of_row(
+    const Job* job, const int64_t* row, int i, Doubt* doubt
+) noexcept nogil:
+    """A sum of a row as a pair, as far as there is no doubt."""
+    cdef Window window
+    window.first = 0
+    window.digits = digits_of(job.single)
+    window.column = 1 + i * (window.digits + COUNTS)
+    window.special = window.column + window.digits
+    return number_of(row, &window, -base_of(job.single), doubt)
+
+
+cdef inline double settle_loss(
+    const Job* job, const int64_t* row, int k, Reduction how, uint8_t* sure
+) noexcept nogil:
+    """The reduced loss of a row, correctly rounded if it is sure."""
+    cdef const Params* p = &job.params[k]
+    cdef Doubt doubt
+    cdef Pair terms, linear, divisor = pair_of(1.0)
+    cdef double total
+    doubt.whole = p.form == ARRAY and not job.options.has_beta
+    sure[0] = False
+    if how == MEAN:
+        divisor = pair_of(<double>row[0])
+    elif how == WEIGHTED_MEAN:
+        divisor = sum_of_row(job, row, 0, &doubt)
+    linear = sum_of_row(job, row, 2 + 2 * k, &doubt) if p.form != PRODUCT else pair_of(0.0)
+    terms = sum_of_row(job, row, 1 + 2 * k, &doubt)
+    if doubt.whole:
+        return 0.0
+    if linear.hi != 0.0:
+        # Of terms without a sign at most half is subtracted.
+        total = terms.hi
+        terms = pair_add(terms, pair_times(linear, p.offset))
+        if terms.hi < 0.1 * total:
+            return 0.0
+        doubt.exact = False
+    return settled_quotient(
+        terms, pair_times(divisor, pair_of(p.over)), doubt.exact, job.single, sure
+    )
+
+
+def fast_exact(input, target, reduction, beta, bint huber, out, n_threads):
+    """The exact loss for plain arrays and no options; None for anything else, or in doubt."""
+    cdef Job job
+    cdef Params p
+    cdef Wanted wanted
+    cdef int64_t row[1 + 3 * (DIGITS_DOUBLE + COUNTS)]
+    cdef uint8_t sure = False
+    cdef double loss
+    cdef bint mean
+    if type(reduction) is not str or out is not None:
+        return None
+    mean = reduction == MEAN_NAME
+    if not mean and reduction != SUM_NAME or not plain(&job, &p, input, target, beta, huber):
+        return None
+    job.n_threads = 0 if n_threads is None else _threads.check_n_threads(n_threads)
+    wanted.linear = wanted.weights = wanted.moments = False
+    memset(row, 0, sizeof(row))
+    start_exact(&job, &wanted, 0, 1, row)
+    loss = settle_loss(&job, row, 0, MEAN if mean else TOTAL, &sure)
+    return scalar(loss, &p) if sure else None
+
+
+def exact_settle(Work work not None, cnp.ndarray rows not None, str reduction):
+    """The losses of rows of ``exact_sums``, as far as double-double settles them.
+
+    Returns
+    -------
+    losses : ndarray of float64, shape (outputs, thresholds)
+    sure : ndarray of bool, of the same shape
+        Whether a loss is the correctly rounded one.
+    """
+    cdef Job* job = &work.job
+    cdef Reduction how = REDUCTIONS[reduction]
+    cdef cnp.npy_intp shape[2]
+    cdef cnp.ndarray losses, sure
+    cdef Py_ssize_t o, k, entries = row_size(job), m = job.n_params
+    cdef const int64_t* row = <const int64_t*>cnp.PyArray_DATA(rows)
+    cdef double* loss
+    cdef uint8_t* certain
+    if (
+        cnp.PyArray_TYPE(rows) != cnp.NPY_INT64 or cnp.PyArray_NDIM(rows) != 2
+        or not PyArray_ISCARRAY(rows) or cnp.PyArray_DIM(rows, 1) != entries
+    ):
+        raise ValueError(f"rows must be a contiguous array of int64, of {entries} columns")
+    shape[0] = cnp.PyArray_DIM(rows, 0)
+    shape[1] = m
+    losses = cnp.PyArray_ZEROS(2, shape, cnp.NPY_FLOAT64, 0)
+    sure = cnp.PyArray_ZEROS(2, shape, cnp.NPY_BOOL, 0)
+    loss = <double*>cnp.PyArray_DATA(losses)
+    certain = <uint8_t*>cnp.PyArray_DATA(sure)
+    with nogil:
+        for o in range(shape[0]):
+            for k in range(m):
+                loss[o * m + k] = settle_loss(
+                    job, row + o * entries, <int>k, how, certain + o * m + k
+                )
+    return losses, sure
+
+
+def exact_form(double beta, bint huber, bint single, bint is_array=False):
+    """The way from exact sums to the loss of a threshold: (over, gain, beta).
+
+    The loss is the sum of the terms over ``over``, less the weight in the linear piece (or, for
+    thresholds per element, the sum beside that of the terms) times ``gain * beta / 2``.
+    """
+    cdef Params p
+    make_exact_params(&p, beta, huber, single, is_array)
+    if is_array:
+        return p.over, 1.0, 1.0
+    if p.form == PRODUCT or p.beta == INFINITY:
+        return p.over, 0.0, 0.0
+    return p.over, p.gain, p.beta
+
+
+def exact_forms(Work work not None):
+    """``exact_form`` of each threshold, the number of outputs, whether in float32."""
+    cdef Job* job = &work.job
+    cdef int k
+    return [
+        exact_form(work.params[k].beta, work.params[k].huber, job.single, job.options.has_beta)
+        for k in range(job.n_params)
+    ], job.outputs, bool(job.single)
+
+
+def exact_carry(cnp.ndarray rows not None, Py_ssize_t entries, int digits):
+    """Carry in place: ``rows`` is a contiguous array of int64, sums of ``entries`` each."""
+    cdef int64_t* a = <int64_t*>cnp.PyArray_DATA(rows)
+    cdef Py_ssize_t i, sums
+    if (
+        cnp.PyArray_TYPE(rows) != cnp.NPY_INT64 or not PyArray_ISCARRAY(rows)
+        or digits < 1 or entries < digits or cnp.PyArray_SIZE(rows) % entries != 0
+    ):
+        raise ValueError("rows must be a contiguous array of int64, of whole sums")
+    sums = cnp.PyArray_SIZE(rows) // entries
+    with nogil:
+        for i in range(sums):
+            carry(a + i * entries, digits)
+
+
+# ---------------------------------------------------------------------------
+# Exact sums by group
+# ---------------------------------------------------------------------------
+
+cdef int group_team(Job* job, double work) except -1:
+    """A power of two of threads, for work as of so many elements."""
+    cdef int limit = job.n_threads, threads = 1, most
+    cdef long calls
+    if work <= GRAIN:
+        return 1
+    calls = smoothl1_enter()
+    try:
+        most = team(job, calls)
+    finally:
+        job.n_threads = limit
+        smoothl1_leave()
+    while 2 * threads <= most:
+        threads *= 2
+    if threads > 1:
+        threads = smoothl1_startable(threads)
+    return threads if threads & (threads - 1) == 0 else 1
+
+
+def exact_scan(Work work not None):
+    """The extents of the terms: what windows a table needs for them.
+
+    Returns
+    -------
+    ndarray of int64, shape (sums, 3)
+        For each sum of a group (see ``bygroup.pxd``) the position of its terms' last bit, that
+        above their first, and whether one is NaN or infinite.
+    """
+    cdef Job* job = &work.job
+    cdef Py_ssize_t size = EXACT_BUFFERS * TERMS * sizeof(double)
+    cdef Py_ssize_t chunks = (job.n + EXACT_CHUNK - 1) // EXACT_CHUNK, chunk
+    cdef int sums, i, threads, thread
+    cdef char* scratch = NULL
+    cdef Extent* extents = NULL
+    cdef Extent* extent
+    cdef Extent* result
+    cdef cnp.npy_intp shape[2]
+    cdef cnp.ndarray found
+    set_moments(work)
+    sums = sums_of_group(job)
+    shape[0] = sums
+    shape[1] = 3
+    found = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
+    result = <Extent*>cnp.PyArray_DATA(found)
+    threads = group_team(job, <double>job.n * sums)
+    if threads > chunks:
+        threads = 1
+    try:
+        scratch = <char*>allocate(size * threads + LINE)
+        extents = <Extent*>allocate(threads * sums * sizeof(Extent))
+        for i in range(threads * sums):
+            extents[i].start = 1 << 30
+            extents[i].stop = 0
+            extents[i].special = 0
+            if counts_only(job, i % sums) and job.n > 0:
+                extents[i].start = BASE_SINGLE if job.single else BASE_DOUBLE
+                extents[i].stop = extents[i].start + 1
+        with nogil:
+            if threads == 1:
+                for chunk in range(chunks):
+                    scan_chunk(job, chunk, aligned(scratch), extents)
+            else:
+                start_team()
+                for chunk in prange(chunks, num_threads=threads, schedule="static"):
+                    scan_chunk(
+                        job, chunk, aligned(scratch) + threadid() * size,
+                        extents + threadid() * sums,
+                    )
+        for i in range(sums):
+            result[i] = extents[i]
+            for thread in range(1, threads):
+                extent = &extents[thread * sums + i]
+                result[i].start = min(result[i].start, extent.start)
+                result[i].stop = max(result[i].stop, extent.stop)
+                result[i].special = result[i].special or extent.special
+    finally:
+        free(scratch)
+        free(extents)
+    return found
+
+
+cdef inline void scan_chunk(
+    const Job* job, Py_ssize_t chunk, char* scratch, Extent* extents
+) noexcept nogil:
+    cdef Py_ssize_t start = chunk * EXACT_CHUNK, stop = job.n
+    if stop - start > EXACT_CHUNK:
+        stop = start + EXACT_CHUNK
+    if job.single:
+        scan_elements(job, start, stop, scratch, extents, <const float*>NULL)
+    else:
+        scan_elements(job, start, stop, scratch, extents, <const double*>NULL)
+
+
+cdef inline void stage(
+    const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups, int32_t count,
+    char* memory, int64_t* rows, const Wanted* wanted, char* scratch,
+) noexcept nogil:
+    if job.single:
+        stage_elements(
+            job, start, stop, groups, count, memory, rows, wanted, scratch, <const float*>NULL
+        )
+    else:
+        stage_elements(
+            job, start, stop, groups, count, memory, rows, wanted, scratch, <const double*>NULL
+        )
+
+
+cdef const int32_t* checked_codes(Job* job, cnp.ndarray groups, int64_t count) except NULL:
+    """The codes of the groups, one for each element; ``ValueError`` beyond ``count``."""
+    cdef const int32_t* codes = <const int32_t*>cnp.PyArray_DATA(groups)
+    cdef int32_t least = 0, most = -1
+    cdef Py_ssize_t i
+    if (
+        cnp.PyArray_TYPE(groups) != cnp.NPY_INT32 or not PyArray_ISCARRAY_RO(groups)
+        or cnp.PyArray_SIZE(groups) != job.n
+    ):
+        raise ValueError("groups must be a contiguous array of int32, one for each element")
+    with nogil:
+        for i in range(job.n):
+            least = codes[i] if codes[i] < least else least
+            most = codes[i] if codes[i] > most else most
+    if least < 0 or most >= count:
+        raise ValueError(f"groups must be within 0 and {count}, got {least} and {most}")
+    return codes
+
+
+def exact_stage(Work work not None, cnp.ndarray groups not None, int32_t count):
+    """The exact sums of a few groups: for each a row as of ``exact_sums``, moments included.
+
+    Parameters
+    ----------
+    groups : ndarray of int32, shape (n,)
+        The group of each element, below ``count``.
+    """
+    cdef Job* job = &work.job
+    cdef Py_ssize_t size = EXACT_BUFFERS * TERMS * sizeof(double), entries, each, stop, i
+    cdef int threads, thread
+    cdef Py_ssize_t memory_size = count * (sizeof(int64_t) + 3 * STAGED * sizeof(double)) + LINE
+    cdef const int32_t* codes
+    cdef char* scratch = NULL
+    cdef char* memory = NULL
+    cdef int64_t* parts = NULL
+    cdef int64_t* rows
+    cdef Wanted wanted
+    cdef cnp.npy_intp shape[2]
+    cdef cnp.ndarray found
+    set_moments(work)
+    wanted.linear = wanted.weights = wanted.moments = True
+    codes = checked_codes(job, groups, count)
+    entries = row_size(job)
+    shape[0] = count
+    shape[1] = entries
+    found = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
+    rows = <int64_t*>cnp.PyArray_DATA(found)
+    threads = group_team(job, <double>job.n * sums_of_group(job))
+    each = (job.n + threads - 1) // threads
+    try:
+        scratch = <char*>allocate(size * threads + LINE)
+        memory = <char*>allocate(memory_size * threads)
+        parts = <int64_t*>calloc(threads * count * entries, sizeof(int64_t))
+        if parts is NULL:
+            raise MemoryError(f"no memory for {threads * count * entries * 8} bytes of buffers")
+        with nogil:
+            if threads == 1:
+                stage(job, 0, job.n, codes, count, memory, parts, &wanted, aligned(scratch))
+            else:
+                start_team()
+                for thread in prange(threads, num_threads=threads, schedule="static"):
+                    stop = each * (thread + 1)
+                    stage(
+                        job, each * thread, stop if stop < job.n else job.n, codes, count,
+                        memory + thread * memory_size, parts + thread * count * entries, &wanted,
+                        aligned(scratch) + thread * size,
+                    )
+            for thread in range(threads):
+                for i in range(count * entries):
+                    rows[i] += parts[thread * count * entries + i]
+            for i in range(count):
+                carry_row(job, rows + i * entries)
+    finally:
+        free(scratch)
+        free(memory)
+        free(parts)
+    return found
+
+
+cdef inline void scatter(
+    const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups,
+    const Window* windows, int64_t* table, Py_ssize_t width, int thread, int threads,
+    char* scratch,
+) noexcept nogil:
+    if job.single:
+        scatter_elements(
+            job, start, stop, groups, windows, table, width, thread, threads, scratch,
+            <const float*>NULL,
+        )
+    else:
+        scatter_elements(
+            job, start, stop, groups, windows, table, width, thread, threads, scratch,
+            <const double*>NULL,
+        )
+
+
+cdef int check_table(cnp.ndarray table, cnp.ndarray windows, Py_ssize_t sums) except -1:
+    """Raise ``ValueError`` unless all windows are within the table's rows."""
+    cdef Window* window
+    cdef Py_ssize_t i, width
+    if (
+        cnp.PyArray_TYPE(table) != cnp.NPY_INT64 or cnp.PyArray_NDIM(table) != 2
+        or not PyArray_ISCARRAY(table) or cnp.PyArray_TYPE(windows) != cnp.NPY_INT64
+        or not PyArray_ISCARRAY(windows) or cnp.PyArray_SIZE(windows) != 4 * sums
+    ):
+        raise ValueError("table and windows must be contiguous arrays of int64")
+    width = cnp.PyArray_DIM(table, 1)
+    window = <Window*>cnp.PyArray_DATA(windows)
+    for i in range(sums):
+        if (
+            window[i].column < 1 or window[i].digits < 1
+            or window[i].column + window[i].digits + 2 > width
+            or window[i].special + 3 > width
+        ):
+            raise ValueError(f"window {i} is not within the table")
+    return 0
+
+
+def exact_scatter(
+    Work work not None, cnp.ndarray groups not None, cnp.ndarray table not None,
+    cnp.ndarray windows not None,
+):
+    """Add the terms of each element to the row of its group.
+
+    Parameters
+    ----------
+    groups : ndarray of int32, shape (n,)
+        Each the index of a row.
+    table : ndarray of int64, shape (rows, width)
+        The number of elements in the first column, then digits; two spare columns.
+    windows : ndarray of int64, shape (sums, 4)
+        For each sum the column of its first digit, which digit that is, how many there are, and
+        the column of the counts of what is no number. They hold what ``exact_scan`` found.
+    """
+    cdef Job* job = &work.job
+    cdef Py_ssize_t size = EXACT_BUFFERS * TERMS * sizeof(double), start = 0, stop
+    cdef Py_ssize_t width
+    cdef int threads, thread
+    cdef const int32_t* codes
+    cdef int64_t* data
+    cdef const Window* window
+    cdef char* scratch = NULL
+    set_moments(work)
+    check_table(table, windows, sums_of_group(job))
+    codes = checked_codes(job, groups, cnp.PyArray_DIM(table, 0))
+    width = cnp.PyArray_DIM(table, 1)
+    data = <int64_t*>cnp.PyArray_DATA(table)
+    window = <const Window*>cnp.PyArray_DATA(windows)
+    threads = group_team(job, <double>job.n * sums_of_group(job))
+    try:
+        scratch = <char*>allocate(size * threads + LINE)
+        start = 0
+        while start < job.n:
+            stop = min(job.n, start + GROUP * LEAF)
+            with nogil:
+                if threads == 1:
+                    scatter(
+                        job, start, stop, codes, window, data, width, 0, 1, aligned(scratch)
+                    )
+                else:
+                    start_team()
+                    for thread in prange(threads, num_threads=threads, schedule="static"):
+                        scatter(
+                            job, start, stop, codes, window, data, width, thread, threads,
+                            aligned(scratch) + thread * size,
+                        )
+            start = stop  # without a look at signals: half of the elements would be no state
+    finally:
+        free(scratch)
+
+
+def exact_carry_table(cnp.ndarray table not None, cnp.ndarray windows not None):
+    """Carry in place in all windows of all rows."""
+    cdef Py_ssize_t sums = cnp.PyArray_SIZE(windows) // 4, rows, width, i, j
+    cdef int64_t* row
+    cdef const Window* window
+    check_table(table, windows, sums)
+    rows = cnp.PyArray_DIM(table, 0)
+    width = cnp.PyArray_DIM(table, 1)
+    row = <int64_t*>cnp.PyArray_DATA(table)
+    window = <const Window*>cnp.PyArray_DATA(windows)
+    with nogil:
+        for i in range(rows):
+            for j in range(sums):
+                carry(row + i * width + window[j].column, <int>window[j].digits)
+
+
+def exact_codes(
+    cnp.ndarray keys not None, int64_t least, cnp.ndarray lookup not None,
+    cnp.ndarray codes not None, int32_t following,
+):
+    """The code of each key by a table of codes, where -1 stands for a key that has none.
+
+    ``keys`` (int64, each within ``least`` and the length of ``lookup``) and ``codes`` (int32) are
+    contiguous and of one length, ``lookup`` (int32) is contiguous. Such keys get codes from
+    ``following`` on, in the order in which they appear. Returns the one that follows then.
+    """
+    cdef const int64_t* key = <const int64_t*>cnp.PyArray_DATA(keys)
+    cdef int32_t* code = <int32_t*>cnp.PyArray_DATA(codes)
+    cdef int32_t* table = <int32_t*>cnp.PyArray_DATA(lookup)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(keys), size = cnp.PyArray_SIZE(lookup), i
+    cdef bint inside = True
+    if (
+        cnp.PyArray_TYPE(keys) != cnp.NPY_INT64 or not PyArray_ISCARRAY_RO(keys)
+        or cnp.PyArray_TYPE(codes) != cnp.NPY_INT32 or not PyArray_ISCARRAY(codes)
+        or cnp.PyArray_TYPE(lookup) != cnp.NPY_INT32 or not PyArray_ISCARRAY(lookup)
+        or cnp.PyArray_SIZE(codes) != n
+    ):
+        raise ValueError("keys, codes and lookup must be contiguous, of int64, int32 and int32")
+    with nogil:
+        for i in range(n):
+            if key[i] < least or key[i] - least >= size:
+                inside = False
+                break
+            code[i] = table[key[i] - least]
+            if code[i] < 0:
+                table[key[i] - least] = code[i] = following
+                following += 1
+    if not inside:
+        raise ValueError(f"keys must be within {least} and {least + size}")
+    return following
+
+
+cdef inline void figures_of_group(
+    const int64_t* row, const Window* windows, int losses, const Params* params, bint single,
+    bint weighted, bint mean, double* figures, uint8_t* sure,
+) noexcept nogil:
+    """The losses of a group, mae, rmse, and the shares, each with whether it is settled."""
+    cdef int exponent = -(BASE_SINGLE if single else BASE_DOUBLE), k
+    cdef Doubt doubt
+    cdef Pair weight, terms, linear, divisor, inside
+    cdef double total
+    for k in range(2 * losses + 2):
+        sure[k] = False
+    doubt.whole = row[0] <= 0
+    weight = number_of(row, &windows[0], exponent, &doubt)
+    if doubt.whole:
+        return
+    divisor = weight if weighted else pair_of(<double>row[0] if mean else 1.0)
+    for k in range(losses):
+        doubt.whole = params[k].form == ARRAY
+        linear = number_of(row, &windows[2 + 2 * k], exponent, &doubt)
+        terms = number_of(row, &windows[1 + 2 * k], exponent, &doubt)
+        if doubt.whole:
+            continue
+        inside = pair_add(weight, pair_times(linear, pair_of(-1.0)))
+        if inside.hi == 0.0 or inside.hi > 1e-3 * weight.hi:
+            figures[losses + 2 + k] = settled_quotient(
+                inside, weight, False, False, &sure[losses + 2 + k]
+            )
+        if params[k].form != PRODUCT:
+            # Of terms without a sign at most half is subtracted.
+            total = terms.hi
+            terms = pair_add(terms, pair_times(linear, params[k].offset))
+            if terms.hi < 0.1 * total:
+                continue
+            doubt.exact = False
+        figures[k] = settled_quotient(
+            terms, pair_times(divisor, pair_of(params[k].over)), doubt.exact, single, &sure[k]
+        )
+    doubt.whole = False
+    terms = number_of(row, &windows[1 + 2 * losses], exponent, &doubt)
+    if not doubt.whole:
+        figures[losses] = settled_quotient(terms, weight, doubt.exact, single, &sure[losses])
+    doubt.whole = False
+    terms = number_of(row, &windows[2 + 2 * losses], exponent, &doubt)
+    if not doubt.whole:
+        terms = pair_times(terms, pair_of(4.0))
+        figures[losses + 1] = settled_root(terms, weight, single, &sure[losses + 1])
+
+
+def exact_figures(
+    cnp.ndarray table not None, cnp.ndarray windows not None, list betas, bint huber,
+    bint single, str reduction,
+):
+    """The figures of all groups of a carried table, as far as double-double settles them.
+
+    Returns
+    -------
+    figures : ndarray of float64, shape (rows, 2 * thresholds + 2)
+        The losses, the mean absolute residual, the root of the mean squared one, and the shares
+        of the weights in the quadratic piece.
+    sure : ndarray of bool, of the same shape
+        Whether a figure is the correctly rounded one.
+    """
+    cdef int losses = <int>len(betas), k
+    cdef Py_ssize_t rows, width, i, count = 2 * losses + 2
+    cdef cnp.npy_intp shape[2]
+    cdef cnp.ndarray figures, sure
+    cdef const int64_t* row
+    cdef const Window* window
+    cdef double* figure
+    cdef uint8_t* certain
+    cdef Params* params = NULL
+    cdef bint weighted = reduction == "weighted_mean", mean = reduction == "mean"
+    check_table(table, windows, 1 + count)
+    rows = cnp.PyArray_DIM(table, 0)
+    width = cnp.PyArray_DIM(table, 1)
+    shape[0] = rows
+    shape[1] = count
+    figures = cnp.PyArray_ZEROS(2, shape, cnp.NPY_FLOAT64, 0)
+    sure = cnp.PyArray_ZEROS(2, shape, cnp.NPY_BOOL, 0)
+    row = <const int64_t*>cnp.PyArray_DATA(table)
+    window = <const Window*>cnp.PyArray_DATA(windows)
+    figure = <double*>cnp.PyArray_DATA(figures)
+    certain = <uint8_t*>cnp.PyArray_DATA(sure)
+    params = <Params*>allocate(losses * sizeof(Params))
+    try:
+        for k in range(losses):
+            make_exact_params(&params[k], betas[k], huber, single, False)
+        with nogil:
+            for i in range(rows):
+                figures_of_group(
+                    row + i * width, window, losses, params, single, weighted, mean,
+                    figure + i * count, certain + i * count,
+                )
+    finally:
+        free(params)
+    return figures, sure

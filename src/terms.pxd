@@ -186,6 +186,21 @@ cdef inline void make_params(
             p.offset = pair_of(0.0)  # the loss of what is beyond overflows, too
 
 
+cdef inline void make_exact_params(
+    Params* p, double beta, bint huber, bint single, bint is_array
+) noexcept nogil:
+    """The same for exact sums, which reach below the smallest number: PAIR is not lifted there.
+
+    So no term overflows that the loss itself would not.
+    """
+    cdef int exponent
+    make_params(p, beta, huber, single, is_array, 1.0)
+    if p.form == PAIR and p.mends and isfinite(p.beta):
+        p.c = p.over = frexp(p.beta, &exponent)
+        p.s = ldexp(0.5, -exponent)
+        p.offset = pair_times(two_product(-0.5, p.beta), pair_of(p.over))
+
+
 cdef inline double finish_single(
     double sum, double linear, double offset, double scale
 ) noexcept nogil:

@@ -9,6 +9,7 @@ Inputs are made by exact operations on integers, so that neither libm nor the ge
 installed NumPy have a part in the value.
 """
 
+import functools
 import hashlib
 import inspect
 import sys
@@ -32,6 +33,10 @@ FUNCTIONS = {
     "fvcore_smooth_l1_loss": fvcore_smooth_l1_loss,
     "torch_smooth_l1_loss": torch_smooth_l1_loss,
     "SmoothL1Objective": SmoothL1Objective,
+    **{
+        f"exact.{name}": functools.partial(getattr(smoothl1, name), exact=True)
+        for name in ("smooth_l1_loss", "huber_loss", "smooth_l1_path")
+    },
     "core.line_derivatives": core.line_derivatives,
     "core.Totals": core.Totals,
 }
@@ -40,7 +45,7 @@ for settings in ("__version__", "get_num_threads", "num_threads", "set_num_threa
 PARAMETERS = {
     name: list(inspect.signature(function).parameters)
     for name, function in FUNCTIONS.items()
-    if not name.startswith("core.")
+    if not name.startswith(("core.", "exact."))
 }
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -95,14 +100,16 @@ class Digest:
         results = function(*arguments, **options)
         self.add(name, *(results if isinstance(results, tuple) else (results,)))
         self.passed[name].update(PARAMETERS.get(name, ())[: len(arguments)], options)
+        if name.startswith("exact."):
+            self.passed[name.removeprefix("exact.")].add("exact")
 
-    def both(self, function, *arguments, **options):
+    def both(self, function, *arguments, kind="", **options):
         """Call it as Smooth L1 and as Huber; the latter has no threshold of 0."""
-        self.call(f"smooth_l1_{function}", *arguments, **options)
+        self.call(f"{kind}smooth_l1_{function}", *arguments, **options)
         threshold = arguments[3] if len(arguments) > 3 else 1.0
         working = np.float64 if np.result_type(*arguments[:2]) == np.float64 else np.float32
         if np.min(working(threshold), initial=1.0) > 0:
-            self.call(f"huber_{function}", *arguments, **options)
+            self.call(f"{kind}huber_{function}", *arguments, **options)
 
     def missing(self):
         """Return the parameters that no call has passed."""
@@ -155,6 +162,55 @@ def thresholds_and_values(digest, dtype):
             for beta in (0.37, 1.0, 1e30):
                 r, d = residuals(6, 2, n)
                 digest.add("core.line_derivatives", *core.line_derivatives(r, d, w, 0.3, beta))
+
+
+def exact_sums(digest, dtype):
+    """What is summed exactly: windows, ties, thresholds, groups, states."""
+    tiny = float(np.finfo(dtype).smallest_subnormal)
+    large = float(np.finfo(dtype).max) / 3
+    numbers = (0.0, tiny, 3 * tiny, 1e-3, 0.37, 1.0, 1e30, large, np.inf)
+    options = {"kind": "exact."}
+    for n in (1, 47, 48, 1000, 1025, 50001):
+        x, y = values(71, 2, n).astype(dtype)
+        spread = np.ldexp(x, (200 * uniform(73, n)).astype(np.int32) - 100)
+        hostile = np.where(uniform(74, n) < 0.9, x, dtype(np.nan))
+        w = 2 * uniform(75, n).astype(dtype)
+        where = uniform(76, n) > 0.15
+        b = residuals(77, n).clip(0)
+        for a in (x, spread, hostile, x * dtype(large / 2048)):
+            for beta in (*numbers, b):
+                for reduction in ("mean", "sum"):
+                    digest.both("loss", a, y, reduction, beta, **options)
+                    digest.both("loss", a, y, reduction, beta, weight=w, where=where, **options)
+            digest.call("exact.smooth_l1_path", a, y, numbers, weight=w, where=where)
+        digest.both("loss", x, y, "weighted_mean", 0.37, weight=w, **options)
+        digest.both("loss", x.astype(np.float16), y, "mean", 0.37, **options)
+        for huber in (False, True):
+            for beta in (0.37, numbers[1:]):
+                for a in (x, spread, hostile):
+                    sums(digest, a, y, w, where, beta=beta, huber=huber, dtype=dtype)
+    x, y = values(78, 2, 300, 40).astype(dtype)
+    for axis in (0, 1, (0, 1), ()):
+        digest.both("loss", x, y, "mean", 0.37, axis=axis, **options)
+        digest.both("loss", x.T, y.T, "sum", 1.0, axis=axis, n_threads=2, **options)
+
+
+def sums(digest, x, y, w, where, **given):
+    """Figures and states of sums, of all elements and of few and many groups."""
+    total = smoothl1.LossSums(**given).update(x, y).update(x, y, weight=w, where=where)
+    figures = (total.compute(), total.compute("weighted_mean"), total.weight_sum)
+    figures += (total.mae, total.rmse, total.quadratic_share)
+    digest.add("LossSums", *figures, np.frombuffer(total.to_bytes(), np.uint8).astype(float))
+    digest.passed["LossSums"].update(given)
+    for count in (3, 400):
+        by = np.arange(x.size) % count
+        groups = smoothl1.GroupedLossSums(**given).update(x, y, by, weight=w, where=where)
+        state = np.frombuffer(groups.to_bytes(), np.uint8).astype(float)
+        figures = groups.compute()
+        del figures["by"]
+        figures["n"] = figures["n"].astype(float)
+        digest.add("GroupedLossSums", *figures.values(), state)
+    digest.passed["GroupedLossSums"].update(given)
 
 
 def options(digest, dtype):
@@ -350,6 +406,7 @@ def compute():
             options(digest, dtype)
             axes(digest, dtype)
             layouts(digest, dtype)
+            exact_sums(digest, dtype)
         dtypes(digest)
         large(digest)
         objects(digest)

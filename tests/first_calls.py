@@ -45,6 +45,10 @@ def calls():
         "huber_grad": s.huber_grad,
         "huber_value_and_grad": s.huber_value_and_grad,
         "smooth_l1_path": lambda a, b, **options: s.smooth_l1_path(a, b, [0.5, 1.0], **options),
+        "LossSums.update": lambda a, b, **options: s.LossSums(0.5).update(a, b, **options),
+        "GroupedLossSums.update": lambda a, b, **options: s.GroupedLossSums(0.5).update(
+            a, b, [1, 2, 1], **options
+        ),
         "huber_location": lambda a, b, **options: s.huber_location(a, 0.5, **options),
         "torch": compat.torch_smooth_l1_loss,
         "fvcore": lambda a, b, **options: compat.fvcore_smooth_l1_loss(a, b, 1.0, **options),
@@ -103,6 +107,8 @@ def calls():
         "axis": {"axis": 0},
         "axes": {"axis": (0, 1)},
         "grad_output": {"reduction": "none", "grad_output": [1.0, 2.0, 3.0]},
+        "exact": {"exact": True},
+        "exact weighted mean": {"exact": True, "reduction": "weighted_mean", "weight": x},
         "hessian": {"hessian": "majorizer"},
         "two outs": {"out": (empty(3), empty(3))},
         "out": {"out": empty(3, np.float32), "reduction": "none"},
@@ -124,6 +130,23 @@ def calls():
         with s.num_threads(2):
             s.smooth_l1_loss(large, 0.0)
 
+    def states():
+        sums = s.LossSums([0.5, 1.0]).update(x, 0.0)
+        array = s.LossSums.from_array(sums.to_array(), sums)
+        found = s.LossSums.from_bytes(sums.to_bytes()) + array - sums
+        return found.compute(), found.mae, found.rmse, found.quadratic_share, found.digest()
+
+    def groups():
+        names = s.GroupedLossSums().update(x, 0.0, ["a", "b", "a"])
+        names += s.GroupedLossSums.from_bytes(names.to_bytes())
+        pairs = s.GroupedLossSums().update(x, 0.0, ([1, 2, 1], [0.5, 0.5, 1.0]))
+        return names.compute(), names.digest(), names.groups(), pairs.compute()
+
+    yield "LossSums, states", states
+    yield "GroupedLossSums, states", groups
+    yield "LossSums, nothing", lambda: s.LossSums().compute()
+    yield "LossSums, bad", lambda: s.LossSums(-1.0)
+    yield "LossSums, damaged", lambda: s.LossSums.from_bytes(b"abc")
     yield "num_threads", block
     yield "get_num_threads", s.get_num_threads
     yield "set_num_threads", lambda: s.set_num_threads(None)

@@ -350,7 +350,7 @@ def test_interrupted_at_any_time(folder, monkeypatch):
     "error", [MemoryError(), MemoryError("of 3\nGiB"), RecursionError("deep"), ZeroDivisionError()]
 )
 def test_errors_that_nobody_expects(folder, monkeypatch, error):
-    def fail(self, size):
+    def fail(self):
         raise error
 
     monkeypatch.setattr(_cli.Evaluation, "report", fail)

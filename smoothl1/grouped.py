@@ -1,0 +1,551 @@
+"""Sums of losses by group, exact as those of `LossSums`."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+import warnings
+from typing import Any, Self, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from smoothl1 import _arguments as arguments
+from smoothl1 import _states, sums
+from smoothl1._exact import Number
+from smoothl1._keys import Keys, from_state, to_state
+from smoothl1._simd import core
+from smoothl1._states import Spec
+from smoothl1._typing import AnyArray
+
+# Elements, or tables, that are added between two carries: a digit has room for 2**30.
+_ROOM = 2**29
+
+# So many groups have buffers of elements that stay in a cache.
+_FEW = 512
+
+
+class Table:
+    """One row of integers a group: the number of its elements, and its sums.
+
+    Each sum has a window of digits, the same in all rows (``src/bygroup.pxd``).
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        one = -spec.layout.exponent // 32  # the digit of the ones
+        count = 3 + 2 * len(spec.betas)
+        # Of each sum: column, first digit, digits, column of the counts of what is no number.
+        self.windows = np.array([[0, one, 1, -1]] * count, np.int64)
+        self.rows = np.zeros((0, self._place()), np.int64)
+        self._since = 0
+
+    def widen(self, first: AnyArray, last: AnyArray, special: AnyArray) -> None:
+        """Make room for digits from first to last, inclusive, and for what is no number."""
+        old = self.windows.copy()
+        low = np.minimum(old[:, 1], first)
+        high = np.maximum(old[:, 1] + old[:, 2] - 1, last)
+        special = special | (old[:, 3] >= 0)
+        differ = (low != old[:, 1]) | (high - low + 1 != old[:, 2]) | (special != (old[:, 3] >= 0))
+        if not np.logical_or.reduce(differ):
+            return
+        rows = self.rows
+        self.windows[:, 1], self.windows[:, 2] = low, high - low + 1
+        self.windows[:, 3] = np.where(special, 0, -1)
+        width = self._place()
+        self.rows = np.zeros((len(rows), width), np.int64)
+        self._copy(rows, old, self.rows)
+
+    def reserve(self, count: int) -> None:
+        """Make room for so many rows."""
+        have, width = self.rows.shape
+        if count > have:
+            rows = np.zeros((max(count, 2 * have), width), np.int64)
+            rows[:have] = self.rows
+            self.rows = rows
+
+    def add(self, other: Table, codes: AnyArray) -> None:
+        """Add the rows of another table to those of these codes."""
+        first, digits = other.windows[:, 1], other.windows[:, 2]
+        self.widen(first, first + digits - 1, other.windows[:, 3] >= 0)
+        self.reserve(int(np.maximum.reduce(codes, initial=-1)) + 1)
+        moved = np.zeros((len(codes), self.rows.shape[1]), np.int64)
+        self._copy(other.rows[: len(codes)], other.windows, moved)
+        self.note(1)
+        self.rows[codes] += moved
+
+    def add_sums(self, rows: AnyArray) -> None:
+        """Add the rows of ``core.exact_stage`` to the first rows."""
+        layout, count = self.spec.layout, len(rows)
+        entries = rows[:, 1:].reshape(count, -1, layout.size)
+        # The moments have no use for weights in the linear piece.
+        entries = np.delete(entries, [entries.shape[1] - 3, entries.shape[1] - 1], axis=1)
+        digits, counts = entries[..., : layout.digits], entries[..., layout.digits :]
+        negative = digits[..., -1:] < 0
+        # Above the highest digit that counts all repeat the sign.
+        sign = np.where(negative, 0xFFFFFFFF, 0)
+        plain = digits != sign
+        plain[..., -1:] = digits[..., -1:] != -negative.astype(np.int64)
+        highest = np.maximum.reduce(np.where(plain, np.arange(layout.digits), -1), axis=(0, 2))
+        lowest = np.where(digits != 0, np.arange(layout.digits), layout.digits)
+        lowest = np.minimum.reduce(lowest, axis=(0, 2))
+        highest = np.maximum(highest, np.minimum(lowest, layout.digits - 1))
+        used = lowest < layout.digits
+        first = np.where(used, lowest, self.windows[:, 1])
+        last = np.where(used, highest, self.windows[:, 1])
+        self.widen(first, last, np.logical_or.reduce(counts != 0, axis=(0, 2)))
+        self.note(1)
+        self.rows[:count, 0] += rows[:, 0]
+        for j, (column, start, _, special) in enumerate(self.windows.tolist()):
+            low, high = int(first[j]), int(last[j])
+            part = digits[:, j, low : high + 1].copy()
+            if high < layout.digits - 1:
+                part[:, -1:] -= negative[:, j].astype(np.int64) << 32
+            at = column + low - start
+            self.rows[:count, at : at + high + 1 - low] += part
+            if special >= 0:
+                self.rows[:count, special : special + 3] += counts[:, j]
+
+    def note(self, additions: int) -> None:
+        """Carry if so many additions are more than digits have room for."""
+        if self._since + additions > _ROOM:
+            self.carry()
+        self._since += additions
+
+    def carry(self) -> None:
+        """Bring all digits but the highest between 0 and 2**32 - 1."""
+        if self._since:
+            core.exact_carry_table(self.rows, self.windows)
+            self._since = 0
+
+    def numbers(self, row: AnyArray) -> list[Number]:
+        """Return the sums of a row."""
+        found = []
+        for column, first, digits, special in self.windows.tolist():
+            parts = row[column : column + digits].tolist()
+            value = sum(part << (32 * (first + i)) for i, part in enumerate(parts))
+            counts = row[special : special + 3].tolist() if special >= 0 else (0, 0, 0)
+            found.append(Number(value, *counts))
+        return found
+
+    def put(self, row: int, n: int, numbers: list[Number]) -> None:
+        """Write a row, whose windows hold the numbers."""
+        self.rows[row, 0] = n
+        for window, number in zip(self.windows.tolist(), numbers, strict=True):
+            column, first, digits, special = window
+            value = number.value >> (32 * first)
+            for i in range(digits - 1):
+                self.rows[row, column + i] = value & 0xFFFFFFFF
+                value >>= 32
+            self.rows[row, column + digits - 1] = value
+            if special >= 0:
+                self.rows[row, special : special + 3] = number[1:]
+
+    def copy(self) -> Table:
+        """Return a table of its own."""
+        self.carry()
+        found = Table(self.spec)
+        found.rows, found.windows = self.rows.copy(), self.windows.copy()
+        return found
+
+    def _place(self) -> int:
+        """Give each window its columns; return the width of a row, two spare ones included."""
+        column = 1
+        for window in self.windows:
+            window[0] = column
+            column += int(window[2])
+            if window[3] >= 0:
+                window[3] = column
+                column += 3
+        return -(-(column + 2) // 8) * 8
+
+    def _copy(self, rows: AnyArray, windows: AnyArray, to: AnyArray) -> None:
+        to[:, 0] = rows[:, 0]
+        for old, new in zip(windows.tolist(), self.windows.tolist(), strict=True):
+            start = new[0] + old[1] - new[1]
+            to[:, start : start + old[2]] = rows[:, old[0] : old[0] + old[2]]
+            if old[3] >= 0:
+                to[:, new[3] : new[3] + 3] = rows[:, old[3] : old[3] + 3]
+
+
+class GroupedLossSums:
+    """Sums of the Smooth L1 or Huber loss by group, over any number of pieces, exactly.
+
+    Each group has what a `LossSums` of its elements has, and the same promise: only the
+    data decide the figures, to the last bit.
+
+    Parameters
+    ----------
+    beta, huber, dtype
+        As for `LossSums`.
+
+    See Also
+    --------
+    LossSums : without groups.
+
+    Notes
+    -----
+    A group takes about 200 bytes for ordinary data, more for data of many magnitudes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from smoothl1 import GroupedLossSums
+    >>> sums = GroupedLossSums(beta=1.0)
+    >>> sums.update([0.5, 3.0, 0.0], [0.0, 0.0, 1.0], by=["b", "a", "b"])
+    GroupedLossSums(beta=1.0, dtype=float64) of 2 groups
+    >>> columns = sums.compute()
+    >>> columns["by"]
+    array(['a', 'b'], dtype='<U1')
+    >>> columns["loss"]
+    array([2.5   , 0.3125])
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(
+        self, beta: ArrayLike = 1.0, *, huber: bool = False, dtype: DTypeLike = np.float64
+    ) -> None:
+        self._start(sums.make_spec(beta, huber, dtype))
+
+    def _start(self, spec: Spec) -> None:
+        self._spec = spec
+        self._table = Table(spec)
+        self._keys = Keys()
+        self._lock = threading.RLock()
+
+    @property
+    def beta(self) -> float | tuple[float, ...]:
+        """The threshold, or the thresholds, rounded to `dtype`."""
+        return self._spec.betas[0] if self._spec.scalar else self._spec.betas
+
+    @property
+    def huber(self) -> bool:
+        """Whether the loss is Huber's."""
+        return self._spec.huber
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The working dtype."""
+        return np.dtype(np.float32 if self._spec.single else np.float64)
+
+    def update(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        by: ArrayLike | tuple[ArrayLike, ...],
+        *,
+        weight: ArrayLike | None = None,
+        where: ArrayLike | None = None,
+        n_threads: SupportsIndex | None = None,
+    ) -> Self:
+        """Add the losses of a piece, each to its group.
+
+        Parameters
+        ----------
+        input, target, weight, where, n_threads
+            As for `LossSums.update`.
+        by : array_like, or tuple of several
+            The key of each element's group, of the shape of `input`: integers (fastest if
+            they lie close together), strings, or any other hashable objects; of a tuple of
+            arrays, the tuple of an element's keys. NaN is a key like any other.
+
+        Returns
+        -------
+        GroupedLossSums
+            The object itself.
+
+        Raises
+        ------
+        TypeError
+            As `LossSums.update`, and for keys that are dates or cannot be hashed.
+        ValueError
+            As `LossSums.update`, and for a `by` of another shape.
+        """
+        threads = arguments.thread_argument(n_threads)
+        spec = self._spec
+        operands = sums.prepare(spec, input, target, weight, where)
+        with self._lock:
+            codes = self._keys.codes(by, operands.input.shape)
+            if codes.size == 0:
+                return self
+            arrays = operands.arrays
+            work = core.Work(
+                arrays["input"],
+                arrays["target"],
+                betas=[*spec.betas, 0.0, 0.0],
+                huber=spec.huber,
+                single=spec.single,
+                weight=arrays.get("weight"),
+                where=arrays.get("where"),
+                n_threads=threads,
+            )
+            if len(self._keys) <= min(_FEW, codes.size // 64):
+                self._table.reserve(len(self._keys))
+                self._table.add_sums(core.exact_stage(work, codes, len(self._keys)))
+                return self
+            self._widen(core.exact_scan(work))
+            self._table.reserve(len(self._keys))
+            self._table.note(codes.size)
+            core.exact_scatter(work, codes, self._table.rows, self._table.windows)
+        return self
+
+    def _widen(self, extents: NDArray[np.int64]) -> None:
+        start, stop, special = extents.T
+        windows = self._table.windows
+        used = stop > 0
+        self._table.widen(
+            np.where(used, start // 32, windows[:, 1]),
+            np.where(used, (stop + 30) // 32, windows[:, 1]),
+            special != 0,
+        )
+
+    def merge(self, *others: GroupedLossSums) -> Self:
+        """Add the sums of other objects to this one, group by group.
+
+        Parameters
+        ----------
+        *others : GroupedLossSums
+            Of the same thresholds, loss and dtype. They do not change.
+
+        Returns
+        -------
+        GroupedLossSums
+            The object itself.
+
+        Raises
+        ------
+        TypeError
+            If one of them is no `GroupedLossSums`.
+        ValueError
+            If one of them sums something else.
+        """
+        for other in others:
+            if not isinstance(other, GroupedLossSums):
+                raise TypeError(
+                    f"only GroupedLossSums can be merged, got {type(other).__qualname__}"
+                )
+            sums.check_same(self._spec, other._spec)
+        for other in others:
+            with other._lock:
+                table, keys = other._table.copy(), other._keys.every()
+            with self._lock:
+                self._table.add(table, self._keys.codes_of(keys))
+        return self
+
+    def compute(self, reduction: str = "mean") -> dict[str, Any]:
+        """Return the figures of all groups, as columns.
+
+        Parameters
+        ----------
+        reduction : {"mean", "sum", "weighted_mean"}, default="mean"
+            As for `LossSums.compute`. Where the weights of a group sum to 0, its figures
+            are nan.
+
+        Returns
+        -------
+        dict of str to ndarray
+            "by": the keys, in ascending order, or, of keys that cannot be compared, in the
+            order of their text; of a tuple of keys, a tuple of columns. "n", "weight_sum",
+            "mae", "rmse"; "loss" and "quadratic_share", or, of several thresholds,
+            "loss_<beta>" and "quadratic_share_<beta>" for each.
+        """
+        how = arguments.check_reduction(reduction, arguments.REDUCTIONS[1:])
+        spec, dtype = self._spec, self.dtype
+        with self._lock:
+            order, by = self._keys.ordered(self._present())
+            self._table.carry()
+            rows = self._table.rows[order]
+            windows = self._table.windows.copy()
+        table = Table(spec)
+        table.rows, table.windows = rows, windows
+        figures, sure = core.exact_figures(
+            rows, windows, list(spec.betas), spec.huber, spec.single, how
+        )
+        for i in np.flatnonzero(~np.logical_and.reduce(sure, axis=1)).tolist():
+            figures[i] = _figures(self._sums_of(table, rows[i]), how)
+        if windows[0, 2] == 1 and windows[0, 3] < 0:  # no weights but 1
+            weights = rows[:, windows[0, 0]].astype(np.float64)
+        else:
+            exact = (self._sums_of(table, row).weight_sum for row in rows)
+            weights = np.fromiter(exact, np.float64, len(rows))
+        columns = {
+            "by": by,
+            "n": rows[:, 0].copy(),
+            "weight_sum": weights,
+            "mae": figures[:, len(spec.betas)].astype(dtype),
+            "rmse": figures[:, len(spec.betas) + 1].astype(dtype),
+        }
+        for k, beta in enumerate(spec.betas):
+            suffix = "" if spec.scalar else f"_{_short(beta, spec)}"
+            columns[f"loss{suffix}"] = figures[:, k].astype(dtype)
+            columns[f"quadratic_share{suffix}"] = figures[:, len(spec.betas) + 2 + k].copy()
+        return columns
+
+    def group(self, key: Any) -> sums.LossSums:
+        """Return the sums of one group; ``KeyError`` if it has no element."""
+        with self._lock:
+            code = self._keys.find(key)
+            if code is None or not self._table.rows[code, 0]:
+                raise KeyError(key)
+            self._table.carry()
+            return self._sums_of(self._table, self._table.rows[code])
+
+    def groups(self) -> list[Any]:
+        """Return the keys of the groups, in the order of `compute`."""
+        with self._lock:
+            order, _ = self._keys.ordered(self._present())
+            keys = self._keys.every()
+        return [keys[code] for code in order.tolist()]
+
+    def copy(self) -> Self:
+        """Return an object of its own with the same sums."""
+        found = self.__class__.__new__(self.__class__)
+        found._start(self._spec)
+        return found.merge(self)
+
+    def to_bytes(self) -> bytes:
+        """Return the state: equal sums give equal bytes.
+
+        Raises
+        ------
+        TypeError
+            If a key is none of str, bytes, int, float, bool, None, and tuples of these.
+        """
+        writer = _states.Writer(_states.GROUPED, self._spec)
+        with self._lock:
+            self._table.carry()
+            keys = self._keys.every()
+            coded = sorted((to_state(keys[code]), code) for code in self._present().tolist())
+            writer.integer(len(coded))
+            for data, code in coded:
+                row = self._table.rows[code]
+                writer.raw(data)
+                writer.integer(int(row[0]))
+                for number in self._table.numbers(row):
+                    writer.number(number)
+        return writer.done()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the object that `to_bytes` was called on.
+
+        Raises
+        ------
+        ValueError
+            If the bytes are damaged, of an unknown version, or no state at all.
+        """
+        data = bytes(memoryview(data))
+        reader = _states.Reader(data, _states.GROUPED)
+        spec = sums.checked(reader.spec)
+        found = cls.__new__(cls)
+        found._start(spec)
+        table = found._table
+        keys, rows = [], []
+        for _ in range(reader.integer()):
+            keys.append(from_state(reader.raw()))
+            rows.append((reader.integer(), [reader.number() for _ in table.windows]))
+        reader.done()
+        for n, numbers in rows:
+            for number in numbers:
+                spec.layout.entries(number)  # refuses what is out of range
+            if not 0 < n < 2**62:
+                raise ValueError("the state is damaged: it has groups of no elements")
+            table.widen(*_digits_of(numbers))
+        if len(found._keys.codes_of(keys)) != len(found._keys):
+            raise ValueError("the state is damaged: it has a group twice")
+        table.reserve(len(keys))
+        for code, (n, numbers) in enumerate(rows):
+            table.put(code, n, numbers)
+        if found.to_bytes() != data:
+            raise ValueError("the state is damaged: it is not in its canonical form")
+        return found
+
+    def digest(self) -> str:
+        """Return a hash of the state: SHA-256 in hexadecimal."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._present())
+
+    def __add__(self, other: GroupedLossSums) -> Self:
+        if not isinstance(other, GroupedLossSums):
+            return NotImplemented
+        return self.copy().merge(other)
+
+    def __radd__(self, other: int) -> Self:
+        if type(other) is int and other == 0:  # the start of sum()
+            return self.copy()
+        return NotImplemented
+
+    def __iadd__(self, other: GroupedLossSums) -> Self:
+        if not isinstance(other, GroupedLossSums):
+            return NotImplemented
+        return self.merge(other)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, GroupedLossSums):
+            return NotImplemented
+        if self._spec != other._spec or len(self) != len(other):
+            return False
+        return all(
+            other._keys.find(key) is not None and self.group(key) == other.group(key)
+            for key in self.groups()
+        )
+
+    def __repr__(self) -> str:
+        name = f"{type(self).__name__}({sums.parameters(self._spec)})"
+        return f"{name} of {len(self)} groups"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).from_bytes, (self.to_bytes(),)
+
+    def __copy__(self) -> Self:
+        return self.copy()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self.copy()
+
+    def __dask_tokenize__(self) -> tuple[str, bytes]:
+        return "smoothl1.GroupedLossSums", self.to_bytes()
+
+    def _present(self) -> NDArray[np.intp]:
+        """Return the codes of the groups that have elements."""
+        return np.flatnonzero(self._table.rows[: len(self._keys), 0])
+
+    def _sums_of(self, table: Table, row: AnyArray) -> sums.LossSums:
+        entries = [int(row[0])]
+        for number in table.numbers(row):
+            entries += self._spec.layout.entries(number)
+        return sums.LossSums._of(self._spec, entries)
+
+
+def _digits_of(numbers: list[Number]) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """Return the first digit that each number needs, the last, and whether it is one."""
+    first, last, special = [], [], []
+    for number in numbers:
+        value = number.value
+        low = ((value & -value).bit_length() - 1) // 32 if value else None
+        # The highest digit has a sign.
+        high = max(0, (value if value >= 0 else ~value).bit_length() - 30) // 32 if value else None
+        first.append(2**30 if low is None else low)
+        last.append(-1 if low is None or high is None else max(low, high))
+        special.append(number.special is not None)
+    return np.array(first), np.array(last), np.array(special)
+
+
+def _figures(one: sums.LossSums, reduction: str) -> list[float]:
+    """Return the figures of a group by integers, in the order of ``core.exact_figures``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            losses = np.atleast_1d(one.compute(reduction)).tolist()
+        except ValueError:  # the weights sum to 0
+            losses = [math.nan] * np.size(one.beta)
+    shares = np.atleast_1d(one.quadratic_share).tolist()
+    return [*losses, float(one.mae), float(one.rmse), *shares]
+
+
+def _short(beta: float, spec: Spec) -> str:
+    return f"{np.float32(beta) if spec.single else beta:g}"

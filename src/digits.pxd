@@ -1,0 +1,264 @@
+"""Exact sums: a number in digits of 32 bits, each kept in 64.
+
+Every float is a multiple of the smallest subnormal number, so the sum of any number of them is a
+long integer. Its digits are kept apart, one an int64: adding is adding digit by digit, in any
+order, and carries (``carry``) can wait. Behind the digits three counts stand for the terms that
+are no numbers: NaN, +inf and -inf. Every entry of a sum is an integer that adds, which is why sums
+may be cut and merged in any way (``docs/exact.md``).
+
+    float32 terms    12 digits, the first one's last bit worth 2**-160
+    float64 terms    69 digits                                 2**-1088
+
+A block of terms goes one of three ways. All are exact, so which one it goes decides no bit.
+
+*One window.* ``C`` is so large that additions to it round to multiples of ``2**q``; when every
+term is one, lanes that start at ``C`` take them in without rounding, and the bits of a lane less
+the bits of ``C`` are the lane's sum as an integer.
+
+*Two windows.* Where terms have bits below ``q``, what an addition dropped is exactly known
+(Dekker's fast two-sum) and goes to a second lane, 46 bits further down.
+
+*Slowly.* Terms that reach below the second window, that are NaN or infinite, or that are too few
+for lanes, are added one by one.
+
+Neal, "Fast Exact Summation Using Small and Large Superaccumulators", arXiv 1505.05571, 2015.
+"""
+
+from libc.math cimport ldexp
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from sizes cimport LANES
+from smoothl1._smoothl1 cimport floating
+
+
+cdef enum:
+    # Terms of a block, 64 additions to a lane: lanes have room for 2**SPARE_BITS of them.
+    TERMS = 1024
+    SPARE_BITS = 6
+    # Fewer than these are not worth lanes.
+    FEW = 48
+    DIGITS_SINGLE = 12
+    DIGITS_DOUBLE = 69
+    BASE_SINGLE = 160
+    BASE_DOUBLE = 1088
+    # Behind the digits.
+    COUNTS = 3
+
+
+cdef inline int digits_of(bint single) noexcept nogil:
+    return DIGITS_SINGLE if single else DIGITS_DOUBLE
+
+
+cdef inline int base_of(bint single) noexcept nogil:
+    return BASE_SINGLE if single else BASE_DOUBLE
+
+
+cdef inline int32_t bits_of_float(float a) noexcept nogil:
+    cdef int32_t bits
+    memcpy(&bits, &a, sizeof(bits))
+    return bits
+
+
+cdef inline int64_t bits_of_double(double a) noexcept nogil:
+    cdef int64_t bits
+    memcpy(&bits, &a, sizeof(bits))
+    return bits
+
+
+cdef inline void deposit(int64_t* digits, int64_t a, int position) noexcept nogil:
+    """Add a * 2**position, counted from the last bit of the first digit.
+
+    At most three digits change, by less than 2**33: 2**29 times before a carry is due.
+    """
+    cdef int shift
+    cdef int64_t low, high
+    # Volatile: a vector of two digits, stored, is slow to load by another two.
+    cdef volatile int64_t* to
+    if position < 0:  # what is shifted out is 0
+        a >>= -position
+        position = 0
+    shift = position & 31
+    to = <volatile int64_t*>(digits + (position >> 5))
+    low = <int64_t><uint32_t>a << shift
+    high = (a >> 32) * (<int64_t>1 << shift)
+    to[0] += <uint32_t>low
+    to[1] += (low >> 32) + <uint32_t>high
+    to[2] += high >> 32
+
+
+cdef inline void carry(int64_t* digits, int count) noexcept nogil:
+    """Bring all digits but the last, which has the sign, between 0 and 2**32 - 1."""
+    cdef int64_t over = 0, a
+    cdef int i
+    for i in range(count - 1):
+        a = digits[i] + over
+        digits[i] = <uint32_t>a
+        over = a >> 32
+    digits[count - 1] += over
+
+
+cdef inline void add_term(floating term, int64_t* digits) noexcept nogil:
+    """Add a single term, whatever it is.
+
+    The second digit that changes takes up to 52 bits: 2**10 times before a carry is due.
+    """
+    cdef int64_t bits, mantissa, sign
+    cdef int exponent, shift
+    # Volatile: a vector of two digits, stored, is slow to load by another two.
+    cdef volatile int64_t* to
+    if floating is float:
+        bits = bits_of_float(term)
+        exponent = (bits >> 23) & 0xFF
+        mantissa = bits & 0x7FFFFF
+        if exponent == 0xFF:
+            digits[DIGITS_SINGLE + (0 if mantissa != 0 else 1 if bits > 0 else 2)] += 1
+            return
+        mantissa |= <int64_t>(exponent > 0) << 23
+        exponent += (exponent == 0) - 150 + BASE_SINGLE
+    else:
+        bits = bits_of_double(term)
+        exponent = (bits >> 52) & 0x7FF
+        mantissa = bits & 0xFFFFFFFFFFFFFLL
+        if exponent == 0x7FF:
+            digits[DIGITS_DOUBLE + (0 if mantissa != 0 else 1 if bits > 0 else 2)] += 1
+            return
+        mantissa |= <int64_t>(exponent > 0) << 52
+        exponent += (exponent == 0) - 1075 + BASE_DOUBLE
+    sign = bits >> 63  # 0 or -1: (a ^ sign) - sign is a or -a
+    shift = exponent & 31
+    to = <volatile int64_t*>(digits + (exponent >> 5))
+    to[0] += (<int64_t><uint32_t>(<uint64_t>mantissa << shift) ^ sign) - sign
+    to[1] += ((mantissa >> (32 - shift)) ^ sign) - sign
+
+
+cdef inline void extremes(
+    const floating* terms, Py_ssize_t n, int64_t* largest, int64_t* smallest
+) noexcept nogil:
+    """The bits, as integers, of the largest term, and of the smallest that is not 0.
+
+    OUT: without such a term, 0 in both. Infinity and NaN are larger than any number.
+    """
+    cdef Py_ssize_t i
+    cdef uint32_t a, high = 0, low = 0xFFFFFFFFU
+    cdef uint64_t b, wide_high = 0, wide_low = 0xFFFFFFFFFFFFFFFFULL
+    # One less than 0 is the largest of all.
+    if floating is float:
+        for i in range(n):
+            a = bits_of_float(terms[i]) & 0x7FFFFFFF
+            high = a if a > high else high
+            a -= 1
+            low = a if a < low else low
+        largest[0] = high
+        smallest[0] = low + <uint32_t>1
+    else:
+        for i in range(n):
+            b = bits_of_double(terms[i]) & 0x7FFFFFFFFFFFFFFFULL
+            wide_high = b if b > wide_high else wide_high
+            b -= 1
+            wide_low = b if b < wide_low else wide_low
+        largest[0] = wide_high
+        smallest[0] = wide_low + 1
+
+
+cdef inline int64_t steps_of(const double* lanes, double start) noexcept nogil:
+    """How often the last bit of ``start`` was added, in all lanes together.
+
+    They stayed in its binade, in which floats are as far apart as their bits.
+    """
+    cdef uint64_t bits[LANES]
+    cdef uint64_t sum = 0
+    cdef int lane
+    memcpy(bits, lanes, sizeof(bits))
+    for lane in range(LANES):
+        sum += bits[lane]
+    return <int64_t>(sum - LANES * <uint64_t>bits_of_double(start))
+
+
+cdef inline void add_in_one_window(
+    const floating* terms, Py_ssize_t n, int top, int64_t* digits, int base
+) noexcept nogil:
+    """Add terms below 2**top in size, all multiples of the window's last bit."""
+    cdef double start = ldexp(1.5, top + SPARE_BITS + 1)
+    cdef double lanes[LANES]
+    cdef Py_ssize_t i = 0
+    cdef int lane
+    for lane in range(LANES):
+        lanes[lane] = start
+    while i < n:
+        for lane in range(LANES):
+            lanes[lane] += terms[i + lane]
+        i += LANES
+    deposit(digits, steps_of(lanes, start), top + SPARE_BITS - 51 + base)
+
+
+cdef inline void add_in_two_windows(
+    const floating* terms, Py_ssize_t n, int top, int64_t* digits, int base
+) noexcept nogil:
+    """The same where terms are multiples of the last bit of the second window.
+
+    What an addition to the first lane drops is at most half of its last bit.
+    """
+    cdef double start = ldexp(1.5, top + SPARE_BITS + 1)
+    cdef double start_low = ldexp(1.5, top + 2 * SPARE_BITS - 51)
+    cdef double lanes[LANES]
+    cdef double lows[LANES]
+    cdef double sums[LANES]
+    cdef Py_ssize_t i = 0
+    cdef int lane
+    for lane in range(LANES):
+        lanes[lane] = start
+        lows[lane] = start_low
+    while i < n:
+        # Three loops: of one, GCC makes scalar code.
+        for lane in range(LANES):
+            sums[lane] = lanes[lane] + terms[i + lane]
+        for lane in range(LANES):
+            lows[lane] += terms[i + lane] - (sums[lane] - lanes[lane])
+        for lane in range(LANES):
+            lanes[lane] = sums[lane]
+        i += LANES
+    deposit(digits, steps_of(lanes, start), top + SPARE_BITS - 51 + base)
+    deposit(digits, steps_of(lows, start_low), top + 2 * SPARE_BITS - 103 + base)
+
+
+cdef inline void add_terms(floating* terms, Py_ssize_t n, int64_t* digits) noexcept nogil:
+    """Add a block of at most TERMS terms; the buffer has room for the next multiple of LANES.
+
+    The exponents: all terms are below 2**top in size and multiples of 2**last.
+    """
+    cdef int top = 0, last = 0, base = 0
+    cdef int64_t largest, smallest
+    cdef Py_ssize_t i
+    cdef bint slow = n < FEW
+    if not slow:
+        while n % LANES != 0:
+            terms[n] = 0
+            n += 1
+        extremes(terms, n, &largest, &smallest)
+        if largest == 0:
+            return
+        if floating is float:
+            base = BASE_SINGLE
+            top = <int>(largest >> 23) - 126
+            last = <int>(smallest >> 23)
+            last = (last if last > 0 else 1) - 150
+            slow = top > 128  # NaN or inf
+        else:
+            base = BASE_DOUBLE
+            top = <int>(largest >> 52) - 1022
+            last = <int>(smallest >> 52)
+            last = (last if last > 0 else 1) - 1075
+            slow = top > 1010  # or near overflow, where the windows would
+    if slow:
+        pass
+    elif last >= top + SPARE_BITS - 51:
+        add_in_one_window(terms, n, top, digits, base)
+        return
+    elif last >= top + 2 * SPARE_BITS - 103 and top > -900:  # the window is not subnormal
+        add_in_two_windows(terms, n, top, digits, base)
+        return
+    for i in range(n):
+        add_term(terms[i], digits)
+    if n >= FEW:
+        carry(digits, DIGITS_SINGLE if floating is float else DIGITS_DOUBLE)

@@ -1,0 +1,401 @@
+"""``GroupedLossSums``: each group has the sums of a ``LossSums`` of its elements."""
+
+import math
+import pickle
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+import smoothl1
+from smoothl1 import GroupedLossSums, LossSums, _keys, _states
+from smoothl1._simd import core
+from tests import exact
+
+
+def same(a, b):
+    a, b = np.asarray(a), np.asarray(b)
+    nan = np.isnan(a) & np.isnan(b)
+    return a.dtype == b.dtype and a.shape == b.shape and bool(np.all((a == b) | nan))
+
+
+def figures_of(sums, reduction):
+    """The figures of a group, as columns have them."""
+    with np.errstate(all="ignore"):
+        try:
+            losses = np.atleast_1d(sums.compute(reduction))
+        except ValueError:
+            losses = np.full(np.size(sums.beta), math.nan, sums.dtype)
+    return {
+        "n": np.int64(sums.n),
+        "weight_sum": sums.weight_sum,
+        "mae": sums.mae,
+        "rmse": sums.rmse,
+        "loss": losses,
+        "quadratic_share": np.atleast_1d(sums.quadratic_share),
+    }
+
+
+def check(grouped, by, x, y, betas, dtype, huber=False, **options):
+    """Compare every group with its elements."""
+    keys = sorted(set(by.tolist()))
+    assert grouped.groups() == keys
+    for reduction in ("mean", "sum", "weighted_mean"):
+        columns = grouped.compute(reduction)
+        assert columns["by"].tolist() == keys
+        for i, key in enumerate(keys):
+            rows = by == key
+            one = LossSums(betas, huber=huber, dtype=dtype)
+            one.update(x[rows], y[rows], **{name: a[rows] for name, a in options.items()})
+            assert grouped.group(key) == one
+            expected = figures_of(one, reduction)
+            for name in ("n", "weight_sum", "mae", "rmse"):
+                assert same(columns[name][i], expected[name]), (name, key)
+            for k, beta in enumerate(betas):
+                short = f"{np.float32(beta) if dtype is np.float32 else beta:g}"
+                assert same(columns[f"loss_{short}"][i], expected["loss"][k])
+                share = columns[f"quadratic_share_{short}"][i]
+                assert same(share, expected["quadratic_share"][k])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_groups_of_hostile_arrays(dtype, seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.choice([1, 50, 2000]))
+    x, y = exact.hostile(rng, n, dtype), exact.hostile(rng, n, dtype, 20)
+    if seed % 4 == 0:
+        x[rng.integers(n)] = rng.choice([np.nan, np.inf])
+    by = rng.integers(-5, 30, n)
+    options = {}
+    if seed % 2:
+        options["weight"] = exact.hostile(rng, n, dtype, 2)
+    huber = seed % 3 == 0
+    betas = [0.37, 1.0, np.inf] if huber else [0.0, 0.37, 1.0]
+    parts = []
+    for rows in np.array_split(rng.permutation(n), 4):
+        part = GroupedLossSums(betas, huber=huber, dtype=dtype)
+        parts.append(
+            part.update(x[rows], y[rows], by[rows], **{k: a[rows] for k, a in options.items()})
+        )
+    merged = parts[0].copy().merge(*parts[2:], parts[1])
+    check(merged, by, x, y, betas, dtype, huber, **options)
+    again = GroupedLossSums(betas, huber=huber, dtype=dtype)
+    for rows in np.array_split(rng.permutation(n), 3):
+        again.update(x[rows], y[rows], by[rows], **{k: a[rows] for k, a in options.items()})
+    assert again == merged
+    assert again.to_bytes() == merged.to_bytes()
+    assert GroupedLossSums.from_bytes(merged.to_bytes()) == merged
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 10, 24])
+def test_figures_settled_in_the_core_are_correctly_rounded(dtype, size, rng):
+    # Small groups: ties are frequent.
+    groups = 400
+    x = rng.standard_normal(groups * size).astype(dtype)
+    x[: x.size // 2] = (rng.integers(0, 2**12, x.size // 2) / 64).astype(dtype)
+    by = np.repeat(np.arange(groups), size)
+    zero = np.zeros_like(x)
+    for beta in (1.0, 0.37):
+        grouped = GroupedLossSums([beta], dtype=dtype).update(x, zero, by)
+        grouped.compute()  # carries
+        sure = core.exact_figures(
+            grouped._table.rows, grouped._table.windows, [beta], False, dtype is np.float32, "mean"
+        )[1]
+        assert sure[:groups].mean() > 0.8
+        check(grouped, by, x, zero, [beta], dtype)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 5])
+def test_threads_decide_nothing(dtype, n_threads, rng):
+    n = 150_000
+    x, y = rng.standard_normal((2, n)).astype(dtype)
+    w = rng.uniform(0, 1, n).astype(dtype)
+    by = rng.integers(0, 1000, n)
+    one = GroupedLossSums(0.5, dtype=dtype).update(x, y, by, weight=w, n_threads=1)
+    many = GroupedLossSums(0.5, dtype=dtype).update(x, y, by, weight=w, n_threads=n_threads)
+    assert many.to_bytes() == one.to_bytes()
+    total = LossSums(0.5, dtype=dtype).update(x, y, weight=w)
+    assert sum((one.group(key) for key in one.groups()), LossSums(0.5, dtype=dtype)) == total
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_few_groups_have_the_sums_of_many(dtype, seed, monkeypatch):
+    # Few groups are collected for the vectorised sums, many are scattered.
+    rng = np.random.default_rng(seed)
+    n = 20_000
+    x, y = exact.hostile(rng, n, dtype), exact.hostile(rng, n, dtype, 20)
+    if seed % 3 == 0:
+        x[rng.integers(n)] = rng.choice([np.nan, np.inf])
+    by = rng.integers(0, 7, n) ** 2
+    options = {}
+    if seed % 2:
+        options["weight"] = exact.hostile(rng, n, dtype, 2)
+    if seed % 5 < 2:
+        options["where"] = rng.random(n) < 0.7
+    betas = [0.0, 0.37, 1.0, float(np.finfo(dtype).smallest_subnormal) * 3]
+    states = []
+    for few in (0, 512):
+        monkeypatch.setattr(smoothl1.grouped, "_FEW", few)
+        for n_threads in (1, 2):
+            sums = GroupedLossSums(betas, dtype=dtype)
+            states.append(sums.update(x, y, by, **options, n_threads=n_threads).to_bytes())
+    assert len(set(states)) == 1
+    for key in sums.groups():
+        one, rows = LossSums(betas, dtype=dtype), by == key
+        one.update(x[rows], y[rows], **{name: a[rows] for name, a in options.items()})
+        assert sums.group(key) == one
+    # And onto what is there.
+    for few in (0, 512):
+        monkeypatch.setattr(smoothl1.grouped, "_FEW", few)
+        sums.update(x, y, by, **options)
+    assert sums.groups() == GroupedLossSums.from_bytes(states[0]).groups()
+    first = sums.groups()[0]
+    assert sums.group(first).n == 3 * GroupedLossSums.from_bytes(states[0]).group(first).n
+
+
+def test_selection(dtype, rng):
+    x = rng.standard_normal(300).astype(dtype)
+    by = rng.integers(0, 9, 300)
+    where = (rng.random(300) < 0.5) & (by != 3)
+    x[~where] = np.nan
+    grouped = GroupedLossSums(0.5, dtype=dtype).update(x, dtype(0), by, where=where)
+    expected = GroupedLossSums(0.5, dtype=dtype).update(x[where], dtype(0), by[where])
+    assert grouped == expected
+    assert 3 not in grouped.groups()  # a group without an element is none
+    assert len(grouped) == 8
+    assert grouped.to_bytes() == expected.to_bytes()
+    with pytest.raises(KeyError):
+        grouped.group(3)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["b", "a", "b", ""],
+        [b"x", b"y\0", b"y", b"x"],
+        [1.5, -0.0, 0.0, 1e300],
+        [3, -1, 2**40, 3],
+        [2**63, 5, 2**64 - 1, 5],
+        [True, False, True, True],
+        np.array([1, "a", None, (1, "b")], object),
+        [10**6, 0, -(10**6), 10**6],
+    ],
+    ids=str,
+)
+def test_keys(keys):
+    if isinstance(keys, list) and isinstance(keys[0], bytes):
+        keys = np.array(keys, object)
+    x = np.array([1.0, 2.0, 3.0, 4.0])
+    grouped = GroupedLossSums(0.0).update(x, 0.0, keys)
+    objects = [key + 0.0 if isinstance(key, float) else key for key in np.asarray(keys).tolist()]
+    for key in objects:
+        total = sum(a for a, other in zip(x.tolist(), objects, strict=True) if other == key)
+        assert grouped.group(key).compute("sum") == total
+    assert sorted(map(repr, grouped.groups())) == sorted(map(repr, set(objects)))
+    assert GroupedLossSums.from_bytes(grouped.to_bytes()) == grouped
+    assert pickle.loads(pickle.dumps(grouped)).to_bytes() == grouped.to_bytes()
+    columns = grouped.compute()
+    assert list(columns["by"]) == grouped.groups()
+    # In any order, and in pieces, with other kinds between.
+    other = GroupedLossSums(0.0)
+    for i in (3, 1, 0, 2):
+        other.update(x[i : i + 1], 0.0, np.asarray(keys)[i : i + 1])
+    assert other.to_bytes() == grouped.to_bytes()
+
+
+def test_tuples_of_keys(rng):
+    x = rng.standard_normal(200)
+    letters, numbers = rng.choice(["u", "v", "w"], 200), rng.integers(0, 4, 200)
+    grouped = GroupedLossSums().update(x, 0.0, (letters, numbers))
+    columns = grouped.compute()
+    first, second = columns["by"]
+    assert first.dtype.kind == "U"
+    assert second.dtype.kind == "i"
+    for a, b, n in zip(first.tolist(), second.tolist(), columns["n"], strict=True):
+        rows = (letters == a) & (numbers == b)
+        assert rows.sum() == n
+        assert grouped.group((a, b)) == LossSums().update(x[rows], 0.0)
+    halves = [GroupedLossSums().update(x[s], 0.0, (letters[s], numbers[s]))
+              for s in (slice(90), slice(90, None))]  # fmt: skip
+    assert sum(halves).to_bytes() == grouped.to_bytes()
+    with pytest.raises(ValueError, match="by must hold at least one array of keys"):
+        grouped.update(x, 0.0, ())
+
+
+def test_nan_is_a_key():
+    grouped = GroupedLossSums(0.0)
+    grouped.update([1.0, 2.0, 4.0], 0.0, [np.nan, 1.0, np.nan])
+    grouped.update([8.0, 16.0], 0.0, np.array([float("nan"), None], object))
+    assert grouped.group(float("nan")).compute("sum") == 13.0
+    assert len(grouped) == 3
+    assert GroupedLossSums.from_bytes(grouped.to_bytes()) == grouped
+    only = GroupedLossSums().update([1.0, 2.0], 0.0, [np.nan, 1.0])
+    assert len(only.compute()["by"]) == 2
+
+
+def test_integers_near_and_far(rng):
+    # A table of codes, then keys beyond it, then near ones again.
+    grouped, everything = GroupedLossSums(0.0), []
+    for low, high in ((0, 50), (-40, 10), (10**12, 10**12 + 5), (0, 10**15), (30, 60)):
+        by = rng.integers(low, high, 100)
+        x = rng.standard_normal(100)
+        grouped.update(x, 0.0, by)
+        everything.append((by, x))
+    by, x = np.concatenate([a for a, _ in everything]), np.concatenate([b for _, b in everything])
+    assert grouped == GroupedLossSums(0.0).update(x, 0.0, by)
+    assert grouped.groups() == sorted(set(by.tolist()))
+    small = np.arange(10, dtype=np.int8)
+    assert GroupedLossSums().update(np.ones(10), 0.0, small).groups() == list(range(10))
+
+
+def test_many_groups(rng):
+    n, groups = 400_000, 100_000
+    x = rng.standard_normal(n).astype(np.float32)
+    by = rng.integers(0, groups, n)
+    columns = GroupedLossSums(0.0, dtype=np.float32).update(x, np.float32(0), by).compute("sum")
+    expected = np.bincount(by, np.abs(x).astype(np.float64), groups)
+    np.testing.assert_array_equal(columns["by"], np.unique(by))
+    np.testing.assert_allclose(columns["loss"], expected[columns["by"]], rtol=1e-7)
+    np.testing.assert_array_equal(columns["n"], np.bincount(by)[columns["by"]])
+
+
+def test_wrong_arguments(rng):
+    grouped = GroupedLossSums().update([1.0, 2.0], 0.0, [1, 2])
+    before = grouped.to_bytes()
+    with pytest.raises(ValueError, match=r"by must have the shape of input, \(2,\), got \(3,\)"):
+        grouped.update([1.0, 2.0], 0.0, [1, 2, 3])
+    with pytest.raises(TypeError, match=r"by has dtype datetime64\[D\]; use integers"):
+        grouped.update([1.0], 0.0, np.array(["2026-01-01"], "M8[D]"))
+    with pytest.raises(TypeError, match="by holds a key that cannot be hashed"):
+        grouped.update([1.0, 2.0], 0.0, np.array([[], {}], object))
+    with pytest.raises(ValueError, match="n_threads"):
+        grouped.update([1.0], 0.0, [1], n_threads=0)
+    with pytest.raises(ValueError, match="reduction must be one of"):
+        grouped.compute("none")
+    with pytest.raises(ValueError, match="other thresholds"):
+        grouped.merge(GroupedLossSums(2.0))
+    with pytest.raises(TypeError, match="only GroupedLossSums can be merged, got LossSums"):
+        grouped.merge(LossSums())
+    for operation in (lambda: grouped + 1, lambda: 1 + grouped, lambda: grouped.__iadd__(1) + 1):
+        with pytest.raises(TypeError):
+            operation()
+    with pytest.raises(TypeError, match="float64, which sums in float32 would round"):
+        GroupedLossSums(dtype=np.float32).update(np.ones(1), 0.0, [1])
+    assert grouped.to_bytes() == before
+    assert grouped != 1
+    assert grouped != GroupedLossSums(2.0)
+    assert grouped != GroupedLossSums().update([1.0, 2.0], 0.0, [1, 3])
+    assert repr(grouped) == "GroupedLossSums(beta=1.0, dtype=float64) of 2 groups"
+    assert (grouped.beta, grouped.huber, grouped.dtype) == (1.0, False, np.float64)
+    assert smoothl1.GroupedLossSums is GroupedLossSums
+    assert grouped.digest() == grouped.copy().digest()
+    assert grouped.__dask_tokenize__() == pickle.loads(pickle.dumps(grouped)).__dask_tokenize__()
+
+
+def test_nothing_was_added(dtype):
+    grouped = GroupedLossSums(dtype=dtype)
+    columns = grouped.compute()
+    assert all(len(column) == 0 for column in columns.values())
+    assert len(grouped.update(np.empty(0, dtype), np.empty(0, dtype), [])) == 0
+    assert GroupedLossSums.from_bytes(grouped.to_bytes()) == grouped
+    zero = GroupedLossSums().update([1.0, 2.0], 0.0, [1, 1], weight=[1.0, -1.0])
+    assert math.isnan(zero.compute("weighted_mean")["loss"][0])
+
+
+def test_sum_and_operators(rng):
+    x = rng.standard_normal((3, 40))
+    by = rng.integers(0, 5, (3, 40))
+    parts = [GroupedLossSums().update(a, 0.0, b) for a, b in zip(x, by, strict=True)]
+    whole = GroupedLossSums().update(x, 0.0, by)
+    assert sum(parts) == whole
+    total = parts[0] + parts[1]
+    total += parts[2]
+    assert total == whole
+    assert parts[0] == GroupedLossSums().update(x[0], 0.0, by[0])
+    total.merge(total)
+    assert total.group(total.groups()[0]).n == 2 * whole.group(whole.groups()[0]).n
+
+
+def with_checksum(body):
+    return bytes(body) + struct.pack("<I", zlib.crc32(bytes(body)))
+
+
+def test_damaged_bytes_are_a_value_error():
+    rng = np.random.default_rng(12)
+    x = np.array([1.0, -2.0, 1e-300, 1e300, np.inf])
+    keys = np.array(["a", 5, 2.5, None, ("b", 1)], object)
+    data = GroupedLossSums(0.5).update(x, 0.0, keys, weight=[1, -1, 1, 1, 1]).to_bytes()
+    accepted = 0
+    for _ in range(2000):
+        body = bytearray(data[:-4])
+        at = int(rng.integers(len(body)))
+        kind = rng.integers(3)
+        if kind == 0:
+            body[at] = int(rng.integers(256))
+        elif kind == 1:
+            del body[at : at + int(rng.integers(1, 9))]
+        else:
+            body[at:at] = rng.bytes(int(rng.integers(1, 9)))
+        bad = with_checksum(body)
+        try:
+            grouped = GroupedLossSums.from_bytes(bad)
+        except ValueError:
+            continue
+        accepted += 1
+        assert grouped.to_bytes() == bad
+        grouped.compute("sum")
+    assert accepted > 0
+    for size in range(len(data)):
+        with pytest.raises(ValueError, match="state"):
+            GroupedLossSums.from_bytes(data[:size])
+    with pytest.raises(ValueError, match="LossSums, not of GroupedLossSums"):
+        GroupedLossSums.from_bytes(LossSums().to_bytes())
+    for bad in (b"", b"x", b"i", b"d1", b"(\xff\0\0\0", b"(\1", b"s\xff", b"nn"):
+        with pytest.raises(ValueError, match="a key that is none"):
+            _keys.from_state(bad)
+    with pytest.raises(TypeError, match="keys of type complex cannot be stored"):
+        _keys.to_state(1j)
+
+
+def test_a_group_twice_is_refused():
+    one = GroupedLossSums().update([1.0], 0.0, ["a"])
+    row = one._table.rows[0]
+    writer = _states.Writer(_states.GROUPED, one._spec)
+    writer.integer(2)
+    for _ in range(2):
+        writer.raw(_keys.to_state("a"))
+        writer.integer(1)
+        for number in one._table.numbers(row):
+            writer.number(number)
+    with pytest.raises(ValueError, match="it has a group twice"):
+        GroupedLossSums.from_bytes(writer.done())
+
+
+def test_core_refuses_what_is_out_of_range():
+    x = np.ones(3)
+    work = core.Work(x, x, betas=[1.0, 0.0, 0.0], huber=False, single=False)
+    table = np.zeros((2, 32), np.int64)
+    windows = np.array([[1 + 4 * i, 30, 4, -1] for i in range(5)], np.int64)
+    groups = np.zeros(3, np.int32)
+    core.exact_scatter(work, groups, table, windows)
+    assert core.exact_stage(work, groups, 2)[:, 0].tolist() == [3, 0]
+    for bad in (groups[:2], groups.astype(np.int64), groups[::2].repeat(2)):
+        with pytest.raises(ValueError, match="groups must be a contiguous array of int32"):
+            core.exact_scatter(work, bad, table, windows)
+    for code in (-1, 2):
+        with pytest.raises(ValueError, match="groups must be within 0 and 2, got"):
+            core.exact_scatter(work, groups + np.int32(code), table, windows)
+    for column in (0, 30):
+        wrong = windows.copy()
+        wrong[2, 0] = column
+        with pytest.raises(ValueError, match="window 2 is not within the table"):
+            core.exact_carry_table(table, wrong)
+    with pytest.raises(ValueError, match="table and windows must be contiguous"):
+        core.exact_carry_table(table.astype(float), windows)
+    keys = np.arange(3)
+    lookup, codes = np.full(2, -1, np.int32), np.zeros(3, np.int32)
+    with pytest.raises(ValueError, match="keys must be within 0 and 2"):
+        core.exact_codes(keys, 0, lookup, codes, 0)
+    with pytest.raises(ValueError, match="keys, codes and lookup must be contiguous"):
+        core.exact_codes(keys, 0, lookup, codes[:2], 0)
