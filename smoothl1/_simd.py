@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -84,6 +86,20 @@ def _module(name: str) -> str:
     return f"smoothl1._smoothl1_{name}"
 
 
-chosen = choose(os.environ.get("SMOOTHL1_SIMD"))
+def _is_command() -> bool:
+    """Whether this process is the command ``smoothl1``, which shows no traceback."""
+    program = next(iter(sys.argv), "")
+    return Path(program).stem == "smoothl1" or sys.orig_argv[1:3] == ["-m", "smoothl1"]
+
+
+try:
+    chosen = choose(os.environ.get("SMOOTHL1_SIMD"))
+except ImportError as error:
+    if not _is_command():
+        raise
+    # The command's own handling of errors is not imported yet.
+    if sys.stderr is not None:
+        print(f"smoothl1: {error}", file=sys.stderr)
+    raise SystemExit(2) from None
 if not TYPE_CHECKING:
     core = importlib.import_module(_module(chosen))

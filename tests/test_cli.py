@@ -331,3 +331,20 @@ def test_memory_is_bounded(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.splitlines()[-1]) < 200 * 1024
+
+
+def test_an_impossible_instruction_set_gets_one_line():
+    environment = {**os.environ, "SMOOTHL1_SIMD": "nonsense"}
+    for command in (["-m", "smoothl1", "info"], ["-m", "smoothl1", "evaluate", "--sample"]):
+        done = subprocess.run(
+            [sys.executable, *command], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.startswith("smoothl1: SMOOTHL1_SIMD='nonsense' is no instruction set")
+        assert done.stderr.count("\n") == 1
+    done = subprocess.run(
+        [sys.executable, "-c", "import smoothl1"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "ImportError: SMOOTHL1_SIMD='nonsense'" in done.stderr
