@@ -10,7 +10,7 @@ from libc.string cimport memcpy
 
 from cache cimport aligned
 from kernels cimport fill
-from lanes cimport Lanes, clear_lanes, fold_lanes, sum_terms
+from lanes cimport Lanes, clear_lanes, fold_lanes, lane_add
 from pairs cimport Pair, pair_add, pair_of, pair_over, pair_times
 from sizes cimport CHUNK, GROUP, LANES, LEAF, LINE
 from smoothl1._smoothl1 cimport clip, curvature
@@ -51,20 +51,28 @@ cdef struct Tally:
 
 
 cdef inline void add_chunk(double* terms, Py_ssize_t n, Lanes* sums) noexcept nogil:
-    """Add at most CHUNK terms, whose buffer is overwritten.
+    """Add at most CHUNK terms; the buffer is filled up with zeros.
 
     Two of them are added first, not four: of equal weights 2 w is exact and 3 w is not, and a tie
     must come out as one.
     """
-    cdef Py_ssize_t rows = (n + 2 * LANES - 1) // (2 * LANES), row, lane
-    for lane in range(n, 2 * LANES * rows):
-        terms[lane] = 0.0
-    for row in range(rows):
+    cdef double hi[LANES]
+    cdef double lo[LANES]
+    cdef Py_ssize_t row = 0, i
+    cdef int lane
+    for i in range(n, n + (2 * LANES - n % (2 * LANES)) % (2 * LANES)):
+        terms[i] = 0.0
+    # ``+ 0.0`` as in ``lanes.sum_terms``.
+    for lane in range(LANES):
+        hi[lane] = sums.hi[lane] + 0.0
+        lo[lane] = sums.lo[lane] + 0.0
+    while row < n:
         for lane in range(LANES):
-            terms[LANES * row + lane] = (
-                terms[2 * LANES * row + lane] + terms[2 * LANES * row + LANES + lane]
-            )
-    sum_terms(<const double*>terms, LANES * rows, False, sums)
+            lane_add(hi, lo, lane, terms[row + lane] + terms[row + LANES + lane])
+        row += 2 * LANES
+    for lane in range(LANES):
+        sums.hi[lane] = hi[lane] + 0.0
+        sums.lo[lane] = lo[lane] + 0.0
 
 
 cdef inline void tally_chunk(
