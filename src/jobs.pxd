@@ -107,7 +107,7 @@ cdef inline void make_plan(Job* job) noexcept nogil:
     plan.block = BLOCK
     if not plan.packs and job.n_params == 1 and not (plan.sums and plan.writes):
         plan.block = LEAF  # nothing to pack, and a single kernel
-    if options.streams:
+    if options.streams or plan.sums and plan.writes and not job.single:
         plan.block = BLOCK // 2  # a longer burst of stores leaves the loads waiting
     plan.ahead = 0
     if (
