@@ -54,8 +54,8 @@ from exact cimport (
     EXACT_BUFFERS, EXACT_CHUNK, Wanted, carry_row, elements_of_any_type, row_size,
 )
 from jobs cimport (
-    ADJACENT, ALONE, BOTH, CURVATURE, Job, MEAN, Reduction, SHORT, SLOPE, SUM, Side, Sink, TOTAL,
-    VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, deliver, divisor_of, make_plan,
+    ADJACENT, ALONE, BOTH, CURVATURE, Job, MEAN, Operation, Reduction, SHORT, SLOPE, SUM, Side,
+    Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, deliver, divisor_of, make_plan,
 )
 from leaves cimport leaf_of_any_type, scratch_size
 from location cimport SAMPLE, locate, slope_and_curvature
@@ -744,11 +744,9 @@ cdef class Work:
         return 0
 
     cdef bint _overflows(self, cnp.ndarray results) noexcept:
-        """Whether a result may be finite in smaller units; not, if an operand is gone."""
+        """Whether a result may be finite in smaller units."""
         cdef Py_ssize_t i
         cdef double a
-        if self.job.plan.writes and not self.job.out.direct:
-            return False  # ``out`` may be an operand
         for i in range(cnp.PyArray_SIZE(results)):
             a = result_at(results, i)
             # Infinities of both signs give NaN; without weights there is one sign.
@@ -789,6 +787,15 @@ cdef class Work:
         return self._write(out, overlaps, None)
 
     cdef object _write(self, cnp.ndarray out, bint overlaps, reduction):
+        cdef Operation operation = self.job.operation
+        cdef tuple reduced
+        if overlaps and reduction is not None:
+            # Summed first: a sum that overflows must find its operands as they were.
+            self.job.operation = SUM
+            reduced = self._reduce(reduction, False)
+            self.job.operation = operation
+            self._write(out, overlaps, None)
+            return reduced
         set_operand(&self.job.out, out, 0, self.job.single)
         if overlaps:
             self.job.out.direct = False

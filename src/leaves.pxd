@@ -13,10 +13,10 @@ from kernels cimport (
 )
 from lanes cimport LONG, Lanes, clear_lanes, fill_up, fold_lanes, sum_terms
 from operands cimport load, load_mask, store
-from pairs cimport pair_of
+from pairs cimport pair_add, pair_of
 from sizes cimport BLOCK, CHUNK, LEAF, LINE
 from smoothl1._smoothl1 cimport floating
-from terms cimport ARRAY, PAIR, PRODUCT, Params
+from terms cimport ARRAY, PRODUCT, Params
 from tree cimport Node, no_node
 
 
@@ -304,10 +304,12 @@ cdef inline void run_leaf(
         if not job.plan.sums:
             continue
         nodes[k].loss = fold_lanes(&running[k].loss, length, tag)
-        if job.plan.counts:
-            nodes[k].linear = pair_of(running[k].counted if job.params[k].form == PAIR else 0.0)
-        elif job.params[k].form != PRODUCT:
-            nodes[k].linear = fold_lanes(&running[k].linear, length, tag)
+        # Of several thresholds one may be summed (ARRAY) and another counted.
+        nodes[k].linear = pair_of(running[k].counted)
+        if not job.plan.counts and job.params[k].form != PRODUCT:
+            nodes[k].linear = pair_add(
+                fold_lanes(&running[k].linear, length, tag), nodes[k].linear
+            )
     if job.plan.weighs:
         nodes[0].weight = fold_lanes(&weights, length, tag)
 

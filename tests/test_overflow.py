@@ -134,3 +134,19 @@ def test_real_overflow_is_infinite(dtype, largest):
     assert smooth_l1_loss(x, dtype(0), "sum") == np.inf
     assert smooth_l1_loss(x, dtype(0), "sum", weight=dtype(-1)) == -np.inf
     assert huber_loss(x, dtype(0), "mean", 4.0) == np.inf
+
+
+def test_value_and_gradient_in_place(dtype, largest):
+    """The sum finds its operands as they were, although the gradient has taken their place."""
+    for layout in (slice(None), slice(None, None, 2)):
+        x = np.full(18, 0.75 * largest, dtype)[layout]
+        wanted = smooth_l1_value_and_grad(x.copy(), dtype(0), beta=0.7)
+        loss, grad = smooth_l1_value_and_grad(x, dtype(0), beta=0.7, out=x)
+        assert np.isfinite(loss)
+        assert loss == wanted[0]
+        np.testing.assert_array_equal(grad, wanted[1])
+        assert grad is x
+    out = np.empty(18, dtype)[::2]
+    assert (
+        smooth_l1_value_and_grad(np.full(9, 0.75 * largest, dtype), dtype(0), out=out)[0] < np.inf
+    )

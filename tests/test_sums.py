@@ -301,3 +301,11 @@ def test_either_side_of_a_long_leaf(n, beta, dtype, rng):
             **{name: np.stack([a, a], 1) for name, a in kw.items()},
         )
         assert (turned == got).all()
+
+
+@pytest.mark.parametrize("n", [500, 1533, 9000])
+def test_a_path_of_thresholds_that_are_summed_in_different_ways(n, dtype, rng):
+    x, y = rng.standard_normal((2, n)).astype(dtype)
+    betas = [float(np.finfo(dtype).smallest_subnormal), 0.37, 1.0, 0.0, np.inf]
+    path = smooth_l1_path(x, y, betas)
+    np.testing.assert_array_equal(path, [smooth_l1_loss(x, y, "mean", beta) for beta in betas])
