@@ -130,17 +130,17 @@ cdef inline const floating* at(const floating* a, Py_ssize_t i) noexcept nogil:
 
 cdef inline void sum_any(
     const floating* x, const floating* y, const floating* b, const floating* w,
-    const uint8_t* mask, Py_ssize_t n, bint grouped, const Params* p, Running* running,
+    const uint8_t* mask, Py_ssize_t n, bint grouped, const Params* p, floating* terms,
+    floating* thresholds, Running* running,
 ) noexcept nogil:
-    """Add a part of a leaf with thresholds per element, weights, a selection."""
-    cdef char space[3 * CHUNK * 8 + LINE]
-    cdef floating* terms = <floating*>aligned(space)
-    cdef floating* offsets = terms + CHUNK
-    cdef floating* thresholds = offsets + CHUNK
+    """Add a part of a leaf with thresholds per element, weights, a selection.
+
+    ``terms`` and ``thresholds`` are memory for n numbers, or for CHUNK if n is more.
+    """
     cdef Py_ssize_t i = 0, m
     cdef const uint8_t* selected = NULL
     if b is NULL and p.form == ARRAY:  # a subnormal threshold for all
-        fill(<floating>p.beta, CHUNK, thresholds)
+        fill(<floating>p.beta, CHUNK if n > CHUNK else n, thresholds)
     while i < n:
         m = CHUNK if n - i > CHUNK else n - i
         if b is not NULL:
@@ -153,17 +153,17 @@ cdef inline void sum_any(
             fill_up(terms, m)
         sum_terms(<const floating*>terms, m, grouped, &running.loss)
         if p.form != PRODUCT:
-            write_offsets(x + i, y + i, <const floating*>thresholds, m, p, offsets)
-            weigh(offsets, at(w, i), selected, m)
+            write_offsets(x + i, y + i, <const floating*>thresholds, m, p, terms)
+            weigh(terms, at(w, i), selected, m)
             if grouped:
-                fill_up(offsets, m)
-            sum_terms(<const floating*>offsets, m, grouped, &running.linear)
+                fill_up(terms, m)
+            sum_terms(<const floating*>terms, m, grouped, &running.linear)
         i += m
 
 
 cdef inline void sum_block(
-    const Job* job, const Block* block, bint grouped, const Params* p, Running* running,
-    floating tag,
+    const Job* job, const Block* block, bint grouped, const Params* p, char* scratch,
+    Running* running, floating tag,
 ) noexcept nogil:
     """Add the loss of a block to the running sums."""
     cdef const floating* x = <const floating*>block.x
@@ -177,8 +177,11 @@ cdef inline void sum_block(
     elif job.plan.counts:
         sum_short(x, y, block.n, p, running)
     else:
+        # Results are written later. The stack of a thread may be as small as 16 KiB.
         sum_any(
-            x, y, <const floating*>block.beta, w, block.mask, block.n, grouped, p, running
+            x, y, <const floating*>block.beta, w, block.mask, block.n, grouped, p,
+            <floating*>buffer(job, scratch, OUT_BUFFER),
+            <floating*>buffer(job, scratch, OUT2_BUFFER), running,
         )
 
 
@@ -285,7 +288,7 @@ cdef inline void run_leaf(
             sum_weights(&block, <floating*>buffer(job, scratch, OUT_BUFFER), &weights)
         if job.plan.sums:
             for k in range(job.n_params):
-                sum_block(job, &block, grouped, &job.params[k], &running[k], tag)
+                sum_block(job, &block, grouped, &job.params[k], scratch, &running[k], tag)
                 if job.options.count_below:
                     nodes[k].below += count_below(
                         <const floating*>block.x, <const floating*>block.y, block.n,
