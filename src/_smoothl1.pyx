@@ -1009,7 +1009,7 @@ cdef int run_exact(
     """Add the exact sums of some outputs to their rows, on a known number of threads."""
     cdef Py_ssize_t entries = row_size(job), size = EXACT_BUFFERS * TERMS * sizeof(double)
     cdef Py_ssize_t chunks = (job.n + EXACT_CHUNK - 1) // EXACT_CHUNK
-    cdef Py_ssize_t most = GROUP * LEAF // EXACT_CHUNK, tasks, task, entry, o
+    cdef Py_ssize_t most = max(1, GROUP * LEAF // EXACT_CHUNK), tasks, task, entry, o
     cdef bint whole = chunks <= 1 or outputs >= 8 * job.n_threads
     cdef char* scratch = NULL
     cdef int64_t* parts = NULL
