@@ -1,0 +1,4 @@
+"""x."""
+
+def evaluate_files() -> None:
+    """x."""

@@ -1,0 +1,4 @@
+"""x."""
+
+def evaluate_xarray() -> None:
+    """x."""
