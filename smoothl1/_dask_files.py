@@ -11,7 +11,6 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from smoothl1 import _arguments as arguments
 from smoothl1 import _dask_arrays as lazy
 from smoothl1 import _dask_frames as frames
 from smoothl1 import _zarr
@@ -139,13 +138,11 @@ def client_of(address: Any, announce: Callable[[str], None] | None = None) -> It
     from distributed import Client, LocalCluster
 
     if address == "local":
-        from smoothl1._threads import available_processors
+        from dask.system import CPU_COUNT
 
         with (
             LocalCluster(
-                n_workers=available_processors(),
-                threads_per_worker=1,
-                dashboard_address=":0",
+                n_workers=CPU_COUNT, threads_per_worker=1, dashboard_address=":0"
             ) as cluster,
             Client(cluster) as client,
         ):
