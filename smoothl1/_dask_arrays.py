@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from smoothl1 import _arguments as arguments
 from smoothl1 import _calls, _exact
 from smoothl1._arguments import Operands
+from smoothl1._arrays import as_mask
 from smoothl1._simd import core
 from smoothl1._typing import AnyArray, Axis
 from smoothl1.sums import LossSums, make_spec
@@ -435,7 +436,9 @@ def namespace(given: dict[str, Any]) -> Any:
         space = _space_of(value)
         if space is not None:
             found.setdefault(space.__name__, space)
-        elif callable(getattr(value, "__dask_graph__", None)) and value.__dask_graph__() is not None:
+        elif (
+            callable(getattr(value, "__dask_graph__", None)) and value.__dask_graph__() is not None
+        ):
             kind = f"{type(value).__module__}.{type(value).__qualname__}"
             raise TypeError(
                 f"{word} is a lazy collection ({kind}) but no Dask array; of a DataFrame pass "
@@ -475,7 +478,7 @@ def _empty(value: Any) -> Any:
 def _read(space: Any, word: str, value: Any) -> Any:
     """Return an operand as a Dask array; as it is, if it is a number."""
     empty = _empty(value)
-    array = (arguments.as_mask if word == "where" else arguments.as_array)(word, empty)
+    array = (as_mask if word == "where" else arguments.as_array)(word, empty)
     if is_array(value) or array.ndim == 0:
         return value
     return space.asarray(array)
@@ -485,13 +488,13 @@ def _shape_of(x: Any, y: Any) -> tuple[float, ...]:
     """Return the shape of the loss, nan for axes of unknown length."""
     first, second = (each.shape if is_array(each) else () for each in (x, y))
     if not (first and second):
-        return first or second
+        return tuple(first or second)
     if len(first) != len(second) or any(
         a != b and not math.isnan(a) and not math.isnan(b)
         for a, b in zip(first, second, strict=True)
     ):
         raise ValueError(f"input and target must have the same shape, got {first} and {second}")
-    return first
+    return tuple(first)
 
 
 def _spread(word: str, value: Any, shape: tuple[float, ...]) -> tuple[bool, ...]:

@@ -177,5 +177,3 @@ def read_frame(names: Sequence[str]) -> Any:
     compressed = any(name.lower().endswith(".gz") for name in names)
     more = {"compression": "gzip", "blocksize": None} if compressed else {}
     return dd.read_csv(list(names), dtype_backend="pyarrow", engine="pyarrow", **more)
-
-

@@ -156,7 +156,7 @@ def ask(
     n_threads: SupportsIndex | None,
 ) -> Question:
     """Check the arguments of `evaluate`."""
-    meta = getattr(frame, "_meta", None)
+    meta: Any = getattr(frame, "_meta", None)
     if not hasattr(frame, "map_partitions") or not hasattr(meta, "columns"):
         raise TypeError(f"frame must be a Dask DataFrame, got {type(frame).__qualname__}")
     keys = (by,) if isinstance(by, str) else tuple(by or ())
@@ -219,7 +219,8 @@ def partition_sums(part: Any, *, question: Question) -> Any:
     codes = codes.to_numpy()
     first = np.unique(codes, return_index=True)[1]
 
-    columns, valid = [], np.ones(len(part), bool)
+    columns: list[Any] = []
+    valid = np.ones(len(part), bool)
     for column in (question.prediction, question.target, question.weight):
         values, present = (None, None) if column is None else _values(part[column])
         columns.append(values)

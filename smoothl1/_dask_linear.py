@@ -88,7 +88,7 @@ class SmoothL1Regressor(linear_model.SmoothL1Regressor):
     >>> X = np.arange(10.0).reshape(-1, 1)
     >>> y = 2 * X[:, 0] + 1
     >>> y[3] = 1000
-    >>> model = SmoothL1Regressor(scale=1.0)
+    >>> model = SmoothL1Regressor()
     >>> model.fit(da.from_array(X, chunks=(4, 1)), da.from_array(y, chunks=4)).coef_.round(6)
     array([2.])
     """
@@ -128,7 +128,7 @@ class SmoothL1Regressor(linear_model.SmoothL1Regressor):
         if source is None:
             super().fit(X, y, sample_weight)
             return self
-        names = source.feature_names
+        names = source.names
         if names is not None:
             self.feature_names_in_ = np.asarray(names, object)
         elif hasattr(self, "feature_names_in_"):
@@ -187,9 +187,7 @@ class SmoothL1Regressor(linear_model.SmoothL1Regressor):
             return super().predict(X)
         check_is_fitted(self)
         if X.ndim != 2 or X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X must have shape (n_samples, {self.n_features_in_}), got {X.shape}"
-            )
+            raise ValueError(f"X must have shape (n_samples, {self.n_features_in_}), got {X.shape}")
         X = X.rechunk({1: -1})
         several = self.coef_.ndim == 2
         options: dict[str, Any] = (
@@ -361,9 +359,7 @@ def _pass(X: AnyArray, y: AnyArray, weight: AnyArray, frame: _Frame, step: _Step
         before, change = target - Z @ step.theta, Z @ step.d_theta
         residual = before - step.lengths[0] * change
         values = np.empty(len(step.lengths))
-        value, slopes = smooth_l1_value_and_grad(
-            residual, 0.0, "sum", t, weight=w, n_threads=1
-        )
+        value, slopes = smooth_l1_value_and_grad(residual, 0.0, "sum", t, weight=w, n_threads=1)
         values[0] = value
         for j, length in enumerate(step.lengths[1:], 1):
             values[j] = smooth_l1_loss(
@@ -418,8 +414,10 @@ def _fit(
     """Fit one target."""
     p = len(moments.mean)
     joint = model.scale == "huber"
-    size = 1.0 if model.scale is None else model.scale
-    guess = None
+    size = 1.0 if model.scale is None or isinstance(model.scale, str) else float(model.scale)
+    guess, intercept = size, 0.0
+    if start is not None:
+        coef, intercept = np.asarray(start[0], np.float64), float(start[1])
     if start is None or joint:
         sample = linear_model.SmoothL1Regressor(
             beta=model.beta, scale=model.scale, alpha=model.alpha, solver="newton",
@@ -428,10 +426,9 @@ def _fit(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             sample.fit(moments.X, moments.y[:, column], moments.weight)
-        guess = sample.scale_
+        guess = float(sample.scale_)
         if start is None:
-            start = sample.coef_, sample.intercept_
-    coef, intercept = np.asarray(start[0], np.float64), float(start[1])
+            coef, intercept = np.asarray(sample.coef_, np.float64), float(sample.intercept_)
     centre = intercept + float(moments.mean @ coef) if model.fit_intercept else 0.0
     unit = linear_model._unit(np.abs(moments.y[:, column] - centre))
     deviation = np.sqrt(moments.squares / moments.total)
@@ -452,14 +449,14 @@ def _fit(
         theta = np.append(theta, (intercept + float(moments.mean @ coef) - centre) / unit)
     theta[:p][constant] = 0.0
     least = linear_model._LEAST
-    t = model.beta * (guess if joint else size) / unit
+    t = model.beta * guess / unit
     t = min(max(t, least), 2.0**300)
     share = 1.0 / model.beta**2 if joint else 0.0
     newton = _Newton(source, frame, penalty, share, least, model.max_iter, model.tol)
     theta, t = newton.minimise(theta, t)
     coef = unit * (theta[:p] / scale)
     intercept = centre + float(unit * theta[p:].sum() - mean @ coef)
-    if joint:
+    if joint:  # 0 where it vanishes
         size = t / model.beta * unit if t > least else 0.0
     return _Found(coef, intercept, size, t * unit, newton.n_iter, newton.warning)
 

@@ -63,7 +63,8 @@ def evaluate_xarray(
 
     Examples
     --------
-    >>> import pytest; xarray = pytest.importorskip("xarray"); da = pytest.importorskip("dask.array")
+    >>> import pytest; xarray = pytest.importorskip("xarray")
+    >>> da = pytest.importorskip("dask.array")
     >>> from smoothl1.dask import evaluate_xarray
     >>> truth = xarray.DataArray(da.zeros((3, 2), chunks=1), dims=("time", "place"))
     >>> found = evaluate_xarray(truth + [[0.5, 1], [0.5, 2], [0, 3]], truth, dim="time")
@@ -145,7 +146,7 @@ def _chosen(dim: Any, dims: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
 
 
 def _data(name: str, value: Any, dims: tuple[Hashable, ...]) -> Any:
-    """Return the array inside, with all dimensions in their order, of length 1 where it has none."""
+    """Return the array inside, its dimensions in order, of length 1 where it has none."""
     if value is None or not hasattr(value, "dims"):
         return value
     extra = [each for each in value.dims if each not in dims]
@@ -156,12 +157,15 @@ def _data(name: str, value: Any, dims: tuple[Hashable, ...]) -> Any:
 
 
 def _dataset(
-    xarray: Any, figures: Any, like: LossSums, betas: AnyArray, prediction: Any, dims: list[Hashable]
+    xarray: Any,
+    figures: Any,
+    like: LossSums,
+    betas: AnyArray,
+    prediction: Any,
+    dims: list[Hashable],
 ) -> Any:
     """Return the figures with their names and coordinates."""
-    coords = {
-        name: each for name, each in prediction.coords.items() if set(each.dims) <= set(dims)
-    }
+    coords = {name: each for name, each in prediction.coords.items() if set(each.dims) <= set(dims)}
     each = [*dims]
     variables: dict[str, Any] = {"rows": (each, figures[..., 0].astype(np.int64))}
     for i, name in enumerate(("mae", "rmse"), 1):

@@ -19,7 +19,10 @@ class Source(Protocol):
 
     n_blocks: int
     several: bool  # whether targets have an axis of their own
-    feature_names: list[str] | None
+
+    @property
+    def names(self) -> list[str] | None:
+        """The names of the features, where they have any."""
 
     def reduce(
         self, function: Callable[..., Any], merge: Callable[[list[Any]], Any], args: tuple[Any, ...]
@@ -33,7 +36,7 @@ class Blocks:
     def __init__(self, X: Any, y: Any, sample_weight: Any) -> None:
         columns = getattr(X, "columns", None) if hasattr(X, "to_dask_array") else None
         names = [] if columns is None else list(columns)
-        self.feature_names = names if names and all(isinstance(n, str) for n in names) else None
+        self._names = names if names and all(isinstance(n, str) for n in names) else None
         given = {"X": X, "y": y, "sample_weight": sample_weight}
         arrays = {
             name: a.to_dask_array() if hasattr(a, "to_dask_array") else a
@@ -41,9 +44,7 @@ class Blocks:
             if a is not None
         }
         space = lazy.namespace(arrays)
-        arrays = {
-            name: a if lazy.is_array(a) else space.asarray(a) for name, a in arrays.items()
-        }
+        arrays = {name: a if lazy.is_array(a) else space.asarray(a) for name, a in arrays.items()}
         self.X, self.y = arrays["X"], arrays["y"]
         if self.X.ndim != 2 or not self.X.shape[1]:
             raise ValueError(f"X must have shape (n_samples, n_features), got {self.X.shape}")
@@ -61,11 +62,16 @@ class Blocks:
         )
         self.n_blocks = len(self._parts)
 
+    @property
+    def names(self) -> list[str] | None:
+        """The names of the features, where they have any."""
+        return self._names
+
     def reduce(
         self, function: Callable[..., Any], merge: Callable[[list[Any]], Any], args: tuple[Any, ...]
     ) -> Any:
         """Return what a function gives of all blocks, merged in a tree of tasks."""
-        from dask import delayed
+        from dask.delayed import delayed
 
         apply, join = delayed(_applied, pure=False), delayed(merge, pure=False)
         shared = delayed(args, traverse=False)
@@ -102,10 +108,15 @@ class Batches:
         for name, column in (("y", target), ("sample_weight", weight)):
             if column is not None and column not in names:
                 raise ValueError(f"{name} must be a column of X ({names}), got {column!r}")
-        self.feature_names = [name for name in names if name not in (target, weight)]
-        if not self.feature_names:
+        self._names = [name for name in names if name not in (target, weight)]
+        if not self._names:
             raise ValueError(f"X must have a column of features beside {target!r}")
         self.n_blocks = sum(1 for _ in self._batches())
+
+    @property
+    def names(self) -> list[str] | None:
+        """The names of the features, where they have any."""
+        return self._names
 
     def reduce(
         self, function: Callable[..., Any], merge: Callable[[list[Any]], Any], args: tuple[Any, ...]
@@ -113,7 +124,7 @@ class Batches:
         """Return what a function gives of all batches, merged as they come."""
         total = None
         for batch in self._batches():
-            columns = [self._column(batch, name) for name in self.feature_names]
+            columns = [self._column(batch, name) for name in self._names]
             y = self._column(batch, self._target)
             weight = np.ones(len(y)) if self._weight is None else self._column(batch, self._weight)
             found = function(np.column_stack(columns), y[:, np.newaxis], weight, *args)

@@ -38,7 +38,7 @@ class ZarrFile:
         except ImportError:
             raise InputError(f"{path}: Zarr needs zarr: pip install 'smoothl1[dask]'") from None
         try:
-            found = zarr.open(str(path), mode="r")
+            found: Any = zarr.open(str(path), mode="r")
         except Exception as error:
             raise InputError(f"{path}: not a Zarr array ({line_of(error)})") from None
         if not hasattr(found, "chunks"):

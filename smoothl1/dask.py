@@ -18,7 +18,7 @@ from smoothl1._dask_files import evaluate_files
 from smoothl1._dask_frames import evaluate
 from smoothl1._dask_xarray import evaluate_xarray
 from smoothl1._typing import Axis, Reduction
-from smoothl1.sums import LossSums, make_spec
+from smoothl1.sums import LossSums
 
 if TYPE_CHECKING:
     from smoothl1._dask_linear import SmoothL1Regressor as SmoothL1Regressor
@@ -369,7 +369,7 @@ def loss_sums(
     split_every: int | dict[int, int] | None = None,
     n_threads: SupportsIndex | None = 1,
 ) -> Any:
-    """Sums of the losses of Dask arrays, as a lazy `LossSums`.
+    """Sum the losses of Dask arrays: a lazy `LossSums`.
 
     Parameters
     ----------
@@ -395,7 +395,7 @@ def loss_sums(
     >>> sums.mae
     np.float64(4.5)
     """
-    from dask import delayed
+    from dask.delayed import delayed
 
     operands = {"input": input, "target": target, "weight": weight, "where": where}
     like, total, _ = lazy.total_sums(

@@ -582,7 +582,7 @@ class GroupedLossSums:
 
 
 def _full(spec: Spec, count: int) -> Table:
-    """Return a table of zeros whose windows are whole sums, so that rows are those of `LossSums`."""
+    """Return a table of zeros with whole sums for windows: its rows are those of `LossSums`."""
     table = Table(spec)
     table.windows[:, 1:] = 0, spec.layout.digits, 0
     table.rows = np.zeros((count, table._place()), np.int64)
