@@ -24,9 +24,10 @@ from sklearn.utils.validation import check_is_fitted
 from smoothl1 import _dask_arrays as lazy
 from smoothl1 import linear_model
 from smoothl1._passes import Batches, Blocks, Source
-from smoothl1._solvers import _Inverse
+from smoothl1._solvers import _VANISHED, _Inverse
 from smoothl1._typing import AnyArray
 from smoothl1.functional import smooth_l1_loss, smooth_l1_value_and_grad
+from smoothl1.location import huber_location
 
 # Rows of the sample that the passes start from.
 _SAMPLE = 20_000
@@ -429,8 +430,11 @@ def _fit(
         guess = float(sample.scale_)
         if start is None:
             coef, intercept = np.asarray(sample.coef_, np.float64), float(sample.intercept_)
-    centre = intercept + float(moments.mean @ coef) if model.fit_intercept else 0.0
-    unit = linear_model._unit(np.abs(moments.y[:, column] - centre))
+    some, centre = moments.y[:, column], 0.0
+    if model.fit_intercept:
+        limit = 0.0 if joint else model.beta * size
+        centre = float(huber_location(some, limit, sample_weight=moments.weight))
+    unit = linear_model._unit(np.abs(some - centre))
     deviation = np.sqrt(moments.squares / moments.total)
     eps = float(np.finfo(float).eps)
     if not model.fit_intercept:
@@ -476,6 +480,7 @@ class _Newton:
     ) -> None:
         self._source, self._frame, self._penalty = source, frame, penalty
         self._share, self._least, self._max_iter, self._tol = share, least, max_iter, tol
+        self._vanished = False  # the threshold, which then no longer follows rounding
         self.n_iter = 0
         self.warning = ""
 
@@ -485,6 +490,11 @@ class _Newton:
         sums, value = self._look(theta, t, majorize)
         while True:
             gradient = sums.gradient + self._penalty * theta
+            slope_t = 0.5 * (self._share - sums.outside - sums.inside / t**2)
+            if self._share and not self._vanished and t <= _VANISHED * self._least and slope_t > 0:
+                self._vanished, t = True, self._least
+                sums, value = self._look(theta, t, majorize)
+                continue
             d_theta, d_t, good = self._direction(sums, gradient, t, majorize)
             if not (good or majorize):
                 if self.n_iter >= self._max_iter:
@@ -493,8 +503,7 @@ class _Newton:
                 majorize = True
                 sums, value = self._look(theta, t, majorize)
                 continue
-            slope_t = 0.5 * (self._share - sums.outside - sums.inside / t**2)
-            slope = float(gradient @ d_theta) + (slope_t * d_t if self._share else 0.0)
+            slope = float(gradient @ d_theta) + slope_t * d_t
             promise = -0.5 * slope
             flat = float(np.abs(gradient).max()) <= self._tol
             stalled = promise <= 1e-15 * value and promise >= 0.25 * last
@@ -534,12 +543,9 @@ class _Newton:
         inverse = _Inverse(gram, lambda: None)
         d_theta = -inverse(gradient)
         good = inverse.holds(gradient, 1e-11)
-        if not self._share:
+        if not self._share or self._vanished:
             return d_theta, 0.0, good
         slope = 0.5 * (self._share - sums.outside - sums.inside / t**2)
-        if t <= self._least and slope >= 0.0:
-            return d_theta, 0.0, good
-        d_t = 0.0
         curvature = sums.inside / t**3
         if not majorize and curvature > 0.0:
             coupling = sums.coupling / t
