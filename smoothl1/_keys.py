@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,13 @@ _NAN = math.nan
 
 # Integer keys are looked up in a table of this many entries, or of four for each element.
 _LEAST_LOOKUP = 2**20
+
+
+class Coded(NamedTuple):
+    """Keys of elements as places in a list of keys, which may have one twice."""
+
+    places: NDArray[np.intp]
+    keys: list[Any]
 
 
 class Keys:
@@ -63,6 +70,9 @@ class Keys:
 
     def codes(self, by: Any, shape: tuple[int, ...]) -> NDArray[np.int32]:
         """Return the code of each element's key, in C order."""
+        if isinstance(by, Coded):
+            found: NDArray[np.int32] = self.codes_of(by.keys)[by.places]
+            return found
         if isinstance(by, tuple):
             columns = [_column(part, shape) for part in by]
             if not columns:
