@@ -53,7 +53,7 @@ class Keys:
     def find(self, key: Any) -> int | None:
         """Return the code of a key, or None."""
         self.every()
-        return self._codes.get(_canonical(key))
+        return self._codes.get(canonical(key))
 
     def codes_of(self, keys: list[Any]) -> NDArray[np.int32]:
         """Return the codes of some keys, new ones for those that have none."""
@@ -170,20 +170,20 @@ def _factorised(keys: AnyArray) -> tuple[list[Any], NDArray[np.intp]]:
     if keys.dtype.kind == "O":
         found: dict[Any, int] = {}
         try:
-            inverse = [found.setdefault(_canonical(key), len(found)) for key in keys.tolist()]
+            inverse = [found.setdefault(canonical(key), len(found)) for key in keys.tolist()]
         except TypeError as error:
             raise TypeError(f"by holds a key that cannot be hashed: {error}") from None
         return list(found), np.array(inverse, np.intp)
     unique, places = np.unique(keys, return_inverse=True)
-    return [_canonical(key) for key in unique.tolist()], places.reshape(-1)
+    return [canonical(key) for key in unique.tolist()], places.reshape(-1)
 
 
-def _canonical(key: Any) -> Any:
+def canonical(key: Any) -> Any:
     """Return one object for all NaN, 0.0 for -0.0, and Python's numbers for NumPy's."""
     if isinstance(key, np.generic):
         key = key.item()
     if isinstance(key, tuple):
-        return tuple(map(_canonical, key))
+        return tuple(map(canonical, key))
     if isinstance(key, float):
         return _NAN if key != key else key + 0.0
     return key
@@ -230,7 +230,7 @@ def from_state(data: bytes) -> Any:
         if tag == b"i" and rest:
             return int.from_bytes(rest, "little", signed=True)
         if tag == b"d":
-            return _canonical(struct.unpack("<d", rest)[0])
+            return canonical(struct.unpack("<d", rest)[0])
         if tag == b"s":
             return rest.decode("utf-8", "surrogatepass")
         if tag == b"b":

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from smoothl1 import _arguments as arguments
-from smoothl1 import _states, sums
+from smoothl1 import _exact, _states, sums
 from smoothl1._exact import Number
-from smoothl1._keys import Keys, from_state, to_state
+from smoothl1._keys import Keys, canonical, from_state, to_state
 from smoothl1._simd import core
 from smoothl1._states import Spec
 from smoothl1._typing import AnyArray
@@ -400,6 +400,18 @@ class GroupedLossSums:
             order, by = self._keys.ordered(self._present())
             table = self._table.chosen(order)
         return {"by": by, **table.figures(how)}
+
+    def take(self, key: Any, group: sums.LossSums) -> Self:
+        """Add the sums of one group, of the same thresholds, loss and dtype; return itself."""
+        sums.check_same(self._spec, group._spec)
+        table = Table(self._spec)
+        numbers = _exact.numbers_at(group._row, self._spec.layout, 0, len(table.windows))
+        table.widen(*_digits_of(numbers))
+        table.reserve(1)
+        table.put(0, group.n, numbers)
+        with self._lock:
+            self._table.add(table, self._keys.codes_of([canonical(key)]))
+        return self
 
     def group(self, key: Any) -> sums.LossSums:
         """Return the sums of one group; ``KeyError`` if it has no element."""
