@@ -143,7 +143,6 @@ class Evaluation:
                         n_threads=n_threads,
                     )
             else:
-                self._check_threshold()
                 operands = sums.prepare(self._groups._spec, prediction, target, weight, where)
                 codes = self._groups._add(operands, _signed(keys, above), threads)
                 counts.reserve(len(self._groups._keys))
@@ -155,10 +154,6 @@ class Evaluation:
                 into[0] += np.count_nonzero(mask)
             else:
                 into += np.bincount(codes[mask], minlength=len(into))
-
-    def _check_threshold(self) -> None:
-        if len(self._groups._keys) >= 2**30:
-            raise OverflowError("more than 2**30 groups")
 
     def _note_largest(
         self, residual: AnyArray, codes: NDArray[np.int32] | None, where: AnyArray | None
@@ -187,16 +182,15 @@ class Evaluation:
                 mine.merge(whole)
             keys = other._groups._keys.every()
             self._groups.merge(other._groups)
-            codes = self._groups._keys.codes_of(keys)
-            self._counts.reserve(max(1, len(self._groups._keys)))
-            mine, theirs = self._counts, other._counts
+            codes, n = self._groups._keys.codes_of(keys), len(keys)
             if not self.question.by:
-                keys, codes = [None], np.zeros(1, np.int32)
-                theirs.reserve(1)
-            n = len(keys)
-            mine.dropped[codes] += theirs.dropped[:n]
-            mine.nan[codes] += theirs.nan[:n]
-            mine.largest[codes] = np.maximum(mine.largest[codes], theirs.largest[:n])
+                codes, n = np.zeros(1, np.int32), 1
+            ours, theirs = self._counts, other._counts
+            ours.reserve(max(1, len(self._groups._keys)))
+            theirs.reserve(n)
+            ours.dropped[codes] += theirs.dropped[:n]
+            ours.nan[codes] += theirs.nan[:n]
+            ours.largest[codes] = np.maximum(ours.largest[codes], theirs.largest[:n])
         return self
 
     def _signed_sums(self) -> tuple[Table, list[tuple[bool, tuple[Any, ...]]]]:

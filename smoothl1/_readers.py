@@ -448,21 +448,24 @@ def _chosen(opened: _Opened, columns: Columns) -> pa.Schema:
     return pa.schema(fields)
 
 
+_NUMBERS = (
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_boolean,
+    pa.types.is_decimal,
+    pa.types.is_null,
+)
+
+
 def _is_number(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_decimal(kind)
-        or pa.types.is_null(kind)
-    )
+    return any(is_one(kind) for is_one in _NUMBERS)
 
 
 def _is_text(schema: pa.Schema, name: str) -> bool:
     places = schema.get_all_field_indices(name)
-    return len(places) == 1 and plain_type(schema.field(places[0]).type) == pa.string()
+    return len(places) == 1 and bool(plain_type(schema.field(places[0]).type) == pa.string())
 
 
 def _with_folders(schema: pa.Schema, file: File) -> pa.Schema:

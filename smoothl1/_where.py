@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from smoothl1._npy import InputError, line_of
 from smoothl1._typing import AnyArray
 
-_COMPARED = {
+_COMPARED: dict[type[ast.AST], Any] = {
     ast.Eq: pc.equal,
     ast.NotEq: pc.not_equal,
     ast.Lt: pc.less,
@@ -20,7 +20,7 @@ _COMPARED = {
     ast.Gt: pc.greater,
     ast.GtE: pc.greater_equal,
 }
-_COMPUTED = {
+_COMPUTED: dict[type[ast.AST], Any] = {
     ast.Add: pc.add,
     ast.Sub: pc.subtract,
     ast.Mult: pc.multiply,
@@ -69,13 +69,13 @@ class Where:
                 parts += [left, right]
             case ast.Compare(ops=ops, left=left, comparators=others):
                 parts.append(left)
-                for op, other in zip(ops, others, strict=True):
-                    if isinstance(op, ast.In | ast.NotIn):
+                for how, other in zip(ops, others, strict=True):
+                    if isinstance(how, ast.In | ast.NotIn):
                         if not isinstance(other, ast.Tuple | ast.List) or not all(
                             _is_literal(item) for item in other.elts
                         ):
                             raise self._refused(other, "after in stands a list of values")
-                    elif type(op) in _COMPARED:
+                    elif type(how) in _COMPARED:
                         parts.append(other)
                     else:
                         raise self._refused(node, "no such comparison")
@@ -134,8 +134,8 @@ class Where:
                 return _CALLED[called](self._value(operand, batch))
             case ast.Compare(ops=ops, left=left, comparators=others):
                 parts = []
-                for op, other in zip(ops, others, strict=True):
-                    parts.append(self._compared(op, left, other, batch))
+                for how, other in zip(ops, others, strict=True):
+                    parts.append(self._compared(how, left, other, batch))
                     left = other
                 found = parts[0]
                 for part in parts[1:]:

@@ -168,6 +168,10 @@ def run(
             raise TypeError(f"{name} must be a str, got {type(value).__qualname__}")
     if len(set(by)) != len(by):
         raise ValueError(f"by names a column twice: {', '.join(by)}")
+    taken = {"rows", "dropped", "nan", "weight", "mae", "rmse", "bias", "largest"}
+    for name in by:
+        if name in taken or name.startswith(("loss", "quadratic_share")):
+            raise ValueError(f"by {name!r}: a figure has this name; rename the column")
     if nulls not in ("drop", "error"):
         raise ValueError(f"nulls must be 'drop' or 'error', got {nulls!r}")
     make_question(beta, prediction=prediction, target=target)  # a bad beta before a bad file
@@ -242,8 +246,6 @@ class _Run:
                 break
             with readers.reading(part.name):
                 for batch in part.batches:
-                    if self._stop:
-                        break
                     self._add(evaluation, batch, part.name, threads, residuals)
         return evaluation
 
@@ -255,10 +257,7 @@ class _Run:
         threads: int,
         residuals: Any,
     ) -> None:
-        if self._condition is not None:
-            chosen = self._condition.mask(batch)
-        else:
-            chosen = None
+        chosen = self._condition.mask(batch) if self._condition is not None else None
         question = self._question
         columns = (question.prediction, question.target, question.weight)
         arrays, valid = [], None
@@ -455,7 +454,7 @@ def _kind_of(field: pa.Field, file: str) -> str:
     raise InputError(f"{file}: column {field.name!r} holds {kind}, by which rows are not grouped")
 
 
-def _keys_array(keys: list[Any], kind: str) -> pa.Array:
+def keys_array(keys: list[Any], kind: str) -> pa.Array:
     """Return keys as an array of their type."""
     if kind == "text":
         if all(key is None or _is_integer(key) for key in keys) and any(keys):
@@ -488,7 +487,7 @@ def to_table(evaluation: Evaluation, reduction: str | None = None) -> pa.Table:
     question = evaluation.question
     arrays = {}
     for i, (name, kind) in enumerate(zip(question.by, question.kinds, strict=True)):
-        arrays[name] = _keys_array([None, *(key[i] for key in keys)], kind)
+        arrays[name] = keys_array([None, *(key[i] for key in keys)], kind)
     none = columns["rows"] == 0
     counts = ("rows", "dropped", "nan", "weight")
     for name, values in columns.items():
@@ -499,7 +498,7 @@ def to_table(evaluation: Evaluation, reduction: str | None = None) -> pa.Table:
 def _is_narrow(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return pa.types.is_float16(kind) or pa.types.is_float32(kind)
+    return bool(pa.types.is_float16(kind) or pa.types.is_float32(kind))
 
 
 def _is_dask(data: Any) -> bool:
