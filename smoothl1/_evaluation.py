@@ -220,7 +220,7 @@ class Evaluation:
         places: dict[tuple[Any, ...], int] = {}
         groups = np.array([places.setdefault(key, len(places)) for _, key in keys], np.intp)
         signs = np.array([1 if sign else -1 for sign, _ in keys], np.int64)
-        found = list(places)
+        found = _numbered(list(places), self.question.kinds)
         order = sorted(range(len(found)), key=lambda i: tuple(map(_order, found[i])))
         rank = np.empty(len(found), np.intp)
         rank[order] = np.arange(len(found))
@@ -403,6 +403,20 @@ def _key(short: Any) -> tuple[bool, tuple[Any, ...]]:
     if type(short) is int:
         return bool(short & 1), (short >> 1,)
     return short[0], short[1:]
+
+
+def _numbered(keys: list[tuple[Any, ...]], kinds: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return keys with integers for text that had no type, where all of a column are integers."""
+    columns = [list(part) for part in zip(*keys, strict=True)]
+    for i, (column, kind) in enumerate(zip(columns, kinds, strict=False)):
+        texts = [part for part in column if part is not None]
+        if kind == "text" and texts and all(map(_is_integer, texts)):
+            columns[i] = [None if part is None else int(part) for part in column]
+    return list(zip(*columns, strict=True)) if columns else keys
+
+
+def _is_integer(text: str) -> bool:
+    return text.isdecimal() and text.isascii() and len(text) < 19 and str(int(text)) == text
 
 
 def _order(part: Any) -> tuple[bool, bool, Any]:

@@ -277,7 +277,8 @@ def _grid(report: Report, width: int | None) -> str:
             table.add_row(*keys, *(_shown(name, row[name]) for name in columns))
         stream = io.StringIO()
         console = Console(file=stream, width=width or 10_000, color_system=None, highlight=False)
-        fits = width is None or console.measure(table).maximum <= width
+        wide = Console(file=stream, width=10_000)
+        fits = width is None or wide.measure(table).maximum <= width
         spare = [name for name in columns if name.startswith(_LEAST)]
         if fits or not spare:
             break

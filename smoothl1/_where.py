@@ -24,7 +24,7 @@ _COMPUTED: dict[type[ast.AST], Any] = {
     ast.Add: pc.add,
     ast.Sub: pc.subtract,
     ast.Mult: pc.multiply,
-    ast.Div: pc.divide,
+    ast.Div: lambda left, right: pc.divide(left.cast(pa.float64()), right),
 }
 _CALLED = {"abs": pc.abs, "is_null": pc.is_null, "is_nan": pc.is_nan, "lower": pc.utf8_lower}
 _WORDS = {"true": True, "false": False, "null": None}

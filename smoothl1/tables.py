@@ -457,9 +457,8 @@ def _kind_of(field: pa.Field, file: str) -> str:
 def keys_array(keys: list[Any], kind: str) -> pa.Array:
     """Return keys as an array of their type."""
     if kind == "text":
-        if all(key is None or _is_integer(key) for key in keys) and any(keys):
-            return pa.array([None if key is None else int(key) for key in keys], pa.int64())
-        return pa.array(keys, pa.string())
+        numbers = any(isinstance(key, int) for key in keys)
+        return pa.array(keys, pa.int64() if numbers else pa.string())
     name, _, rest = kind.partition(":")
     unit, _, zone = rest.partition(":")
     if name == "timestamp":
@@ -475,10 +474,6 @@ def keys_array(keys: list[Any], kind: str) -> pa.Array:
     if name == "date64":
         return pa.array(keys, pa.int64()).cast(pa.date64())
     return pa.array(keys, pa.type_for_alias(name))
-
-
-def _is_integer(key: str) -> bool:
-    return len(key) < 19 and key.isdecimal() and key.isascii() and str(int(key)) == key
 
 
 def to_table(evaluation: Evaluation, reduction: str | None = None) -> pa.Table:

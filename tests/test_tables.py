@@ -110,7 +110,7 @@ def save(table, folder):
     ):
         writer.write_table(table, max_chunksize=333)
     yield folder / "s.arrow"
-    os.rename(folder / "one.parquet", folder / "nameless")
+    pq.write_table(table, folder / "nameless")
     yield folder / "nameless"
     (folder / "parts").mkdir()
     for i in range(3):
@@ -231,7 +231,8 @@ def test_keys_of_any_type(name, second, tmp_path):
     }
     evaluation = tables.run(table, **COLUMNS, by=by)
     again = type(evaluation).from_bytes(evaluation.to_bytes())
-    assert tables.to_table(again).equals(got)
+    assert str(tables.to_table(again).to_pylist()) == str(got.to_pylist())
+    assert again.to_bytes() == evaluation.to_bytes()
     assert tables.to_table(again.merge(evaluation))["rows"].to_pylist()[0] == 8
 
 
@@ -355,7 +356,7 @@ def test_where_of_wrong_types():
         ("s > 3", "Failed to parse string"),
         ("abs(s) > 3", "no kernel matching"),
         ("z > 3", "no column 'z'; it has p, y, x, s"),
-        ("x + 99999999999999999999 > 1", ""),
+        ("x + 99999999999999999999 > 1", "--where"),
     ):
         with pytest.raises(ValueError, match=message):
             tables.evaluate(table, **COLUMNS, where=where)
