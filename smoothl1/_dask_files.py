@@ -1,24 +1,28 @@
-"""Evaluations of files on a Dask cluster."""
+"""Evaluations of files on a Dask cluster: a task for each part of a file, and a tree of merges."""
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike
 
-from smoothl1 import _dask_arrays as lazy
-from smoothl1 import _dask_frames as frames
 from smoothl1 import _zarr
-from smoothl1.sums import LossSums, make_spec
+from smoothl1._evaluation import Evaluation, Question
+from smoothl1._npy import InputError
+from smoothl1._passes import merged_lazily
+
+# Parts of a file that are tasks of their own; more than so many share tasks.
+_PARTS = 64
 
 
 def evaluate_files(
-    files: str | Sequence[str],
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     prediction: str,
     target: str,
@@ -28,102 +32,155 @@ def evaluate_files(
     beta: ArrayLike = 1.0,
     where: str | None = None,
     nulls: str = "drop",
-    reduction: str | None = None,
-    dtype: DTypeLike | None = None,
     announce: Callable[[str], None] | None = None,
-    n_threads: SupportsIndex | None = 1,
 ) -> Any:
-    """Errors of the predictions in files, computed on a Dask cluster.
+    """Return the losses of a table in files, read and summed on a Dask cluster.
 
-    What ``smoothl1 evaluate --dask`` runs. A worker that is lost costs the work on its
-    partitions: what travels are sums of a few kilobytes, and tasks are pure.
+    What ``smoothl1 evaluate --dask`` runs. The table is that of `smoothl1.tables.evaluate` on
+    one machine, bit for bit. A worker that is lost costs the work on its parts: tasks are
+    pure, and what travels are sums of a few hundred bytes for each group.
 
     Parameters
     ----------
-    files : str or sequence of str
-        Parquet files, folders of such, or CSV files (names that end in .csv, .csv.gz), that
-        workers can read: a glob, or an address that ``fsspec`` knows.
-    prediction, target, weight, by, beta, where, nulls, reduction, dtype, n_threads
-        As for `evaluate`. Missing values are Arrow's nulls; NaN is none.
+    files, prediction, target, weight, by, beta, where, nulls
+        As for `smoothl1.tables.evaluate`; workers read the files by the same names.
     address : str or distributed.Client, optional
-        The scheduler ("tcp://..."), "local" for a cluster of a process for each processor of
-        this machine, as long as the call lasts, or a client. None takes Dask's present one.
+        The scheduler ("tcp://..."), or "local" for a cluster of a process for each processor
+        of this machine, as long as the call lasts, or a client. None takes Dask's present
+        scheduler.
     announce : callable, optional
         Called with the address of the dashboard.
 
     Returns
     -------
     pyarrow.Table
-        The columns of `evaluate`: the whole first, with null in the columns of `by`, then the
-        groups.
+        The whole, then the groups.
 
     Raises
     ------
-    ConnectionError
-        If no scheduler answers at the address.
-    TypeError, ValueError
-        As `evaluate`.
+    ValueError
+        For bad arguments, where a file or a column is not what is needed, and where no
+        scheduler answers.
     """
-    import pyarrow as pa
+    from smoothl1 import tables
 
-    names = [files] if isinstance(files, str | os.PathLike) else list(files)
-    with client_of(address, announce) as client:
-        frame = read_frame([os.fspath(name) for name in names])
-        question = frames.ask(
-            frame, prediction=prediction, target=target, weight=weight, by=by, beta=beta,
-            huber=False, where=where, nulls=nulls, reduction=reduction, dtype=dtype,
-            n_threads=n_threads,
+    try:
+        found = evaluate_tables(
+            files, prediction=prediction, target=target, address=address, weight=weight, by=by,
+            beta=beta, where=where, nulls=nulls, announce=announce,
         )  # fmt: skip
-        if where is None:  # which may use any column
-            used = [prediction, target, *([] if weight is None else [weight]), *question.by]
-            frame = frame[list(dict.fromkeys(used))]
-        lazy_total = frames.partial_sums(frame, question, None)
-        total = lazy_total.compute() if client is None else client.compute(lazy_total).result()
-    # Keys in Arrow's types, which have null.
-    groups = frames.figures(total, question=question)
-    if not question.by:
-        return pa.Table.from_pandas(groups, preserve_index=False)
-    rows = total[question.integers()].to_numpy(np.int64)
-    sums = lazy.carried(rows[:, 1:], question.dtype == "float32").sum(axis=0)
-    whole = np.concatenate([[rows[:, 0].sum()], sums])[np.newaxis]
-    first = pa.table(frames.round_rows(whole, question))
-    rest = pa.Table.from_pandas(groups, preserve_index=False).replace_schema_metadata()
-    for i, name in enumerate(question.by):
-        first = first.add_column(i, name, pa.nulls(1, rest.schema.field(name).type))
-    return pa.concat_tables([first, rest])
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return tables.to_table(found)
 
 
-def sum_arrays(
-    paths: Sequence[str | Path],
-    beta: ArrayLike,
+def evaluate_tables(
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
-    address: Any = None,
-    dtype: DTypeLike = np.float64,
+    prediction: str,
+    target: str,
+    address: Any,
+    weight: str | None = None,
+    by: str | Sequence[str] | None = None,
+    beta: ArrayLike = 1.0,
+    where: str | None = None,
+    nulls: str = "drop",
+    ignore_nan: bool = False,
     announce: Callable[[str], None] | None = None,
-    n_threads: SupportsIndex | None = 1,
-) -> LossSums:
-    """Return the sums of Zarr arrays or ``.npy`` files: predictions, targets, perhaps weights."""
-    import dask.array
+) -> Evaluation:
+    """Return the evaluation of tables; `InputError` for what is wrong with them."""
+    from smoothl1 import tables
 
-    spec = make_spec(beta, False, dtype)
-    opened = [_zarr.open_array(Path(path)) for path in paths]
-    step = _zarr.steps(opened)
+    question, source = tables.plan(
+        files, prediction, target, weight, by, beta, where=where, nulls=nulls,
+        ignore_nan=ignore_nan,
+    )  # fmt: skip
+    if not source.files:
+        raise TypeError(f"files must be paths, got {type(files).__qualname__}")
+    tasks = []
+    for file, count in zip(source.files, source.counts(), strict=True):
+        step = min(count, _PARTS)
+        tasks += [_TablePart(question, nulls, file, source.columns, i, step) for i in range(step)]
+    return _merged(tasks, address, announce)
+
+
+def evaluate_arrays(
+    paths: Sequence[Path],
+    question: Question,
+    *,
+    address: Any,
+    announce: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Return the evaluation of Zarr arrays, or ``.npy`` files, of one shape."""
+    files = [_zarr.open_array(path) for path in paths]
+    shape, step = files[0].shape, _zarr.steps(files)
+    starts = itertools.product(*(range(0, n, m) for n, m in zip(shape, step, strict=True)))
+    # Workers may run in another folder.
+    absolute = tuple(path.absolute() for path in paths)
+    return _merged([_ArrayPart(question, absolute, a, step) for a in starts], address, announce)
+
+
+@dataclass(frozen=True)
+class _TablePart:
+    """Some parts of a file."""
+
+    question: Question
+    nulls: str
+    file: Any
+    columns: Any
+    first: int
+    step: int
+
+    def evaluation(self) -> Evaluation:
+        """Read them."""
+        from smoothl1 import _readers, tables
+
+        parts = _readers.parts_of(self.file, self.columns, self.first, self.step)
+        return tables.run_part(self.question, self.nulls, parts)
+
+
+@dataclass(frozen=True)
+class _ArrayPart:
+    """A region of arrays."""
+
+    question: Question
+    paths: tuple[Path, ...]
+    start: tuple[int, ...]
+    step: tuple[int, ...]
+
+    def evaluation(self) -> Evaluation:
+        """Read it."""
+        region = tuple(slice(a, a + n) for a, n in zip(self.start, self.step, strict=True))
+        pieces = _zarr.read([_zarr.open_array(path) for path in self.paths], region)
+        found = Evaluation(self.question)
+        found.add(*pieces, n_threads=1)
+        return found
+
+
+def _state_of(part: _TablePart | _ArrayPart) -> bytes | InputError:
+    # An error of the user's comes as a value, lest it be tried again, with a traceback.
+    try:
+        return part.evaluation().to_bytes()
+    except InputError as error:
+        return error
+
+
+def _merge(states: list[bytes | InputError]) -> bytes | InputError:
+    for state in states:
+        if isinstance(state, InputError):
+            return state
+    first, *rest = (Evaluation.from_bytes(state) for state in states)  # type: ignore[arg-type]
+    return first.merge(*rest).to_bytes()
+
+
+def _merged(parts: Sequence[Any], address: Any, announce: Any) -> Evaluation:
+    """Evaluate parts on a cluster."""
     with client_of(address, announce) as client:
-        found = []
-        for file in opened:
-            if isinstance(file, _zarr.ZarrFile):
-                array = dask.array.from_zarr(str(file.path), chunks=step)
-            else:
-                array = dask.array.from_array(file.array(), chunks=step)
-            found.append(array)
-        if len(found) == 3:  # used in the working dtype
-            found[2] = found[2].astype(np.float32 if spec.single else np.float64)
-        operands = dict(zip(("input", "target", "weight"), found, strict=False))
-        like, total, _ = lazy.total_sums(
-            operands, beta, False, dtype, None, split_every=None, n_threads=n_threads
-        )
-        row = total.compute() if client is None else client.compute(total).result()
-    return LossSums.from_array(row, like)
+        total = merged_lazily(_state_of, _merge, [(part,) for part in parts])
+        state = total.compute() if client is None else client.compute(total).result()
+    if isinstance(state, InputError):
+        raise state
+    return Evaluation.from_bytes(state)
 
 
 @contextmanager
@@ -135,11 +192,12 @@ def client_of(address: Any, announce: Callable[[str], None] | None = None) -> It
     if not isinstance(address, str):
         yield address
         return
-    from distributed import Client, LocalCluster
-
-    if address == "local":
+    try:
         from dask.system import CPU_COUNT
-
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise InputError("--dask needs distributed: pip install 'smoothl1[dask]'") from None
+    if address == "local":
         with (
             LocalCluster(
                 n_workers=CPU_COUNT, threads_per_worker=1, dashboard_address=":0"
@@ -150,9 +208,9 @@ def client_of(address: Any, announce: Callable[[str], None] | None = None) -> It
             yield client
         return
     try:
-        client = Client(address, timeout="10s", set_as_default=True)
+        client = Client(address, timeout="10s")
     except (OSError, ValueError) as error:
-        raise ConnectionError(f"no Dask scheduler answers at {address!r}: {error}") from None
+        raise InputError(f"{address}: no Dask scheduler answers ({error})") from None
     with client:
         _announce(client, announce)
         yield client
@@ -161,19 +219,3 @@ def client_of(address: Any, announce: Callable[[str], None] | None = None) -> It
 def _announce(client: Any, announce: Callable[[str], None] | None) -> None:
     if announce is not None and client.dashboard_link:
         announce(client.dashboard_link)
-
-
-def read_frame(names: Sequence[str]) -> Any:
-    """Return the lazy frame of Parquet or CSV files; nulls stay nulls."""
-    import dask.dataframe as dd
-
-    if not names:
-        raise ValueError("files must name at least one file, got none")
-    kinds = {name.lower().removesuffix(".gz").endswith(".csv") for name in names}
-    if len(kinds) > 1:
-        raise ValueError(f"files must be all Parquet or all CSV, got {list(names)}")
-    if kinds == {False}:
-        return dd.read_parquet(list(names), dtype_backend="pyarrow")
-    compressed = any(name.lower().endswith(".gz") for name in names)
-    more = {"compression": "gzip", "blocksize": None} if compressed else {}
-    return dd.read_csv(list(names), dtype_backend="pyarrow", engine="pyarrow", **more)

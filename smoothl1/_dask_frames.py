@@ -88,8 +88,8 @@ def evaluate(
     huber : bool, default=False
         Whether the loss is Huber's; then `beta` is its `delta`.
     where : str or callable, optional
-        The rows to take part: an expression for ``pandas.DataFrame.eval``, or a function of a
-        partition that returns a bool for each of its rows.
+        The rows to take part: an expression as for `smoothl1.tables.evaluate`, or a function of
+        a partition that returns a bool for each of its rows.
     nulls : {"drop", "error"}, default="drop"
         What to do with rows that lack prediction, target or weight. In a column of a NumPy
         dtype NaN counts as missing, as everywhere in pandas; in one of Arrow only null does.
@@ -169,7 +169,9 @@ def ask(
         raise ValueError(f"by must hold each column once, got {list(keys)}")
     if nulls not in ("drop", "error"):
         raise ValueError(f"nulls must be 'drop' or 'error', got {nulls!r}")
-    if not (where is None or isinstance(where, str) or callable(where)):
+    if isinstance(where, str):
+        _check_where(where, list(meta.columns))
+    elif not (where is None or callable(where)):
         raise TypeError(f"where must be a str or a function, got {type(where).__qualname__}")
     used = {name: column for name, column in named.items() if column is not None}
     found = [_dtype_of(name, column, meta[column].dtype) for name, column in used.items()]
@@ -206,8 +208,7 @@ def partition_sums(part: Any, *, question: Question) -> Any:
 
     names = question.integers()
     if question.where is not None and len(part):
-        chosen = part.eval(question.where) if isinstance(question.where, str) else question.where
-        part = part[_mask(chosen(part) if callable(chosen) else chosen, len(part))]
+        part = part[_chosen(part, question.where)]
     keys = pd.DataFrame({name: _key_column(part[name]) for name in question.by}, index=part.index)
     if not question.by:
         keys[_ALL] = np.zeros(len(part), np.int8)
@@ -266,6 +267,19 @@ def round_rows(rows: AnyArray, question: Question) -> dict[str, AnyArray]:
     return columns
 
 
+def _check_where(where: str, columns: list[Any]) -> None:
+    from smoothl1._npy import InputError
+    from smoothl1._where import Where
+
+    try:
+        used = Where(where).columns
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    for column in used:
+        if column not in columns:
+            raise ValueError(f"where names {column!r}, which is no column of the frame: {columns}")
+
+
 def _dtype_of(name: str, column: str, dtype: Any) -> np.dtype[Any]:
     """Return the NumPy dtype of a column of pandas; ``TypeError`` for what is no number."""
     plain = getattr(dtype, "numpy_dtype", dtype)
@@ -274,12 +288,19 @@ def _dtype_of(name: str, column: str, dtype: Any) -> np.dtype[Any]:
     raise TypeError(f"{name} must be a column of numbers, but {column!r} is of dtype {dtype}")
 
 
-def _mask(chosen: Any, count: int) -> AnyArray:
-    """Return which rows a condition chooses; null chooses none."""
+def _chosen(part: Any, where: str | Callable[[Any], Any]) -> AnyArray:
+    """Return which rows of a partition a condition chooses; null chooses none."""
     import pyarrow as pa
 
-    values = pa.array(chosen, from_pandas=True)
-    if not pa.types.is_boolean(values.type) or len(values) != count:
+    from smoothl1._where import Where
+
+    if isinstance(where, str):
+        condition = Where(where)
+        columns = part[list(condition.columns)]
+        table = pa.Table.from_pandas(columns, preserve_index=False).combine_chunks()
+        return condition.mask(table.to_batches()[0])
+    values = pa.array(where(part), from_pandas=True)
+    if not pa.types.is_boolean(values.type) or len(values) != len(part):
         raise TypeError(f"where must give a bool for each row, got {values.type}")
     return np.asarray(_one(values).fill_null(False).to_numpy(zero_copy_only=False), bool)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -73,12 +73,9 @@ class Blocks:
         """Return what a function gives of all blocks, merged in a tree of tasks."""
         from dask.delayed import delayed
 
-        apply, join = delayed(_applied, pure=False), delayed(merge, pure=False)
         shared = delayed(args, traverse=False)
-        found = [apply(function, shared, *part) for part in self._parts]
-        while len(found) > 1:
-            found = [join(found[i : i + _FAN]) for i in range(0, len(found), _FAN)]
-        return found[0].compute()
+        parts = [(function, shared, *part) for part in self._parts]
+        return merged_lazily(_applied, merge, parts).compute()
 
 
 class Batches:
@@ -147,6 +144,21 @@ class Batches:
             return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
         except (TypeError, ValueError):
             raise TypeError(f"column {name!r} must hold numbers, got {column.type}") from None
+
+
+def merged_lazily(
+    function: Callable[..., Any],
+    merge: Callable[[list[Any]], Any],
+    parts: Sequence[tuple[Any, ...]],
+) -> Any:
+    """Return what a function gives of each part's arguments, merged in a tree of Dask's tasks."""
+    from dask.delayed import delayed
+
+    apply, join = delayed(function, pure=False), delayed(merge, pure=False)
+    found = [apply(*part) for part in parts]
+    while len(found) > 1:
+        found = [join(found[i : i + _FAN]) for i in range(0, len(found), _FAN)]
+    return found[0]
 
 
 def _applied(function: Callable[..., Any], args: tuple[Any, ...], *blocks: AnyArray) -> Any:

@@ -95,10 +95,14 @@ def pieces(files: Sequence[File]) -> Iterator[list[AnyArray]]:
     ranges = [range(0, n, m) for n, m in zip(files[0].shape, step, strict=True)]
     for starts in itertools.product(*ranges):
         region = tuple(slice(a, a + n) for a, n in zip(starts, step, strict=True))
-        yield [
-            file.read(region) if isinstance(file, ZarrFile) else file.array()[region]
-            for file in files
-        ]
+        yield read(files, region)
+
+
+def read(files: Sequence[File], region: tuple[slice, ...]) -> list[AnyArray]:
+    """Return a region of all files."""
+    return [
+        file.read(region) if isinstance(file, ZarrFile) else file.array()[region] for file in files
+    ]
 
 
 def steps(files: Sequence[File]) -> tuple[int, ...]:
