@@ -301,9 +301,9 @@ def _parser() -> argparse.ArgumentParser:
         "memory-mapped, or Zarr arrays, or two columns of tables, given by --prediction and "
         "--target: Parquet, Arrow IPC (Feather), CSV (also .gz), folders with partitions, globs, "
         "addresses as s3://bucket/folder. Everything is read once, in bounded memory; sums are "
-        "exact, so that neither order nor threads nor shards change a bit. Exit code 0; 2 for what is wrong with "
-        "the input, the options or the output; 130 when interrupted. A file that is cut off "
-        "meanwhile by another program may end this one by SIGBUS.",
+        "exact, so that neither order nor threads nor shards change a bit. Exit code 0; 2 for what "
+        "is wrong with the input, the options or the output; 130 when interrupted. A file that is "
+        "cut off meanwhile by another program may end this one by SIGBUS.",
     )
     run.add_argument(
         "files", nargs="*", metavar="FILE", help="PREDICTIONS and TARGETS, .npy or .zarr; or tables"

@@ -270,7 +270,11 @@ class Evaluation:
             for name in ("bias", "largest"):
                 columns[name] = columns[name].astype(self.question.dtype)
         columns.update(plain)
-        return [found[i] for i in order], columns
+        # A group none of whose rows was chosen is in no state, either.
+        kept = (columns["rows"] > 0) | (columns["dropped"] > 0)
+        kept[0] = True
+        columns = {name: values[kept] for name, values in columns.items()}
+        return [found[i] for i, keep in zip(order, kept[1:], strict=True) if keep], columns
 
     def to_bytes(self) -> bytes:
         """Return the state: the same data give the same bytes."""
