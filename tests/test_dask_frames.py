@@ -169,11 +169,15 @@ def test_rows_of_groups(dtype, rng):
     assert found.to_bytes() == whole.to_bytes()
     one = LossSums.from_array(whole.to_array()[3], LossSums([0.5, 1], dtype=dtype))
     assert one == whole.group(whole.groups()[3])
+    objects = rows.astype(object)
+    assert GroupedLossSums.from_array(objects, keys, whole).to_bytes() == whole.to_bytes()
     empty = GroupedLossSums([0.5, 1], dtype=dtype)
     assert empty.to_array().shape == (0, rows.shape[1])
     for bad, error, message in (
         (rows[:, 1:], ValueError, "rows must have shape"),
         (rows.astype(float), TypeError, "rows must hold integers"),
+        (objects + 0.5, TypeError, "rows must hold integers, got dtype object"),
+        (objects + 2**70, ValueError, "beyond what any data give"),
         (rows + 2**62, ValueError, "beyond what any data give"),
     ):
         with pytest.raises(error, match=message):
