@@ -127,6 +127,17 @@ def test_rows_are_chosen(frame):
         evaluate(frame, 2, where=lambda part: part.number)
 
 
+def test_tables_pass_frames_on(frame):
+    tables = pytest.importorskip("smoothl1.tables")
+    options = {"prediction": "p", "target": "t", "by": "kind", "where": "number > 0"}
+    lazy = tables.evaluate(dd.from_pandas(frame, npartitions=3), **options)
+    found = lazy.compute()
+    table = tables.evaluate(frame, **options).to_pandas()[1:].reset_index(drop=True)
+    assert found["kind"].tolist() == table["kind"].tolist()
+    for name in ("rows", "dropped", "mae", "rmse", "loss", "quadratic_share"):
+        assert found[name].tolist() == table[name].tolist()
+
+
 def test_errors(frame):
     lazy = dd.from_pandas(frame, npartitions=2)
     names = {"prediction": "p", "target": "t"}
