@@ -5,6 +5,7 @@ Needs pyarrow: ``pip install 'smoothl1[tables]'``.
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -30,6 +31,9 @@ __all__ = ["evaluate"]
 
 # Integers in so small a range are their own places in a list of keys.
 _SMALL_RANGE = 2**16
+
+# So many combinations of keys are looked up, whether they occur or not.
+_FEW = 1024
 
 
 def evaluate(
@@ -376,19 +380,19 @@ def _keys(batch: pa.RecordBatch, by: Sequence[str]) -> AnyArray | Coded:
         if pa.types.is_integer(column.type) and not column.null_count:
             return _values(column)[0]
     coded = [_coded(batch.column(name)) for name in by]
-    places = coded[0][0]
     sizes = [len(values) for _, values in coded]
     if math.prod(sizes) < 2**62:
-        places = np.zeros(batch.num_rows, np.int64)
-        for (part, _), size in zip(coded, sizes, strict=True):
-            places *= size
+        places = coded[0][0]
+        for (part, _), size in zip(coded[1:], sizes[1:], strict=True):
+            places = places * size
             places += part
-        if math.prod(sizes) <= max(4 * batch.num_rows, 1024):
+        if math.prod(sizes) <= _FEW:  # so many that those that are not there cost nothing
+            return Coded(places, list(itertools.product(*(values for _, values in coded))))
+        if math.prod(sizes) <= 4 * batch.num_rows:
             seen = np.zeros(math.prod(sizes), bool)
             seen[places] = True
             present = np.flatnonzero(seen)
-            rank = np.cumsum(seen) - 1
-            places = rank[places]
+            places = (np.cumsum(seen) - 1)[places]
         else:
             present, places = np.unique(places, return_inverse=True)
         parts: list[Any] = []
