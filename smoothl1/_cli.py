@@ -401,9 +401,9 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def _write(stream: TextIO, lines: Sequence[str]) -> None:
-    """Write lines, with escapes for what the stream cannot encode."""
-    text = "".join(f"{_printable(line)}\n" for line in lines)
+def _write(stream: TextIO, lines: Sequence[str], *, data: bool = False) -> None:
+    """Write lines, with escapes for what the stream cannot encode; those of data as they are."""
+    text = "".join(f"{line if data else _printable(line)}\n" for line in lines)
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()  # where it is buffered, a closed pipe or a full disk shows here
@@ -439,7 +439,8 @@ def _run(options: argparse.Namespace) -> None:
         evaluate(options) if options.command == "evaluate" else (merge(options), None)
     )
     if options.output is None:
-        _output(reports.text_of(report, how, _width()).removesuffix("\n").split("\n"))
+        lines = reports.text_of(report, how, _width()).removesuffix("\n").split("\n")
+        _output(lines, data=how == "csv")
     state = report.evaluation.to_bytes() if options.state is not None else b""
     if options.output is not None:
         reports.save(report, how, options.output)
@@ -486,12 +487,12 @@ def _draw(report: Report, residuals: Residuals, path: str) -> None:
     pictures.plot(path, residuals, losses, bars, report.hidden)
 
 
-def _output(lines: Sequence[str]) -> None:
+def _output(lines: Sequence[str], *, data: bool = False) -> None:
     """Write to standard output."""
     if sys.stdout is None:
         raise InputError("standard output is closed")
     try:
-        _write(sys.stdout, lines)
+        _write(sys.stdout, lines, data=data)
     except BrokenPipeError:  # the reader (head, say) has enough
         _abandon(sys.stdout)
     except (OSError, ValueError) as error:

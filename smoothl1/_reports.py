@@ -126,7 +126,7 @@ def _named(evaluation: Evaluation, keys: list[tuple[Any, ...]]) -> list[list[Any
 def text_of(report: Report, how: str, width: int | None) -> str:
     """Return a report as text: a table of at most ``width`` characters, JSON, or CSV."""
     if how == "json":
-        return json.dumps(_plain(_document(report)), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(_plain(_document(report)), indent=2) + "\n"
     if how == "csv":
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -329,14 +330,13 @@ class _Bar:
 
 
 def _progress(total: int | None) -> _Bar:
-    if total is None:
+    if total is None or sys.stderr is None or not sys.stderr.isatty():
         return _Bar(None)
     try:
         from tqdm import tqdm
     except ImportError:
         return _Bar(None)
-    # Of decoded bytes; how many there will be is not known.
-    return _Bar(tqdm(unit="B", unit_scale=True, delay=1, disable=None, leave=False))
+    return _Bar(tqdm(total=total or None, unit="B", unit_scale=True, delay=1, leave=False))
 
 
 def _values(array: pa.Array) -> tuple[AnyArray, AnyArray | None]:
