@@ -28,7 +28,7 @@ from smoothl1 import _threads
 from smoothl1._config import config_lines, show_config
 from smoothl1._evaluation import Evaluation, Question, make_question
 from smoothl1._files import check_writable, reason, write
-from smoothl1._npy import InputError, NpyFile, line_of, pieces
+from smoothl1._npy import InputError, NpyFile, line_of, pieces, printable
 from smoothl1._pictures import Residuals
 from smoothl1._reports import Report
 from smoothl1._version import __version__
@@ -396,14 +396,9 @@ def _check_environment() -> None:
         raise InputError(line_of(error)) from None
 
 
-def _printable(text: str) -> str:
-    """Return the text with escapes for what would end a line, or is no text."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def _write(stream: TextIO, lines: Sequence[str], *, data: bool = False) -> None:
     """Write lines, with escapes for what the stream cannot encode; those of data as they are."""
-    text = "".join(f"{line if data else _printable(line)}\n" for line in lines)
+    text = "".join(f"{line if data else printable(line)}\n" for line in lines)
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()  # where it is buffered, a closed pipe or a full disk shows here

@@ -440,7 +440,7 @@ def test_files_that_change_while_they_are_read(folder, monkeypatch, change):
 def test_interrupted_at_any_time(folder, monkeypatch):
     for name in ("_parser", "evaluate", "_format_of", "_output", "_write", "_draw"):
 
-        def interrupt(*arguments):
+        def interrupt(*arguments, **options):
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
