@@ -28,10 +28,11 @@ from smoothl1 import _threads
 from smoothl1._config import config_lines, show_config
 from smoothl1._evaluation import Evaluation, Question, make_question
 from smoothl1._files import check_writable, reason, write
-from smoothl1._npy import InputError, NpyFile, line_of, pieces, printable
+from smoothl1._npy import InputError, line_of, printable
 from smoothl1._pictures import Residuals
 from smoothl1._reports import Report
 from smoothl1._version import __version__
+from smoothl1._zarr import open_array, pieces
 
 _DATA = Path(__file__).parent / "data"
 
@@ -69,6 +70,8 @@ Found = tuple[Evaluation, dict[str, Any], Residuals | None]
 def _check_outputs(options: argparse.Namespace) -> None:
     """Fail before the evaluation rather than after it."""
     if options.plot is not None:
+        if getattr(options, "dask", None) is not None:
+            raise InputError("--plot needs all residuals, which --dask leaves on the workers")
         pictures.check(options.plot)
     for name in ("output", "state"):
         if getattr(options, name) is not None:
@@ -76,7 +79,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
 
 def _evaluate_arrays(options: argparse.Namespace) -> Found:
-    """Evaluate two .npy files, or the sample."""
+    """Evaluate two .npy files or Zarr arrays, or the sample."""
     for name in ("by", "where"):
         if getattr(options, name):
             raise InputError(f"--{name} needs a table: --prediction COLUMN and --target COLUMN")
@@ -104,7 +107,7 @@ def _evaluate_arrays(options: argparse.Namespace) -> Found:
         raise InputError("--reduction weighted_mean needs --weight FILE")
     _check_outputs(options)
 
-    files = [NpyFile.open(path) for path in paths]
+    files = [open_array(path) for path in paths]
     first = files[0]
     for file in files[1:]:
         if file.shape != first.shape:
@@ -132,7 +135,13 @@ def _evaluate_arrays(options: argparse.Namespace) -> Found:
         _threads.num_threads(options.threads) if options.threads else nullcontext(),
     ):
         start = time.perf_counter()
-        for prediction, target, *rest in pieces(files):
+        if options.dask is not None:
+            from smoothl1 import _dask_files
+
+            evaluation = _dask_files.evaluate_arrays(
+                paths, question, address=options.dask, announce=_announce
+            )
+        for prediction, target, *rest in pieces(files) if options.dask is None else ():
             evaluation.add(prediction, target, rest[0] if rest else None)
             if residuals is not None:
                 with np.errstate(all="ignore"):
@@ -174,13 +183,32 @@ def _evaluate_tables(options: argparse.Namespace) -> Found:
         raise InputError(
             f"{options.files[0]}: Parquet, Arrow and CSV need pyarrow: {reports.NEEDS_TABLES}"
         ) from None
+    if options.dask is not None:
+        from smoothl1 import _dask_files
+
+        try:
+            evaluation = _dask_files.evaluate_tables(
+                options.files,
+                prediction=options.prediction,
+                target=options.target,
+                address=options.dask,
+                weight=options.weight,
+                by=options.by,
+                beta=options.betas,
+                where=options.where,
+                nulls=options.nulls,
+                ignore_nan=options.ignore_nan,
+                announce=_announce,
+            )
+        except ValueError as error:
+            raise InputError(f"--{line_of(error)}") from None
+        return evaluation, {"files": list(options.files), **_about(evaluation.question)}, None
     seen: list[Residuals] = []
 
     def see() -> Residuals:
         seen.append(Residuals())
         return seen[-1]
 
-    # Here alone it is decided where the files are read: in this process.
     try:
         evaluation = tables.run(
             options.files,
@@ -238,6 +266,11 @@ def merge(options: argparse.Namespace) -> Report:
         raise InputError(f"keys that are dates need pyarrow: {reports.NEEDS_TABLES}") from None
 
 
+def _announce(dashboard: str) -> None:
+    """Say where the dashboard of the cluster is."""
+    _complain(f"dashboard at {dashboard}")
+
+
 def _progress(total: int) -> Any:
     """Return a progress bar, shown after a second if standard error is a terminal."""
     try:
@@ -265,15 +298,15 @@ def _parser() -> argparse.ArgumentParser:
         "evaluate",
         help="evaluate predictions against targets",
         description="Evaluate predictions against targets: two .npy files of one shape, which are "
-        "memory-mapped, or two columns of tables, given by --prediction and --target: Parquet, "
-        "Arrow IPC (Feather), CSV (also .gz), folders with partitions, globs, addresses as "
-        "s3://bucket/folder. Everything is read once, in bounded memory; sums are exact, so that "
-        "neither order nor threads nor shards change a bit. Exit code 0; 2 for what is wrong with "
-        "the input, the options or the output; 130 when interrupted. A file that is cut off "
-        "meanwhile by another program may end this one by SIGBUS.",
+        "memory-mapped, or Zarr arrays, or two columns of tables, given by --prediction and "
+        "--target: Parquet, Arrow IPC (Feather), CSV (also .gz), folders with partitions, globs, "
+        "addresses as s3://bucket/folder. Everything is read once, in bounded memory; sums are "
+        "exact, so that neither order nor threads nor shards change a bit. Exit code 0; 2 for what "
+        "is wrong with the input, the options or the output; 130 when interrupted. A file that is "
+        "cut off meanwhile by another program may end this one by SIGBUS.",
     )
     run.add_argument(
-        "files", nargs="*", metavar="FILE", help="PREDICTIONS and TARGETS, .npy files; or tables"
+        "files", nargs="*", metavar="FILE", help="PREDICTIONS and TARGETS, .npy or .zarr; or tables"
     )
     run.add_argument(
         "--sample",
@@ -316,6 +349,12 @@ def _parser() -> argparse.ArgumentParser:
         "--ignore-nan",
         action="store_true",
         help="leave out rows with NaN, too, which otherwise make figures NaN; they are counted",
+    )
+    run.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="evaluate on a Dask cluster, to the same bits: tcp://..., or local for a process for "
+        "each processor",
     )
     run.add_argument("--threads", type=_threads_option, metavar="N", help="at most N threads")
     run.add_argument(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import itertools
 import os
 import threading
 import urllib.parse
@@ -76,12 +77,14 @@ class Source:
         self.columns = columns
         self.name = "table"
         self.total = 0  # bytes, of files
+        self.files: list[File] = []
         self.untyped: set[str] = set()
         if _is_path(data) or isinstance(data, Sequence):
             names = [data] if _is_path(data) else list(data)
             if not names or not all(map(_is_path, names)):
                 raise TypeError("data must be a path, or a list of at least one path")
             files = [file for name in names for file in find(os.fspath(name))]
+            self.files = files
             self.name = files[0].name
             self.total = sum(file.size for file in files)
             self._opened = [_open(file, columns) for file in files]
@@ -108,10 +111,19 @@ class Source:
         """The number of parts that can be read at the same time."""
         return sum(opened.separate for opened in self._opened)
 
+    def counts(self) -> list[int]:
+        """Return for each file how many of its parts can be read apart."""
+        return [max(1, opened.separate) for opened in self._opened]
+
     def parts(self, threads: int) -> Iterator[Part]:
         """Yield the parts; the next one is to be asked for by one thread at a time."""
         for opened in self._opened:
             yield from opened.parts(self.columns, threads)
+
+
+def parts_of(file: File, columns: Columns, first: int, step: int) -> Iterator[Part]:
+    """Yield every so many-th part of a file that a source found."""
+    yield from itertools.islice(_open(file, columns).parts(columns, 1), first, None, step)
 
 
 class _Opened:

@@ -491,6 +491,66 @@ class GroupedLossSums:
             raise ValueError("the state is damaged: it is not in its canonical form")
         return found
 
+    def to_array(self) -> AnyArray:
+        """Return the state as integers that add, a row for each group in the order of `groups`.
+
+        Returns
+        -------
+        ndarray of int64, shape (groups, integers)
+            Rows are those of `LossSums.to_array`: engines add those of one key.
+        """
+        with self._lock:
+            order, _ = self._keys.ordered(self._present())
+            self._table.carry()
+            source, windows = self._table.rows[order], self._table.windows.copy()
+        table = _full(self._spec, len(order))
+        table._copy(source, windows, table.rows)
+        core.exact_carry_table(table.rows, table.windows)
+        return table.rows[:, : sums.row_size(self._spec)].copy()
+
+    @classmethod
+    def from_array(
+        cls, rows: ArrayLike, by: ArrayLike | tuple[ArrayLike, ...], like: GroupedLossSums
+    ) -> Self:
+        """Return the object of rows of `to_array`, or of sums of some.
+
+        Parameters
+        ----------
+        rows : array_like of int, shape (groups, integers)
+        by : array_like, or tuple of several
+            The key of each row, as for `update`; rows of one key are added.
+        like : GroupedLossSums
+            An object of the thresholds, loss and dtype that the rows are of.
+
+        Returns
+        -------
+        GroupedLossSums
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the rows do not hold integers, have another length, or are beyond what any data
+            give.
+        """
+        if not isinstance(like, GroupedLossSums):
+            raise TypeError(f"like must be a GroupedLossSums, got {type(like).__qualname__}")
+        given, size = np.asarray(rows), sums.row_size(like._spec)
+        if given.ndim != 2 or given.shape[1] != size:
+            raise ValueError(
+                f"rows must have shape (groups, {size}) for {like!r}, got {given.shape}"
+            )
+        if given.dtype.kind not in "iu":
+            raise TypeError(f"rows must hold integers of 64 bits, got dtype {given.dtype}")
+        if given.size and int(np.maximum.reduce(np.abs(given), axis=None)) >= _exact.ENTRY_LIMIT:
+            raise ValueError("a sum is beyond what any data give")
+        found = cls.__new__(cls)
+        found._start(like._spec)
+        codes = found._keys.codes(by, given.shape[:1])
+        found._table = _full(like._spec, len(found._keys))
+        np.add.at(found._table.rows[:, :size], codes, given.astype(np.int64))
+        core.exact_carry_table(found._table.rows, found._table.windows)
+        return found
+
     def digest(self) -> str:
         """Return a hash of the state: SHA-256 in hexadecimal."""
         import hashlib  # and OpenSSL with it
@@ -544,6 +604,14 @@ class GroupedLossSums:
     def _present(self) -> NDArray[np.intp]:
         """Return the codes of the groups that have elements."""
         return np.flatnonzero(self._table.rows[: len(self._keys), 0])
+
+
+def _full(spec: Spec, count: int) -> Table:
+    """Return a table of zeros with whole sums for windows: its rows are those of `LossSums`."""
+    table = Table(spec)
+    table.windows[:, 1:] = 0, spec.layout.digits, 0
+    table.rows = np.zeros((count, table._place()), np.int64)
+    return table
 
 
 def _digits_of(numbers: list[Number]) -> tuple[AnyArray, AnyArray, AnyArray]:

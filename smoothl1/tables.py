@@ -9,7 +9,7 @@ import itertools
 import math
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -126,10 +126,18 @@ def evaluate(
      {'carrier': 'AA', 'rows': 1, 'dropped': 0, 'loss': 3.5}]
     """
     if _is_dask(data):
-        from smoothl1 import dask  # type: ignore[attr-defined, unused-ignore]
+        from smoothl1 import dask
 
         return dask.evaluate(
-            data, prediction=prediction, target=target, weight=weight, by=by, beta=beta
+            data,
+            prediction=prediction,
+            target=target,
+            weight=weight,
+            by=by,
+            beta=beta,
+            where=where,
+            nulls=nulls,
+            n_threads=n_threads or 1,
         )
     try:
         evaluation = run(
@@ -168,6 +176,26 @@ def run(
 
     ``residuals`` makes objects with ``add(array)``, one for each thread, to see all residuals.
     """
+    limit = arguments.thread_argument(n_threads) or get_num_threads()
+    question, source = plan(
+        data, prediction, target, weight, by, beta, where=where, nulls=nulls, ignore_nan=ignore_nan
+    )
+    return _Run(question, source, nulls, residuals).all(limit, progress)
+
+
+def plan(
+    data: Any,
+    prediction: str,
+    target: str,
+    weight: str | None,
+    by: str | Sequence[str] | None,
+    beta: ArrayLike,
+    *,
+    where: str | None,
+    nulls: str,
+    ignore_nan: bool,
+) -> tuple[Question, readers.Source]:
+    """Return what is evaluated, and where the rows are, after a look at the schemas."""
     by = () if by is None else (by,) if isinstance(by, str) else tuple(by)
     named = {"prediction": prediction, "target": target, "weight": weight, "where": where}
     for name, value in (*named.items(), *(("by", part) for part in by)):
@@ -182,7 +210,6 @@ def run(
     if nulls not in ("drop", "error"):
         raise ValueError(f"nulls must be 'drop' or 'error', got {nulls!r}")
     make_question(beta, prediction=prediction, target=target)  # a bad beta before a bad file
-    limit = arguments.thread_argument(n_threads) or get_num_threads()
     condition = None if where is None else _condition(where)
     numbers = (prediction, target) if weight is None else (prediction, target, weight)
     columns = readers.Columns(numbers, by, condition.columns if condition else ())
@@ -204,7 +231,12 @@ def run(
         ignore_nan=ignore_nan,
         where=where,
     )
-    return _Run(question, source, condition, nulls, residuals).all(limit, progress)
+    return question, source
+
+
+def run_part(question: Question, nulls: str, parts: Iterator[readers.Part]) -> Evaluation:
+    """Return the evaluation of some parts of a source."""
+    return _Run(question, None, nulls, None).one(parts, 1)
 
 
 def _condition(where: str) -> Where:
@@ -220,19 +252,20 @@ class _Run:
     def __init__(
         self,
         question: Question,
-        source: readers.Source,
-        condition: Where | None,
+        source: readers.Source | None,
         nulls: str,
         residuals: Callable[[], Any] | None,
     ) -> None:
         self._question, self._source = question, source
-        self._condition, self._nulls, self._residuals = condition, nulls, residuals
+        self._condition = None if question.where is None else _condition(question.where)
+        self._nulls, self._residuals = nulls, residuals
         self._lock = threading.Lock()
         self._stop = False
         self._bar: Any = None
 
     def all(self, threads: int, progress: bool) -> Evaluation:
         """Read everything; return the evaluation of it."""
+        assert self._source is not None
         # Where nothing is read apart, one thread reads while another one computes.
         parallel = self._source.separate >= threads or self._source.separate == 0
         readers_ = threads if parallel else max(1, self._source.separate)
@@ -240,9 +273,9 @@ class _Run:
         parts = self._source.parts(inner)
         with _progress(self._source.total if progress else None) as self._bar:
             if readers_ == 1:
-                return self._one(parts, inner)
+                return self.one(parts, inner)
             with ThreadPoolExecutor(readers_, "smoothl1") as pool:
-                futures = [pool.submit(self._one, parts, inner) for _ in range(readers_)]
+                futures = [pool.submit(self.one, parts, inner) for _ in range(readers_)]
                 try:
                     wait(futures, return_when=FIRST_EXCEPTION)
                 finally:  # the others end after the batch that they are at
@@ -250,7 +283,8 @@ class _Run:
                 evaluations = [future.result() for future in futures]
         return evaluations[0].merge(*evaluations[1:])
 
-    def _one(self, parts: Any, threads: int) -> Evaluation:
+    def one(self, parts: Iterator[readers.Part], threads: int) -> Evaluation:
+        """Evaluate the parts that are left, beside others that take some of them."""
         evaluation = Evaluation(self._question)
         residuals = self._residuals() if self._residuals is not None else None
         while not self._stop:
