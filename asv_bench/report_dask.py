@@ -1,7 +1,7 @@
 """Print what losses cost on Dask, as Markdown: against `da` operations, and as clusters grow.
 
-    python asv_bench/report_dask.py
-    python asv_bench/report_dask.py --rows arrays merge --elements 20000000
+python asv_bench/report_dask.py
+python asv_bench/report_dask.py --rows arrays merge --elements 20000000
 """
 
 import argparse
@@ -40,8 +40,9 @@ def measure_arrays(n):
         theirs = plain(x, y, 0.7)
         calls = [lambda lazy=lazy: lazy.compute(scheduler="threads") for lazy in (ours, theirs)]
         times = turns(calls, 5)
-        yield f"{n:.0e} float32 in chunks of {chunks:.0e}, threads", (
-            f"{times[0] / times[1]:.3g} of the same with `da` operations (goal: ≤ 0.4)"
+        yield (
+            f"{n:.0e} float32 in chunks of {chunks:.0e}, threads",
+            (f"{times[0] / times[1]:.3g} of the same with `da` operations (goal: ≤ 0.4)"),
         )
 
 
@@ -69,8 +70,11 @@ def measure_workers(n):
                 start = time.perf_counter()
                 client.compute(lazy).result()
                 best = min(best, time.perf_counter() - start)
-            yield f"{n:.0e} float64, 64 blocks, {workers} processes", (
-                f"{1e9 * best / n:.3g} ns a row, {1e9 * best * workers / n:.3g} ns times processes"
+            yield (
+                f"{n:.0e} float64, 64 blocks, {workers} processes",
+                (
+                    f"{1e9 * best / n:.3g} ns a row, {1e9 * best * workers / n:.3g} ns times processes"
+                ),
             )
 
 
@@ -83,13 +87,17 @@ def measure_bytes(n):
     x, y = rng.standard_normal((2, n))
     for dtype in (np.float32, np.float64):
         one = LossSums(dtype=dtype).update(x.astype(dtype), y.astype(dtype))
-        yield f"a partition, {np.dtype(dtype)}, one beta", (
-            f"{one.to_array().nbytes} bytes as integers, {len(pickle.dumps(one))} as a state"
+        yield (
+            f"a partition, {np.dtype(dtype)}, one beta",
+            (f"{one.to_array().nbytes} bytes as integers, {len(pickle.dumps(one))} as a state"),
         )
     groups = GroupedLossSums().update(x, y, rng.integers(0, 200, n))
-    yield "a partition, float64, 200 groups", (
-        f"{groups.to_array().nbytes / 200:.0f} bytes a group as integers, "
-        f"{len(groups.to_bytes()) / 200:.0f} as a state"
+    yield (
+        "a partition, float64, 200 groups",
+        (
+            f"{groups.to_array().nbytes / 200:.0f} bytes a group as integers, "
+            f"{len(groups.to_bytes()) / 200:.0f} as a state"
+        ),
     )
 
 
@@ -113,9 +121,12 @@ def measure_merge(n):
     total = LossSums.from_array(level[0], LossSums())
     seconds = time.perf_counter() - start
     assert total == LossSums().update(x, 0.0)
-    yield f"merge of {partitions:.0e} partitions, a tree of fours", (
-        f"{seconds:.3g} s of one core, {1e6 * seconds / tasks:.3g} µs a merge, "
-        f"{rows.nbytes / 1e6:.0f} MB in all"
+    yield (
+        f"merge of {partitions:.0e} partitions, a tree of fours",
+        (
+            f"{seconds:.3g} s of one core, {1e6 * seconds / tasks:.3g} µs a merge, "
+            f"{rows.nbytes / 1e6:.0f} MB in all"
+        ),
     )
     start = time.perf_counter()
     lazy = smoothl1.dask.smooth_l1_loss(
@@ -125,8 +136,9 @@ def measure_merge(n):
     graph = dict(lazy.__dask_graph__())
     seconds = time.perf_counter() - start
     size = len(pickle.dumps(graph))
-    yield f"graph of {partitions:.0e} partitions", (
-        f"{len(graph)} tasks, {seconds:.3g} s to build, {size / len(graph):.0f} bytes a task"
+    yield (
+        f"graph of {partitions:.0e} partitions",
+        (f"{len(graph)} tasks, {seconds:.3g} s to build, {size / len(graph):.0f} bytes a task"),
     )
 
 
