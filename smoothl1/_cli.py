@@ -28,7 +28,7 @@ from smoothl1 import _threads
 from smoothl1._config import config_lines, show_config
 from smoothl1._evaluation import Evaluation, Question, make_question
 from smoothl1._files import check_writable, reason, write
-from smoothl1._npy import InputError, line_of
+from smoothl1._npy import InputError, line_of, printable
 from smoothl1._pictures import Residuals
 from smoothl1._reports import Report
 from smoothl1._version import __version__
@@ -435,14 +435,9 @@ def _check_environment() -> None:
         raise InputError(line_of(error)) from None
 
 
-def _printable(text: str) -> str:
-    """Return the text with escapes for what would end a line, or is no text."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def _write(stream: TextIO, lines: Sequence[str]) -> None:
-    """Write lines, with escapes for what the stream cannot encode."""
-    text = "".join(f"{_printable(line)}\n" for line in lines)
+def _write(stream: TextIO, lines: Sequence[str], *, data: bool = False) -> None:
+    """Write lines, with escapes for what the stream cannot encode; those of data as they are."""
+    text = "".join(f"{line if data else printable(line)}\n" for line in lines)
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()  # where it is buffered, a closed pipe or a full disk shows here
@@ -478,7 +473,8 @@ def _run(options: argparse.Namespace) -> None:
         evaluate(options) if options.command == "evaluate" else (merge(options), None)
     )
     if options.output is None:
-        _output(reports.text_of(report, how, _width()).removesuffix("\n").split("\n"))
+        lines = reports.text_of(report, how, _width()).removesuffix("\n").split("\n")
+        _output(lines, data=how == "csv")
     state = report.evaluation.to_bytes() if options.state is not None else b""
     if options.output is not None:
         reports.save(report, how, options.output)
@@ -525,12 +521,12 @@ def _draw(report: Report, residuals: Residuals, path: str) -> None:
     pictures.plot(path, residuals, losses, bars, report.hidden)
 
 
-def _output(lines: Sequence[str]) -> None:
+def _output(lines: Sequence[str], *, data: bool = False) -> None:
     """Write to standard output."""
     if sys.stdout is None:
         raise InputError("standard output is closed")
     try:
-        _write(sys.stdout, lines)
+        _write(sys.stdout, lines, data=data)
     except BrokenPipeError:  # the reader (head, say) has enough
         _abandon(sys.stdout)
     except (OSError, ValueError) as error:

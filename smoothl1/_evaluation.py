@@ -85,6 +85,10 @@ class _Counts:
             self.nan = np.concatenate([self.nan, np.zeros(more, np.int64)])
             self.largest = np.concatenate([self.largest, np.full(more, -1.0)])
 
+    def chosen(self, codes: NDArray[np.intp]) -> _Counts:
+        """Return the counts of some groups."""
+        return _Counts(self.dropped[codes], self.nan[codes], self.largest[codes])
+
 
 class Evaluation:
     """The figures of a question over any number of pieces."""
@@ -96,6 +100,8 @@ class Evaluation:
         # Without groups: of the rows that are not above, and of those above.
         self._whole = [LossSums(beta, dtype=dtype), LossSums(beta, dtype=dtype)]
         self._counts = _Counts()
+        # The keys of the last piece, which the next one may have, too; and with signs.
+        self._last: tuple[list[Any], list[Any]] = [], []
 
     def add(
         self,
@@ -144,7 +150,7 @@ class Evaluation:
                     )
             else:
                 operands = sums.prepare(self._groups._spec, prediction, target, weight, where)
-                codes = self._groups._add(operands, _signed(keys, above), threads)
+                codes = self._groups._add(operands, self._signed(keys, above), threads)
                 counts.reserve(len(self._groups._keys))
             self._note_largest(residual, codes, where)
         for mask, into in ((dropped, counts.dropped), (bad, counts.nan)):
@@ -154,6 +160,26 @@ class Evaluation:
                 into[0] += np.count_nonzero(mask)
             else:
                 into += np.bincount(codes[mask], minlength=len(into))
+
+    def _signed(self, keys: AnyArray | Coded, above: AnyArray) -> Any:
+        """Return keys that have the sign of the residual, too."""
+        if not isinstance(keys, Coded):
+            least = most = 0
+            if keys.size and keys.dtype.itemsize == 8:
+                least, most = int(np.minimum.reduce(keys)), int(np.maximum.reduce(keys))
+            if least >= -_LARGEST_INTEGER and most <= _LARGEST_INTEGER:
+                signed = keys.astype(np.int64)
+                signed *= 2
+                signed += above
+                return signed
+            unique, places = np.unique(keys, return_inverse=True)
+            keys = Coded(places, [(key,) for key in unique.tolist()])
+        if self._last[0] != keys.keys:
+            both = [_short(sign, *key) for key in keys.keys for sign in (False, True)]
+            self._last = keys.keys, both
+        places = keys.places * 2
+        places += above
+        return Coded(places, self._last[1])
 
     def _note_largest(
         self, residual: AnyArray, codes: NDArray[np.int32] | None, where: AnyArray | None
@@ -217,6 +243,13 @@ class Evaluation:
         signed, keys = self._signed_sums()
         counts = self._counts
         counts.reserve(max(1, len(keys)))
+        if self.question.by:  # of the groups that have a row, counted or dropped
+            n = len(keys)
+            there = (signed.rows[:, 0] > 0) | (counts.dropped[:n] > 0) | (counts.nan[:n] > 0)
+            chosen = np.flatnonzero(there)
+            signed = signed.chosen(chosen)
+            keys = [keys[i] for i in chosen.tolist()]
+            counts = counts.chosen(chosen)
         places: dict[tuple[Any, ...], int] = {}
         groups = np.array([places.setdefault(key, len(places)) for _, key in keys], np.intp)
         signs = np.array([1 if sign else -1 for sign, _ in keys], np.int64)
@@ -226,9 +259,7 @@ class Evaluation:
         rank[order] = np.arange(len(found))
         if self.question.by:
             groups = rank[groups] + 1
-            dropped, nan, largest = (
-                part[: len(keys)] for part in (counts.dropped, counts.nan, counts.largest)
-            )
+            dropped, nan, largest = counts.dropped, counts.nan, counts.largest
         else:
             found, order = [], []
             dropped, nan, largest = (
@@ -270,11 +301,7 @@ class Evaluation:
             for name in ("bias", "largest"):
                 columns[name] = columns[name].astype(self.question.dtype)
         columns.update(plain)
-        # A group none of whose rows was chosen is in no state, either.
-        kept = (columns["rows"] > 0) | (columns["dropped"] > 0)
-        kept[0] = True
-        columns = {name: values[kept] for name, values in columns.items()}
-        return [found[i] for i, keep in zip(order, kept[1:], strict=True) if keep], columns
+        return [found[i] for i in order], columns
 
     def to_bytes(self) -> bytes:
         """Return the state: the same data give the same bytes."""
@@ -377,22 +404,6 @@ def _nan(residual: AnyArray, weight: AnyArray | None, where: AnyArray | None) ->
     if bad is not None and where is not None:
         bad &= where
     return bad if bad is not None and bad.any() else None
-
-
-def _signed(keys: AnyArray | Coded, above: AnyArray) -> Any:
-    """Return keys that have the sign of the residual, too."""
-    if isinstance(keys, Coded):
-        both = [_short(sign, *key) for key in keys.keys for sign in (False, True)]
-        return Coded(2 * keys.places + above, both)
-    if keys.size and keys.dtype.itemsize == 8:
-        least, most = int(np.minimum.reduce(keys)), int(np.maximum.reduce(keys))
-        if least < -_LARGEST_INTEGER or most > _LARGEST_INTEGER:
-            unique, places = np.unique(keys, return_inverse=True)
-            return _signed(Coded(places, [(key,) for key in unique.tolist()]), above)
-    signed = keys.astype(np.int64)
-    signed *= 2
-    signed += above
-    return signed
 
 
 def _short(sign: bool, *key: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +16,8 @@ def reason(error: Exception) -> str:
 
 def write(path: str, data: bytes) -> None:
     """Write a file that appears when it is whole; `InputError` where it cannot."""
+    import tempfile  # and hashlib with it
+
     place = Path(path)
     name = None
     try:

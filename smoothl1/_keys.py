@@ -20,7 +20,7 @@ _LEAST_LOOKUP = 2**20
 
 
 class Coded(NamedTuple):
-    """Keys of elements as places in a list of keys, which may have one twice."""
+    """Keys of elements as places in a list, which may have one twice, and does not change."""
 
     places: NDArray[np.intp]
     keys: list[Any]
@@ -37,6 +37,8 @@ class Keys:
         self._lookup: NDArray[np.int32] | None = None
         self._fresh: list[NDArray[np.int64]] = []
         self._count = 0
+        # The last list of keys that elements had places in, and its codes.
+        self._coded: tuple[list[Any], NDArray[np.int32]] = [], np.empty(0, np.int32)
 
     def __len__(self) -> int:
         return self._count
@@ -71,7 +73,9 @@ class Keys:
     def codes(self, by: Any, shape: tuple[int, ...]) -> NDArray[np.int32]:
         """Return the code of each element's key, in C order."""
         if isinstance(by, Coded):
-            found: NDArray[np.int32] = self.codes_of(by.keys)[by.places]
+            if by.keys is not self._coded[0]:
+                self._coded = by.keys, self.codes_of(by.keys)
+            found: NDArray[np.int32] = self._coded[1][by.places]
             return found
         if isinstance(by, tuple):
             columns = [_column(part, shape) for part in by]

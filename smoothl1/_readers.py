@@ -24,7 +24,8 @@ import pyarrow.fs
 
 from smoothl1._npy import InputError, line_of
 
-BATCH = 2**18
+# Rows whose temporary arrays stay in a cache of second level, about.
+BATCH = 2**17
 
 _SUFFIXES = {
     ".parquet": "parquet", ".pq": "parquet", ".parq": "parquet",

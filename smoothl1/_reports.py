@@ -12,7 +12,7 @@ from typing import Any
 
 from smoothl1._evaluation import Evaluation
 from smoothl1._files import write
-from smoothl1._npy import InputError
+from smoothl1._npy import InputError, printable
 
 FORMATS = ("table", "json", "csv", "parquet")
 NEEDS_TABLES = "pip install 'smoothl1[tables]'"
@@ -126,7 +126,7 @@ def _named(evaluation: Evaluation, keys: list[tuple[Any, ...]]) -> list[list[Any
 def text_of(report: Report, how: str, width: int | None) -> str:
     """Return a report as text: a table of at most ``width`` characters, JSON, or CSV."""
     if how == "json":
-        return json.dumps(_plain(_document(report)), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(_plain(_document(report)), indent=2) + "\n"
     if how == "csv":
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
@@ -211,7 +211,7 @@ def _table(report: Report, width: int | None) -> str:
                 f"{about['bytes_per_second'] / 1e9:.3g} GB/s",
             )
         )
-    head = "".join(f"{name:<12} {text}\n" for name, text in lines)
+    head = "".join(f"{name:<12} {printable(text)}\n" for name, text in lines)
     return head + (_grid(report, width) if question.by else "")
 
 
@@ -271,7 +271,10 @@ def _grid(report: Report, width: int | None) -> str:
                 name.replace("quadratic_share", "quadratic"), justify="right", no_wrap=True
             )
         for i, row in enumerate(report.rows):
-            keys = [Text("null" if row[name] is None else str(row[name])) for name in report.by]
+            keys = [
+                Text("null" if row[name] is None else printable(str(row[name])))
+                for name in report.by
+            ]
             if i == 0:
                 keys = [Text("all", style="bold"), *(Text("") for _ in keys[1:])]
             table.add_row(*keys, *(_shown(name, row[name]) for name in columns))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import operator
 import threading
@@ -557,6 +556,8 @@ class GroupedLossSums:
 
     def digest(self) -> str:
         """Return a hash of the state: SHA-256 in hexadecimal."""
+        import hashlib  # and OpenSSL with it
+
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def __len__(self) -> int:

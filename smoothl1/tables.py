@@ -5,11 +5,13 @@ Needs pyarrow: ``pip install 'smoothl1[tables]'``.
 
 from __future__ import annotations
 
+import itertools
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +24,17 @@ from smoothl1._evaluation import Evaluation, Question, make_question
 from smoothl1._keys import Coded
 from smoothl1._npy import InputError
 from smoothl1._typing import AnyArray
-from smoothl1._where import Where
+
+if TYPE_CHECKING:
+    from smoothl1._where import Where
 
 __all__ = ["evaluate"]
 
 # Integers in so small a range are their own places in a list of keys.
 _SMALL_RANGE = 2**16
+
+# So many combinations of keys are looked up, whether they occur or not.
+_FEW = 1024
 
 
 def evaluate(
@@ -203,7 +210,7 @@ def plan(
     if nulls not in ("drop", "error"):
         raise ValueError(f"nulls must be 'drop' or 'error', got {nulls!r}")
     make_question(beta, prediction=prediction, target=target)  # a bad beta before a bad file
-    condition = None if where is None else Where(where)
+    condition = None if where is None else _condition(where)
     numbers = (prediction, target) if weight is None else (prediction, target, weight)
     columns = readers.Columns(numbers, by, condition.columns if condition else ())
     source = readers.Source(data, columns)
@@ -232,6 +239,13 @@ def run_part(question: Question, nulls: str, parts: Iterator[readers.Part]) -> E
     return _Run(question, None, nulls, None).one(parts, 1)
 
 
+def _condition(where: str) -> Where:
+    # With pyarrow.compute, which takes as long to import as some evaluations take.
+    from smoothl1._where import Where
+
+    return Where(where)
+
+
 class _Run:
     """The threads that read parts of a source, each with an evaluation of its own."""
 
@@ -243,7 +257,7 @@ class _Run:
         residuals: Callable[[], Any] | None,
     ) -> None:
         self._question, self._source = question, source
-        self._condition = None if question.where is None else Where(question.where)
+        self._condition = None if question.where is None else _condition(question.where)
         self._nulls, self._residuals = nulls, residuals
         self._lock = threading.Lock()
         self._stop = False
@@ -350,14 +364,13 @@ class _Bar:
 
 
 def _progress(total: int | None) -> _Bar:
-    if total is None:
+    if total is None or sys.stderr is None or not sys.stderr.isatty():
         return _Bar(None)
     try:
         from tqdm import tqdm
     except ImportError:
         return _Bar(None)
-    # Of decoded bytes; how many there will be is not known.
-    return _Bar(tqdm(unit="B", unit_scale=True, delay=1, disable=None, leave=False))
+    return _Bar(tqdm(total=total or None, unit="B", unit_scale=True, delay=1, leave=False))
 
 
 def _values(array: pa.Array) -> tuple[AnyArray, AnyArray | None]:
@@ -372,11 +385,20 @@ def _values(array: pa.Array) -> tuple[AnyArray, AnyArray | None]:
         there = _bits(array.buffers()[0], array.offset, len(array))
     data = array.buffers()[1]
     if not len(array) or data is None:
-        return np.zeros(len(array), array.type.to_pandas_dtype()), there
+        return np.zeros(len(array), _dtype_of(array.type)), there
     if pa.types.is_boolean(array.type):
         return _bits(data, array.offset, len(array)), there
-    dtype = np.dtype(array.type.to_pandas_dtype())
+    dtype = _dtype_of(array.type)
     return np.frombuffer(data, dtype, len(array), array.offset * dtype.itemsize), there
+
+
+_FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
+
+
+def _dtype_of(kind: pa.DataType) -> np.dtype[Any]:
+    """Return NumPy's dtype of numbers; ``to_pandas_dtype`` would import pandas."""
+    name = str(kind)
+    return np.dtype({"null": "float64"}.get(name) or _FLOATS.get(name, name))
 
 
 def _bits(buffer: pa.Buffer, offset: int, count: int) -> AnyArray:
@@ -392,19 +414,19 @@ def _keys(batch: pa.RecordBatch, by: Sequence[str]) -> AnyArray | Coded:
         if pa.types.is_integer(column.type) and not column.null_count:
             return _values(column)[0]
     coded = [_coded(batch.column(name)) for name in by]
-    places = coded[0][0]
     sizes = [len(values) for _, values in coded]
     if math.prod(sizes) < 2**62:
-        places = np.zeros(batch.num_rows, np.int64)
-        for (part, _), size in zip(coded, sizes, strict=True):
-            places *= size
+        places = coded[0][0]
+        for (part, _), size in zip(coded[1:], sizes[1:], strict=True):
+            places = places * size
             places += part
-        if math.prod(sizes) <= max(4 * batch.num_rows, 1024):
+        if math.prod(sizes) <= _FEW:  # so many that those that are not there cost nothing
+            return Coded(places, list(itertools.product(*(values for _, values in coded))))
+        if math.prod(sizes) <= 4 * batch.num_rows:
             seen = np.zeros(math.prod(sizes), bool)
             seen[places] = True
             present = np.flatnonzero(seen)
-            rank = np.cumsum(seen) - 1
-            places = rank[places]
+            places = (np.cumsum(seen) - 1)[places]
         else:
             present, places = np.unique(places, return_inverse=True)
         parts: list[Any] = []
@@ -428,16 +450,18 @@ def _coded(array: pa.Array) -> tuple[NDArray[np.int64], list[Any]]:
             places = np.subtract(values, least, dtype=np.int64, casting="unsafe")
             return places, list(range(least, most + 1))
     if not pa.types.is_dictionary(kind):
-        array = array.cast(_stored(kind), safe=False)
-        array = array.dictionary_encode()
-    values_there = array.dictionary.cast(_stored(array.dictionary.type), safe=False)
-    keys = values_there.to_pylist()
+        array = _cast(array, _stored(kind)).dictionary_encode()
+    keys = _cast(array.dictionary, _stored(kind)).to_pylist()
     indices, there = _values(array.indices)
     places = indices.astype(np.int64)
     if there is not None:
         places[~there] = len(keys)
         keys.append(None)
     return places, keys or [None]
+
+
+def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    return array if array.type == kind else array.cast(kind, safe=False)
 
 
 def _stored(kind: pa.DataType) -> pa.DataType:
@@ -491,37 +515,55 @@ def _kind_of(field: pa.Field, file: str) -> str:
 def keys_array(keys: list[Any], kind: str) -> pa.Array:
     """Return keys as an array of their type."""
     if kind == "text":
-        numbers = any(isinstance(key, int) for key in keys)
-        return pa.array(keys, pa.int64() if numbers else pa.string())
+        kind = "int64" if any(isinstance(key, int) for key in keys) else "string"
+    there = np.array([key is not None for key in keys], bool)
+    type_ = _type_of(kind)
+    if kind in ("string", "binary"):
+        texts = [b"" if key is None else key for key in keys]
+        data = [text.encode() if isinstance(text, str) else text for text in texts]
+        ends = np.zeros(len(keys) + 1, np.int32)
+        np.cumsum([len(text) for text in data], out=ends[1:])
+        return _array(type_, there, pa.py_buffer(ends), pa.py_buffer(b"".join(data)))
+    plain = [0 if key is None else key for key in keys]
+    if kind == "bool":
+        packed = np.packbits(np.array(plain, bool), bitorder="little")
+        return _array(type_, there, pa.py_buffer(packed))
+    name = kind if kind in ("uint64", "double") else f"int{type_.bit_width}"
+    values = np.array(plain, _FLOATS.get(name, name))
+    return _array(type_, there, pa.py_buffer(values))
+
+
+def _array(kind: pa.DataType, there: AnyArray, *buffers: pa.Buffer) -> pa.Array:
+    """Return an array; ``pyarrow.array`` would import pandas where there is one."""
+    valid = None if there.all() else pa.py_buffer(np.packbits(there, bitorder="little"))
+    return pa.Array.from_buffers(kind, len(there), [valid, *buffers])
+
+
+def _type_of(kind: str) -> pa.DataType:
+    """Return the type that `_kind_of` named."""
     name, _, rest = kind.partition(":")
     unit, _, zone = rest.partition(":")
     if name == "timestamp":
-        return pa.array(keys, pa.int64()).cast(pa.timestamp(unit, zone or None))
+        return pa.timestamp(unit, zone or None)
     if name == "time":
-        wide = unit in ("us", "ns")
-        stored = pa.array(keys, pa.int64() if wide else pa.int32())
-        return stored.cast(pa.time64(unit) if wide else pa.time32(unit))
-    if name == "duration":
-        return pa.array(keys, pa.int64()).cast(pa.duration(unit))
-    if name == "date32":
-        return pa.array(keys, pa.int32()).cast(pa.date32())
-    if name == "date64":
-        return pa.array(keys, pa.int64()).cast(pa.date64())
-    return pa.array(keys, pa.type_for_alias(name))
+        return pa.time64(unit) if unit in ("us", "ns") else pa.time32(unit)
+    return pa.duration(unit) if name == "duration" else pa.type_for_alias(name)
 
 
 def to_table(evaluation: Evaluation, reduction: str | None = None) -> pa.Table:
     """Return the table of an evaluation: the whole, then its groups."""
     keys, columns = evaluation.figures(reduction)
     question = evaluation.question
-    arrays = {}
-    for i, (name, kind) in enumerate(zip(question.by, question.kinds, strict=True)):
-        arrays[name] = keys_array([None, *(key[i] for key in keys)], kind)
-    none = columns["rows"] == 0
+    arrays = [
+        keys_array([None, *(key[i] for key in keys)], kind) for i, kind in enumerate(question.kinds)
+    ]
+    some = columns["rows"] > 0
     counts = ("rows", "dropped", "nan", "weight")
     for name, values in columns.items():
-        arrays[name] = pa.array(values, mask=None if name in counts else none)
-    return pa.table(arrays)
+        there = np.ones(len(values), bool) if name in counts else some
+        kind = pa.type_for_alias(str(values.dtype))
+        arrays.append(_array(kind, there, pa.py_buffer(np.ascontiguousarray(values))))
+    return pa.Table.from_arrays(arrays, names=[*question.by, *columns])
 
 
 def _is_narrow(kind: pa.DataType) -> bool:

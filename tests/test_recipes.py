@@ -125,17 +125,3 @@ def test_torch(data, tmp_path):
     results = [rank.communicate(timeout=120) for rank in ranks]
     wanted = LossSums(0.5).update(p, y).digest()
     assert [out.split() for out, _ in results] == [[wanted], [wanted]], results
-
-
-def test_spark(data):
-    sql = pytest.importorskip("pyspark.sql")
-    found = {}
-    exec(recipe("Spark"), found)
-    session = sql.SparkSession.builder.master("local[2]").getOrCreate()
-    try:
-        result = found["evaluate"](session.read.parquet("shards"))
-    finally:
-        session.stop()
-    wanted = grouped(data).compute()
-    assert result["by"].tolist() == wanted["by"].tolist()
-    assert result["loss"].tolist() == wanted["loss"].tolist()

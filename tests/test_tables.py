@@ -362,6 +362,14 @@ def test_where_of_wrong_types():
             tables.evaluate(table, **COLUMNS, where=where)
 
 
+def test_groups_without_a_chosen_row_are_not_there():
+    table = flights()
+    for by in (["carrier", "month"], ["month"], ["carrier"]):
+        got = tables.evaluate(table, **COLUMNS, by=by, where="month <= 2 and carrier == 'UA'")
+        assert got.num_rows == 1 + (2 if "month" in by else 1)
+        assert all(row["rows"] + row["dropped"] for row in got.to_pylist())
+
+
 def test_empty_tables(tmp_path):
     empty = flights(0)
     with warnings.catch_warnings():
