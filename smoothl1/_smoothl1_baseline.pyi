@@ -6,7 +6,6 @@ from typing_extensions import disjoint_base
 
 from smoothl1._typing import AnyArray
 
-PIECE: int
 EXACT_SINGLE: tuple[int, int, int]
 EXACT_DOUBLE: tuple[int, int, int]
 
@@ -66,12 +65,6 @@ class Work:
     def write_curvatures(
         self, out: AnyArray, out2: AnyArray, overlaps: bool, majorize: bool
     ) -> None: ...
-
-@disjoint_base
-class Totals:
-    def add(self, work: Work) -> None: ...
-    def sum(self, reduction: str) -> tuple[NDArray[float64], bool]: ...
-    def below(self) -> list[int]: ...
 
 def location(y: NDArray[float64], weight: NDArray[float64] | None, beta: float) -> float: ...
 def line_derivatives(

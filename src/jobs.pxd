@@ -37,7 +37,6 @@ cdef struct Options:
     bint has_weight
     bint has_factor
     bint has_where
-    bint count_below
     bint sum_weights
     bint streams           # ``out`` is written past the caches
 

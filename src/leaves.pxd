@@ -7,7 +7,7 @@ from cache cimport aligned, prefetch, smoothl1_stream, smoothl1_stream_end
 from groups cimport sum_of_groups
 from jobs cimport BOTH, CURVATURE, Job, VALUE, WEIGHTS
 from kernels cimport (
-    count_below, count_selected, fill, mend_curvatures, mend_slopes, mend_values,
+    count_selected, fill, mend_curvatures, mend_slopes, mend_values,
     multiply_scaled, select, weigh, write_curvatures, write_offsets, write_slopes, write_terms,
     write_values,
 )
@@ -289,11 +289,6 @@ cdef inline void run_leaf(
         if job.plan.sums:
             for k in range(job.n_params):
                 sum_block(job, &block, grouped, &job.params[k], scratch, &running[k], tag)
-                if job.options.count_below:
-                    nodes[k].below += count_below(
-                        <const floating*>block.x, <const floating*>block.y, block.n,
-                        &job.params[k],
-                    )
         if job.plan.writes:
             write_and_store(job, &block, scratch, tag)
         block.start += block.n

@@ -38,7 +38,6 @@ FUNCTIONS = {
         for name in ("smooth_l1_loss", "huber_loss", "smooth_l1_path")
     },
     "core.line_derivatives": core.line_derivatives,
-    "core.Totals": core.Totals,
 }
 for settings in ("__version__", "get_num_threads", "num_threads", "set_num_threads", "show_config"):
     del FUNCTIONS[settings]
@@ -342,7 +341,7 @@ def dtypes(digest):
 
 
 def large(digest):
-    """More than one group of leaves, pieces of a whole, and what is written past the caches."""
+    """More than one group of leaves, and what is written past the caches."""
     for kind in (np.float32, np.float64):
         row = values(51, 4099).astype(kind)
         x = np.broadcast_to(row, (2100, 4099))  # over 2048 leaves
@@ -353,17 +352,6 @@ def large(digest):
         digest.call("smooth_l1_loss", x, kind(0.25), axis=0)
         digest.call("smooth_l1_loss", x, kind(0.25), axis=1)
         digest.call("huber_location", x[:500], 0.37)
-        totals = core.Totals()
-        flat = values(52, core.PIECE + 777).astype(kind)
-        for part in (flat[: core.PIECE], flat[core.PIECE :]):
-            totals.add(
-                core.Work(
-                    part, part[::-1], betas=[0.37, 1.0], huber=False, single=kind == np.float32
-                )
-            )
-        for reduction in ("mean", "sum"):
-            digest.add("core.Totals", totals.sum(reduction)[0])
-        digest.add("core.Totals", np.array(totals.below(), np.float64))
     out = np.empty(2**24 + 3, np.float32)[1:]
     x = np.broadcast_to(values(53, 1, 2).astype(np.float32), (2**23 + 1, 2))
     digest.call("smooth_l1_loss", x, np.float32(0.25), "none", out=out.reshape(x.shape))
