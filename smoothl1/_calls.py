@@ -105,7 +105,7 @@ def grad(
         if reduction == "weighted_mean":
             _no_elements(reduction)
         scale, divisor = 0.0, 1.0
-    work.write_slopes(result.transpose(order), overlaps, scale / divisor)
+    work.write_slopes(result.transpose(order), overlaps, scale, divisor)
     return result
 
 
@@ -136,10 +136,11 @@ def value_and_grad(
         return values, result
     work = work_on(operands, _c_order(operands), threads)
     divisor = _divisor(reduction, operands, work)
-    scale = 1.0 / divisor if divisor else 0.0
+    scale = 1.0
     if divisor == 0:
         _no_elements(reduction)
-    sums = work.write_slopes(result, overlaps, scale, reduction=reduction)
+        scale, divisor = 0.0, 1.0
+    sums = work.write_slopes(result, overlaps, scale, divisor, reduction=reduction)
     assert sums is not None  # as with every reduction
     return _rounded(sums[0], operands.dtype)[0, 0], result
 

@@ -58,6 +58,7 @@ class Work:
         out: AnyArray,
         overlaps: bool,
         scale: float,
+        divisor: float = 1.0,
         *,
         reduction: str | None = None,
         values: AnyArray | None = None,

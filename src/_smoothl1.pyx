@@ -45,7 +45,7 @@ from exact cimport Wanted, row_size
 from exact_driver cimport run_exact, run_scan, run_scatter, run_staged
 from jobs cimport (
     ADJACENT, ALONE, BOTH, CURVATURE, Job, MEAN, Operation, Reduction, SHORT, SLOPE, SUM, Side,
-    Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, divisor_of, make_plan,
+    Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, divisor_of, make_plan, set_scale,
 )
 from leaves cimport leaf_of_any_type
 from location cimport SAMPLE, locate, slope_and_curvature
@@ -216,7 +216,6 @@ cdef bint plain(Job* job, Params* p, object input, object target, object beta, b
     set_flat(&job.y, y, job.n, itemsize)
     clear_options(job)
     job.has_scratch = False
-    job.scale = 1.0
     job.outputs = 1
     job.n_params = 1
     job.params = p
@@ -336,7 +335,7 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
     job.operation = SLOPE
     job.reduce = loss_too
     if how == MEAN:
-        job.scale = 1.0 / job.n
+        set_scale(&job, 1.0, job.n)
     run(&job, &node, NULL)
     if not loss_too:
         return out
@@ -439,7 +438,6 @@ cdef class Work:
             job.n *= cnp.PyArray_DIM(like, axis)
         job.n_threads = n_threads
         job.has_scratch = True
-        job.scale = 1.0
         clear_options(job)
         job.options.has_beta = beta is not None
         job.options.has_weight = weight is not None
@@ -570,14 +568,16 @@ cdef class Work:
         self.job.operation = VALUE
         self._write(out, overlaps, None)
 
-    def write_slopes(self, out, bint overlaps, double scale, *, reduction=None, values=None):
-        """Write ``scale`` times the gradient to ``out``, and what else is asked for.
+    def write_slopes(
+        self, out, bint overlaps, double scale, double divisor=1.0, *, reduction=None, values=None
+    ):
+        """Write the gradient times ``scale / divisor`` to ``out``, and what else is asked for.
 
         With a reduction, return the reduced loss as ``sum`` does; with ``values``, write
         the loss of each element there.
         """
         self.job.operation = SLOPE if values is None else BOTH
-        self.job.scale = scale
+        set_scale(&self.job, scale, divisor)
         if values is not None:
             set_operand(&self.job.out2, values, 0, self.job.single)
         return self._write(out, overlaps, reduction)

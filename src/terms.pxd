@@ -5,7 +5,7 @@ needs beside them: a form of the loss without a division (``make_params`` choose
 back (``finish``).
 """
 
-from libc.float cimport DBL_MAX
+from libc.float cimport DBL_MAX, DBL_MIN, FLT_MAX, FLT_MIN
 from libc.math cimport INFINITY, fma, frexp, isfinite, isinf, ldexp, nextafter, nextafterf
 
 from pairs cimport Pair, pair_add, pair_of, pair_over, pair_times, two_product
@@ -46,6 +46,15 @@ cdef struct Params:
     Pair offset
     double unit
     bint mends       # a difference may overflow where neither loss nor slope does
+
+
+cdef struct Gradient:
+    # Scale times the slope, for one threshold for all elements.
+    double scale
+    double edge      # in the linear piece, in the working dtype as factor is
+    double factor    # scale / beta
+    bint product     # min(z * factor, edge) is accurate
+    bint exact       # beta * factor is edge
 
 
 # Two ways to write a term of a sum, both without a division.
@@ -199,6 +208,37 @@ cdef inline void make_exact_params(
         p.c = p.over = frexp(p.beta, &exponent)
         p.s = ldexp(0.5, -exponent)
         p.offset = pair_times(two_product(-0.5, p.beta), pair_of(p.over))
+
+
+cdef inline Gradient make_gradient(double scale, double rest, const Params* p) noexcept nogil:
+    """How to multiply slopes by scale + rest, its double-double.
+
+    A product by scale / beta, rounded once, is within 1.5 ulp of what is exact. It takes the
+    place of the quotient, a third of whose instructions it has, but where that is the correctly
+    rounded slope itself.
+    """
+    cdef Gradient g
+    cdef double ratio
+    g.scale = scale
+    g.edge = <float>scale if p.single else scale
+    if p.huber:
+        g.edge = <float>(g.edge * p.beta) if p.single else g.edge * p.beta
+        ratio = scale
+    else:
+        ratio = scale / p.beta
+        if isfinite(ratio):
+            ratio += (fma(-ratio, p.beta, scale) + rest) / p.beta
+    g.factor = <float>ratio if p.single else ratio
+    g.exact = not p.divide
+    g.product = (
+        p.form != ARRAY and not p.mends and 0.0 < p.beta < INFINITY
+        and not (p.divide and abs(scale) == 1.0)
+        and (FLT_MIN if p.single else DBL_MIN) <= abs(g.factor)
+        and abs(g.factor) <= (FLT_MAX if p.single else DBL_MAX)
+        and (FLT_MIN if p.single else DBL_MIN) <= abs(g.edge)
+        and abs(g.edge) <= (FLT_MAX if p.single else DBL_MAX)
+    )
+    return g
 
 
 cdef inline double finish_single(
