@@ -155,21 +155,16 @@ cdef inline void run_packed(
         i += m
 
 
-cdef inline void run_loop(
+cdef inline void run_threshold(
     char** args, npy_intp n, const npy_intp* steps, const Formula* formula, floating tag
 ) noexcept nogil:
-    """The loop of one ufunc for one dtype. It raises no floating-point exception that stays."""
-    cdef int flags = FE_DIVBYZERO | FE_INVALID | FE_OVERFLOW | FE_UNDERFLOW
-    cdef int before = fetestexcept(flags)  # of a cast, say
+    """One threshold for all, or one for each."""
     cdef bint array = n > 1 and steps[2] != 0, plain = True
+    cdef floating beta = <floating>1 if array else (<const floating*>args[2])[0]
     cdef Params p
-    cdef floating beta
     cdef npy_intp i
     cdef int k
-    if n <= 0:
-        return
-    beta = <floating>0 if array else (<const floating*>args[2])[0]
-    if not is_threshold(beta, formula.huber) and not array:
+    if not is_threshold(beta, formula.huber):
         for i in range(n):
             (<floating*>(args[RESULT] + i * steps[RESULT]))[0] = <floating>NAN
         return
@@ -186,6 +181,20 @@ cdef inline void run_loop(
         run_in_place(args, n, &p, formula.operation, array, tag)
     else:
         run_packed(args, steps, n, &p, formula.operation, array, tag)
+
+
+cdef inline void run_loop(
+    char** args, npy_intp n, const npy_intp* steps, const Formula* formula, floating tag
+) noexcept nogil:
+    """The loop of one ufunc for one dtype.
+
+    NumPy warns of the exceptions that are raised, and here they mean nothing: both pieces of a
+    selection are computed. What a cast raised before is left for NumPy to find.
+    """
+    cdef int flags = FE_DIVBYZERO | FE_INVALID | FE_OVERFLOW | FE_UNDERFLOW
+    cdef int before = fetestexcept(flags)
+    if n > 0:
+        run_threshold(args, n, steps, formula, tag)
     flags = fetestexcept(flags) & ~before
     if flags:
         feclearexcept(flags)  # which takes longer than to look
