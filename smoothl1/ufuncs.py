@@ -1,8 +1,8 @@
 r"""The losses, slopes and curvatures as NumPy ufuncs: three operands, one result, no reduction.
 
-They take what every ufunc takes: broadcasting of all three operands, ``out``, ``where``, ``dtype``,
-``casting``, and the arrays of other libraries that know ufuncs (pandas, polars, xarray, Dask), whose
-labels and laziness are kept. The bits are those of the functions of `smoothl1` without a reduction.
+All three operands broadcast, and ``out``, ``where``, ``dtype`` and ``casting`` are those of every
+ufunc. Arrays of other libraries that know ufuncs (pandas, polars, xarray, Dask) keep their labels
+and stay lazy. The bits are those of the functions of `smoothl1` without a reduction.
 
 A ufunc cannot refuse a value: where the functions raise for a threshold, the result here is NaN.
 Integers and bools are computed in float64, float16 in float32. There are no threads, and no

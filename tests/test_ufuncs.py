@@ -24,11 +24,8 @@ every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def specials(dtype):
     info = np.finfo(dtype)
     large, tiny, least = info.max, info.tiny, info.smallest_subnormal
-    return np.array(
-        [0, -0.0, 1, -1, 0.37, least, -3 * least, tiny, large, -large, large / 3, 2, -7.5]
-        + [np.inf, -np.inf, np.nan],
-        dtype,
-    )
+    numbers = [0, -0.0, 1, -1, 0.37, least, -3 * least, tiny, large, -large, large / 3, 2, -7.5]
+    return np.array([*numbers, np.inf, -np.inf, np.nan], dtype)
 
 
 def thresholds(dtype):
