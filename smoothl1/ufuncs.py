@@ -1,8 +1,9 @@
-r"""The losses, slopes and curvatures as NumPy ufuncs: three operands, one result, no reduction.
+"""The losses, slopes and curvatures as NumPy ufuncs: three operands, one result, no reduction.
 
 All three operands broadcast, and ``out``, ``where``, ``dtype`` and ``casting`` are those of every
 ufunc. Arrays of other libraries that know ufuncs (pandas, polars, xarray, Dask) keep their labels
-and stay lazy. The bits are those of the functions of `smoothl1` without a reduction.
+and stay lazy (``docs/ufuncs.md``). The bits are those of the functions of `smoothl1` without a
+reduction.
 
 A ufunc cannot refuse a value: where the functions raise for a threshold, the result here is NaN.
 Integers and bools are computed in float64, float16 in float32. There are no threads, and no

@@ -1,10 +1,12 @@
 """The ufuncs: the bits of the functions, and what NumPy makes of them."""
 
+import doctest
 import inspect
 import itertools
 import pickle
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -447,6 +449,14 @@ def test_masked_arrays_keep_their_mask():
     got = smooth_l1(np.ma.array([1.0, 2.0], mask=[False, True]), 0.0, 1.0)
     assert got.mask.tolist() == [False, True]
     assert got[0] == 0.5
+
+
+def test_the_page_about_them():
+    page = Path(__file__).parent.parent / "docs" / "ufuncs.md"
+    if not page.exists():
+        pytest.skip("the documentation is not here")
+    failed, tried = doctest.testfile(str(page), module_relative=False)
+    assert (failed, tried) == (0, 4)
 
 
 def test_the_package_does_not_import_them():
