@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from smoothl1 import _arguments as arguments
 from smoothl1 import _exact
 from smoothl1._arguments import Operands
+from smoothl1._labels import check_labels
 from smoothl1._simd import core
 from smoothl1._typing import AnyArray, Axis, Loss
 
@@ -82,6 +83,7 @@ def grad(
     threads = arguments.thread_argument(n_threads)
     scale, factor = 1.0, None
     if grad_output is not None:
+        check_labels({"input": input, "target": target, "grad_output": grad_output})
         factor = arguments.as_array("grad_output", grad_output)
         if factor.ndim == 0:
             scale, factor = float(factor), None

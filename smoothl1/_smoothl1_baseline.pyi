@@ -1,6 +1,7 @@
 from typing import Any, Self
 
 from numpy import bool_, float64, int32, int64
+from numpy import ufunc as _ufunc
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
@@ -8,6 +9,7 @@ from smoothl1._typing import AnyArray
 
 EXACT_SINGLE: tuple[int, int, int]
 EXACT_DOUBLE: tuple[int, int, int]
+UFUNCS: tuple[str, ...]
 
 def thread_limit() -> int: ...
 def team_state() -> tuple[bool, bool]: ...
@@ -122,3 +124,4 @@ def fast_exact(
 def exact_settle(
     work: Work, rows: NDArray[int64], reduction: str
 ) -> tuple[NDArray[float64], NDArray[bool_]]: ...
+def ufunc(name: str, doc: str) -> _ufunc: ...

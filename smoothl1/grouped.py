@@ -15,6 +15,7 @@ from smoothl1 import _arguments as arguments
 from smoothl1 import _states, sums
 from smoothl1._exact import Number
 from smoothl1._keys import Keys, from_state, to_state
+from smoothl1._labels import check_labels
 from smoothl1._simd import core
 from smoothl1._states import Spec
 from smoothl1._typing import AnyArray
@@ -266,6 +267,8 @@ class GroupedLossSums:
         threads = arguments.thread_argument(n_threads)
         spec = self._spec
         operands = sums.prepare(spec, input, target, weight, where)
+        keys = {f"by[{i}]": key for i, key in enumerate(by)} if type(by) is tuple else {"by": by}
+        check_labels({"input": input, "target": target, **keys})
         with self._lock:
             codes = self._keys.codes(by, operands.input.shape)
             if codes.size == 0:

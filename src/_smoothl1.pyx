@@ -31,6 +31,8 @@ Girshick, "Fast R-CNN", ICCV 2015, equation 3 (the loss at beta = 1).
 Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964.
 """
 
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
 from libc.math cimport INFINITY, isfinite, isinf
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free
@@ -60,6 +62,7 @@ from sizes cimport FEW, GRAIN, LEAF, STREAM
 from team cimport allocate
 from terms cimport ARRAY, PRODUCT, Params, finish, make_exact_params, make_params
 from tree cimport Node, no_node
+from ufuncs cimport Formula, INPUTS, loop_double, loop_single
 
 from smoothl1 import _threads
 
@@ -71,7 +74,27 @@ cdef extern from "numpy/arrayobject.h":
     bint PyArray_ISCARRAY_RO(cnp.ndarray a)
     object PyArray_Scalar(void* data, cnp.dtype descr, object base)
 
+cdef extern from "numpy/ufuncobject.h":
+    # NumPy's own declarations for Cython lack const, and the resolver of types.
+    ctypedef void (*Loop "PyUFuncGenericFunction")(
+        char**, const cnp.npy_intp*, const cnp.npy_intp*, void*
+    ) noexcept nogil
+    ctypedef struct PyArrayObject:
+        pass
+    ctypedef struct PyArray_Descr:
+        pass
+    ctypedef int Resolver "PyUFunc_TypeResolutionFunc"(
+        PyUFuncObject*, cnp.NPY_CASTING, PyArrayObject**, PyObject*, PyArray_Descr**
+    ) noexcept
+    ctypedef struct PyUFuncObject:
+        Resolver* type_resolver
+    const int PyUFunc_None
+    object PyUFunc_FromFuncAndData(
+        Loop*, void**, const char*, int, int, int, int, const char*, const char*, int
+    )
+
 cnp.import_array()
+cnp.import_ufunc()
 smoothl1_watch_forks()
 
 
@@ -1088,3 +1111,76 @@ def exact_figures(
     finally:
         free(params)
     return figures, sure
+
+
+# ---------------------------------------------------------------------------
+# Ufuncs
+# ---------------------------------------------------------------------------
+
+UFUNCS = (
+    "smooth_l1", "smooth_l1_slope", "smooth_l1_curvature",
+    "huber", "huber_slope", "huber_curvature",
+)
+
+# A ufunc points to all of these for as long as it lives, which is for ever.
+cdef Formula[6] formulas = [
+    Formula(VALUE, False), Formula(SLOPE, False), Formula(CURVATURE, False),
+    Formula(VALUE, True), Formula(SLOPE, True), Formula(CURVATURE, True),
+]
+cdef Loop[2] loops = [loop_single, loop_double]
+cdef void* data_of_loops[12]
+cdef char[8] types_of_loops = [
+    # The narrowest first: NumPy takes the first that holds all operands but Python's numbers.
+    cnp.NPY_FLOAT32, cnp.NPY_FLOAT32, cnp.NPY_FLOAT32, cnp.NPY_FLOAT32,
+    cnp.NPY_FLOAT64, cnp.NPY_FLOAT64, cnp.NPY_FLOAT64, cnp.NPY_FLOAT64,
+]
+cdef list texts_of_ufuncs = []
+cdef Resolver* resolve_by_loops = NULL
+
+
+cdef int resolve(
+    PyUFuncObject* ufunc, cnp.NPY_CASTING casting, PyArrayObject** operands, PyObject* asked,
+    PyArray_Descr** found,
+) noexcept:
+    """Integers work in float64, as with the functions: float32 would hold those of two bytes.
+
+    NumPy remembers what is found for the dtypes of the operands, so nothing but these may count.
+    Python's numbers are no such operands, nor arrays of two bytes.
+    """
+    cdef bint small = False, known = asked is NULL or <object>asked is None
+    cdef cnp.ndarray a
+    cdef cnp.dtype wide
+    cdef int k
+    for k in range(INPUTS):
+        a = <cnp.ndarray><PyObject*>operands[k]
+        if cnp.PyArray_ISINTEGER(a) or cnp.PyArray_ISBOOL(a):
+            small = small or cnp.PyArray_ITEMSIZE(a) <= 2
+        else:
+            known = known and cnp.PyArray_TYPE(a) in (
+                cnp.NPY_FLOAT16, cnp.NPY_FLOAT32, cnp.NPY_FLOAT64
+            )
+    if not (known and small):
+        return resolve_by_loops(ufunc, casting, operands, asked, found)
+    wide = cnp.PyArray_DescrFromType(cnp.NPY_FLOAT64)
+    for k in range(INPUTS + 1):
+        Py_INCREF(wide)
+        found[k] = <PyArray_Descr*><PyObject*>wide
+    return 0
+
+
+def ufunc(str name, str doc):
+    """Make one of UFUNCS. Its module says where to find it, and keeps it."""
+    global resolve_by_loops
+    cdef int i = UFUNCS.index(name)
+    cdef bytes name_bytes = name.encode(), doc_bytes = doc.encode()
+    cdef PyUFuncObject* made
+    texts_of_ufuncs.append((name_bytes, doc_bytes))
+    data_of_loops[2 * i] = data_of_loops[2 * i + 1] = &formulas[i]
+    result = PyUFunc_FromFuncAndData(
+        loops, &data_of_loops[2 * i], types_of_loops, 2, INPUTS, 1, PyUFunc_None,
+        name_bytes, doc_bytes, 0,
+    )
+    made = <PyUFuncObject*><PyObject*>result
+    resolve_by_loops = made.type_resolver
+    made.type_resolver = resolve
+    return result

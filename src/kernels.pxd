@@ -187,11 +187,12 @@ cdef inline void write_curvatures(
     if b is not NULL:
         for i in range(n):
             t = b[i]
-            g = t if huber else <floating>1
             if majorize:
+                g = t if huber else <floating>1
                 out[i] = majorizer(abs(x[i] - y[i]), t, g)
             else:
-                out[i] = curvature(abs(x[i] - y[i]), t, g / t)
+                g = <floating>1 if huber else t
+                out[i] = curvature(abs(x[i] - y[i]), t, <floating>1 / g)
     elif majorize:
         for i in range(n):
             out[i] = majorizer(abs(x[i] - y[i]), beta, gain)

@@ -16,7 +16,7 @@ from operands cimport load, load_mask, store
 from pairs cimport pair_add, pair_of
 from sizes cimport BLOCK, CHUNK, LEAF, LINE
 from smoothl1._smoothl1 cimport floating
-from terms cimport ARRAY, Gradient, PRODUCT, Params, make_gradient
+from terms cimport ARRAY, Gradient, PRODUCT, Params, unscaled
 from tree cimport Node, no_node
 
 
@@ -201,7 +201,7 @@ cdef inline void write_block(
 ) noexcept nogil:
     """Write the results of a block; out2 first, since out may be an operand."""
     cdef Params* p = &job.params[0]
-    cdef Gradient unscaled
+    cdef Gradient one
     cdef const floating* x = <const floating*>block.x
     cdef const floating* y = <const floating*>block.y
     cdef const floating* b = <const floating*>block.beta
@@ -225,8 +225,8 @@ cdef inline void write_block(
         weigh(out, w, <const uint8_t*>NULL, n)
     else:
         # Weights that are far from 1 under a scale that is, too: their product is near 1.
-        unscaled = make_gradient(1.0, 0.0, p)
-        write_slopes(x, y, b, n, p, &unscaled, out)
+        one = unscaled()
+        write_slopes(x, y, b, n, p, &one, out)
         mend_slopes(x, y, b, n, p, 1.0, out)
         multiply_scaled(out, w, job.scale, n)
     weigh(out, <const floating*>block.factor, block.mask, n)

@@ -127,6 +127,33 @@ cdef inline double large(bint single) noexcept nogil:
     return ldexp(1.0, 100 if single else 960)
 
 
+cdef inline void set_threshold(
+    Params* p, double beta, bint huber, bint single, bint is_array
+) noexcept nogil:
+    """What results of single elements need: ``beta`` to ``huber``, ``single`` and ``mends``.
+
+    beta is rounded to the working dtype.
+    """
+    cdef int exponent
+    p.mends = not huber and (is_array or beta >= large(single))
+    p.beta = beta
+    p.huber = huber
+    p.single = single
+    p.half = half_of[double](beta)
+    if single:
+        p.half = <float>p.half
+    p.gain = beta if huber else 1.0
+    # 1/beta is exact for a power of two (or inf) unless it overflows.
+    p.inverse = 1.0 if huber else (1.0 / beta if beta > 0.0 else 0.0)
+    if single:
+        p.inverse = <float>p.inverse
+    p.divide = not (
+        huber or beta == 0.0
+        or (isinf(beta) or frexp(beta, &exponent) == 0.5) and isfinite(p.inverse)
+    )
+    set_quotient(p)
+
+
 cdef inline void make_params(
     Params* p, double beta, bint huber, bint single, bint is_array, double shrink
 ) noexcept nogil:
@@ -144,23 +171,8 @@ cdef inline void make_params(
     else:
         beta = shrink * beta
     p.unit = 1.0 / (shrink * shrink if huber else shrink)
-    p.mends = not huber and (is_array or beta >= large(single))
-    p.beta = beta
-    p.huber = huber
-    p.single = single
-    p.half = half_of[double](beta)
-    if single:
-        p.half = <float>p.half
-    p.gain = beta if huber else 1.0
+    set_threshold(p, beta, huber, single, is_array)
     mantissa = frexp(beta, &exponent)
-    # 1/beta is exact for a power of two (or inf) unless it overflows.
-    p.inverse = 1.0 if huber else (1.0 / beta if beta > 0.0 else 0.0)
-    if single:
-        p.inverse = <float>p.inverse
-    p.divide = not (
-        huber or beta == 0.0 or (isinf(beta) or mantissa == 0.5) and isfinite(p.inverse)
-    )
-    set_quotient(p)
     p.s = p.c = 0.0  # never garbage: multiplying a subnormal number takes 100 cycles
     p.over = 1.0
     if is_array:
@@ -238,6 +250,14 @@ cdef inline Gradient make_gradient(double scale, double rest, const Params* p) n
         and (FLT_MIN if p.single else DBL_MIN) <= abs(g.edge)
         and abs(g.edge) <= (FLT_MAX if p.single else DBL_MAX)
     )
+    return g
+
+
+cdef inline Gradient unscaled() noexcept nogil:
+    """Slopes as they are, whatever the threshold."""
+    cdef Gradient g
+    g.scale = g.edge = g.factor = 1.0
+    g.product = g.exact = False
     return g
 
 
