@@ -6,6 +6,7 @@ import itertools
 import pickle
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -296,6 +297,18 @@ def test_warnings_of_casts_are_kept():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         huber(np.float32([3e38, -3e38, np.inf]), np.float32([-3e38, 3e38, np.inf]), 1e30)
+
+
+def test_many_threads_at_once():
+    """The loops hold no state; NumPy releases the GIL around them."""
+    x, y, b = operands(np.float32, 200_000)
+    calls = [
+        lambda number=number: bits(smooth_l1(x[::2], y[::2], number))
+        for number in (*np.linspace(0, 3, 10, dtype=np.float32), b[::2])
+    ]
+    expected = [call() for call in calls]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda call: call(), calls * 3)) == expected * 3
 
 
 def test_pickle_names_the_public_module():
