@@ -262,6 +262,50 @@ def measure_peers(dtype, threads, beta):
             yield f"{name}, geometric mean", peer, 0.25, mean
 
 
+def measure_ufuncs():
+    """Compare ufuncs with NumPy's, with the function on one thread, and with SciPy's ufunc."""
+    import numpy as np
+    from benchmarks.common import arrays
+
+    import smoothl1
+    from smoothl1.ufuncs import huber, smooth_l1
+
+    for dtype in ("float32", "float64"):
+        x, y, out = arrays(10, dtype, 3)
+        beta = np.array(1.0, dtype)
+        calls = [
+            lambda x=x, y=y: np.add(x, y),
+            lambda x=x, y=y, beta=beta: smooth_l1(x, y, beta),
+            lambda x=x, y=y: smooth_l1(x, y, y),
+            lambda x=x: np.add(x, 1.0),
+            lambda x=x, y=y: smooth_l1(x, y, 1.0),
+        ]
+        add, one, each, add_number, number = turns(calls, 40, 5000)
+        yield f"ufunc, 10 elements, {dtype}, beta 0-d", "np.add", 1.5, one / add
+        yield f"ufunc, 10 elements, {dtype}, beta for each", "np.add", 1.5, each / add
+        name = f"ufunc, 10 elements, {dtype}, beta a Python number"
+        yield name, "np.add of one, too", 1.5, number / add_number
+
+        x, y, out = arrays(2**20, dtype, 3)
+        calls = [
+            lambda x=x, y=y, out=out: smoothl1.smooth_l1_loss(
+                x, y, "none", 0.37, out=out, n_threads=1
+            ),
+            lambda x=x, y=y, out=out: smooth_l1(x, y, 0.37, out=out),
+        ]
+        function, ufunc = turns(calls, *repeats_for(2**20))
+        yield f"ufunc, n = 2^20, {dtype}", "function, one thread", 1.1, ufunc / function
+
+        try:
+            from scipy.special import huber as peer
+        except ImportError:
+            continue
+        x, y = arrays(10**5, dtype)
+        calls = [lambda x=x, y=y: peer(1.0, x - y), lambda x=x, y=y: huber(x, y, 1.0)]
+        scipy, ufunc = turns(calls, *repeats_for(10**5))
+        yield f"huber, n = 10^5, {dtype}", "scipy.special.huber", 0.1, ufunc / scipy
+
+
 def measure_busy():
     """Compare the mean time of calls while other processes keep every processor busy."""
     from benchmarks.threads import busy_ratio
@@ -276,6 +320,7 @@ MEASURES = {
     "layouts": measure_layouts,
     "options": measure_options,
     "peers": measure_peers,
+    "ufuncs": measure_ufuncs,
     "busy": measure_busy,
 }
 
@@ -285,7 +330,7 @@ def measure(rows, threads, betas):
     from smoothl1._simd import chosen
 
     for row in rows:
-        if row in ("call", "busy"):
+        if row in ("call", "ufuncs", "busy"):
             settings = [()]
         else:
             settings = [

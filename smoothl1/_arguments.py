@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from smoothl1._arrays import as_array as as_array
 from smoothl1._arrays import as_mask
+from smoothl1._labels import check_labels
 from smoothl1._threads import check_environment, check_n_threads
 from smoothl1._typing import AnyArray, Axis
 
@@ -193,6 +194,8 @@ def prepare(
     ``name`` is the threshold's, "beta" or "delta", and selects the loss; ``selects`` is
     whether the function has an argument ``where``.
     """
+    given = {"input": input, "target": target, name: threshold}
+    check_labels({**given, "weight": weight, "where": where})
     x, y, dtype = as_pair(input, target, selects=selects)
     limit = check_threshold(name, threshold, dtype, selects=selects)
     if not isinstance(limit, float):

@@ -210,3 +210,8 @@ def _refuse(name: str, array: str, value: Any, selects: bool) -> None:
         )
     if type(value).__name__ == "LazyFrame":  # of polars
         raise _RefusedError(f"{name} is a lazy collection ({_kind(value)}); {remedy}.collect()")
+    if type(value).__name__ == "Expr" and type(value).__module__.startswith("polars"):
+        raise _RefusedError(
+            f"{name} is an expression of polars, which holds no numbers yet; pass expressions to "
+            "the functions of smoothl1.ufuncs, or the columns, frame.select(...).to_series()"
+        )

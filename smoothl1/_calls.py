@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from smoothl1 import _arguments as arguments
 from smoothl1 import _exact
 from smoothl1._arguments import Operands
+from smoothl1._labels import check_labels
 from smoothl1._simd import core
 from smoothl1._typing import AnyArray, Axis, Loss
 
@@ -76,12 +77,14 @@ def grad(
     where: ArrayLike | None,
     out: AnyArray | None,
     n_threads: SupportsIndex | None,
+    divisor: float | None = None,
 ) -> AnyArray:
-    """Return the gradient."""
+    """Return the gradient; ``divisor`` takes the place of what the reduction divides by."""
     reduction = _check_reduction(reduction, name, weight)
     threads = arguments.thread_argument(n_threads)
     scale, factor = 1.0, None
     if grad_output is not None:
+        check_labels({"input": input, "target": target, "grad_output": grad_output})
         factor = arguments.as_array("grad_output", grad_output)
         if factor.ndim == 0:
             scale, factor = float(factor), None
@@ -100,12 +103,13 @@ def grad(
     summed = work
     if reduction == "weighted_mean" and order != _c_order(operands):
         summed = work_on(operands, _c_order(operands), threads)
-    divisor = _divisor(reduction, operands, summed)
+    if divisor is None:
+        divisor = _divisor(reduction, operands, summed)
     if divisor == 0:
         if reduction == "weighted_mean":
             no_elements(reduction)
         scale, divisor = 0.0, 1.0
-    work.write_slopes(result.transpose(order), overlaps, scale / divisor)
+    work.write_slopes(result.transpose(order), overlaps, scale, divisor)
     return result
 
 
@@ -136,10 +140,11 @@ def value_and_grad(
         return values, result
     work = work_on(operands, _c_order(operands), threads)
     divisor = _divisor(reduction, operands, work)
-    scale = 1.0 / divisor if divisor else 0.0
+    scale = 1.0
     if divisor == 0:
         no_elements(reduction)
-    sums = work.write_slopes(result, overlaps, scale, reduction=reduction)
+        scale, divisor = 0.0, 1.0
+    sums = work.write_slopes(result, overlaps, scale, divisor, reduction=reduction)
     assert sums is not None  # as with every reduction
     return _rounded(sums[0], operands.dtype)[0, 0], result
 

@@ -242,14 +242,12 @@ def loss_block(*blocks: AnyArray, call: Call) -> Any:
 def slope_block(*blocks: AnyArray, call: Call) -> AnyArray:
     """Return the gradient of a block; behind the operands there may be a divisor."""
     values = call.values(blocks)
-    factor = values.get("factor", 1.0)
-    if call.reduction != "none":
-        divisor = float(blocks[-1]) if len(blocks) > len(call.arrays) else call.divisor
-        factor = float(factor) / divisor if divisor else 0.0
+    divisor = float(blocks[-1]) if len(blocks) > len(call.arrays) else call.divisor
     slopes = _calls.grad(
         values["input"], values["target"], "none" if call.reduction == "none" else "sum",
-        call.name, values.get("threshold", 1.0), grad_output=factor, weight=values.get("weight"),
-        where=values.get("where"), out=None, n_threads=call.n_threads or None,
+        call.name, values.get("threshold", 1.0), grad_output=values.get("factor"),
+        weight=values.get("weight"), where=values.get("where"), out=None,
+        n_threads=call.n_threads or None, divisor=divisor,
     )  # fmt: skip
     call.check_dtype(slopes.dtype)
     return slopes

@@ -57,9 +57,7 @@ class Blocks:
         self.y = arrays["y"]
         self.several = self.y.ndim == 2
         blocks = [a.rechunk({1: -1}) if a.ndim == 2 else a for a in arrays.values()]
-        self._parts = list(
-            zip(*(block.to_delayed().ravel().tolist() for block in blocks), strict=True)
-        )
+        self._parts = list(zip(*map(_delayed, blocks), strict=True))
         self.n_blocks = len(self._parts)
 
     @property
@@ -170,6 +168,16 @@ def _applied(function: Callable[..., Any], args: tuple[Any, ...], *blocks: AnyAr
         )
     y = y.reshape(len(X), -1)
     return function(X, y, weight[0] if weight else np.ones(len(X)), *args)
+
+
+def _delayed(a: Any) -> list[Any]:
+    """Return the blocks of rows of an array, as lazy objects of their own."""
+    from dask.delayed import delayed
+
+    if hasattr(a, "to_delayed"):
+        return list(a.to_delayed().ravel().tolist())
+    count = a.numblocks[0]  # with array.query-planning
+    return [delayed(a.blocks[(i, *(0,) * (a.ndim - 1))]) for i in range(count)]
 
 
 def _along(X: Any, name: str, value: Any, dims: tuple[int, ...]) -> Any:

@@ -1,14 +1,15 @@
 from typing import Any, Self
 
 from numpy import bool_, float64, int32, int64
+from numpy import ufunc as _ufunc
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
 from smoothl1._typing import AnyArray
 
-PIECE: int
 EXACT_SINGLE: tuple[int, int, int]
 EXACT_DOUBLE: tuple[int, int, int]
+UFUNCS: tuple[str, ...]
 
 def thread_limit() -> int: ...
 def team_state() -> tuple[bool, bool]: ...
@@ -59,6 +60,7 @@ class Work:
         out: AnyArray,
         overlaps: bool,
         scale: float,
+        divisor: float = 1.0,
         *,
         reduction: str | None = None,
         values: AnyArray | None = None,
@@ -66,12 +68,6 @@ class Work:
     def write_curvatures(
         self, out: AnyArray, out2: AnyArray, overlaps: bool, majorize: bool
     ) -> None: ...
-
-@disjoint_base
-class Totals:
-    def add(self, work: Work) -> None: ...
-    def sum(self, reduction: str) -> tuple[NDArray[float64], bool]: ...
-    def below(self) -> list[int]: ...
 
 def location(y: NDArray[float64], weight: NDArray[float64] | None, beta: float) -> float: ...
 def line_derivatives(
@@ -128,3 +124,4 @@ def fast_exact(
 def exact_settle(
     work: Work, rows: NDArray[int64], reduction: str
 ) -> tuple[NDArray[float64], NDArray[bool_]]: ...
+def ufunc(name: str, doc: str) -> _ufunc: ...

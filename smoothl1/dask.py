@@ -401,8 +401,7 @@ def loss_sums(
     like, total, _ = lazy.total_sums(
         operands, beta, huber, dtype, None, split_every=split_every, n_threads=n_threads
     )
-    (block,) = total.to_delayed().ravel().tolist()
-    return delayed(LossSums.from_array)(block, like)
+    return delayed(LossSums.from_array)(total, like)
 
 
 def _loss(

@@ -68,7 +68,8 @@ def smooth_l1_loss(
         Predictions and true values, of the same shape, or one of them 0-d. float32 and
         float64 in any mix; float16 is computed in float32, integers and bools in
         float64. Anything that NumPy can view is taken without a copy: any strides
-        (``np.broadcast_to`` included), byte order or alignment.
+        (``np.broadcast_to`` included), byte order or alignment. Elements are paired by
+        position; labels of pandas or xarray that would pair them otherwise are an error.
     reduction : {"mean", "sum", "weighted_mean", "none"}, default="mean"
         "mean" divides the sum by the number of (selected) elements, with or without
         weights; "weighted_mean" by the sum of their weights; "none" returns the loss of
@@ -106,7 +107,7 @@ def smooth_l1_loss(
     TypeError
         For complex, longdouble, object, string, masked, sparse or lazy operands.
     ValueError
-        For shapes that differ, a negative or NaN `beta`, an unknown `reduction`, a
+        For shapes or labels that differ, a negative or NaN `beta`, an unknown `reduction`, a
         "weighted_mean" without weights or with weights that sum to 0, an `axis` with
         "none", an `out` of another shape.
 

@@ -15,6 +15,7 @@ from smoothl1 import _arguments as arguments
 from smoothl1 import _exact, _states, sums
 from smoothl1._exact import Number
 from smoothl1._keys import Keys, canonical, from_state, to_state
+from smoothl1._labels import check_labels
 from smoothl1._simd import core
 from smoothl1._states import Spec
 from smoothl1._typing import AnyArray
@@ -305,6 +306,8 @@ class GroupedLossSums:
         """
         threads = arguments.thread_argument(n_threads)
         operands = sums.prepare(self._spec, input, target, weight, where)
+        keys = {f"by[{i}]": key for i, key in enumerate(by)} if type(by) is tuple else {"by": by}
+        check_labels({"input": input, "target": target, **keys})
         self._add(operands, by, threads)
         return self
 

@@ -31,45 +31,38 @@ Girshick, "Fast R-CNN", ICCV 2015, equation 3 (the loss at beta = 1).
 Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964.
 """
 
-from cpython.exc cimport PyErr_CheckSignals
-from cython.parallel cimport prange, threadid
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
 from libc.math cimport INFINITY, isfinite, isinf
 from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport free
 from libc.string cimport memset
 
 cimport numpy as cnp
 
-from bygroup cimport (
-    Extent, STAGED, Window, counts_only, scan_elements, scatter_elements, stage_elements,
-    sums_of_group,
-)
-from cache cimport aligned
-from columns cimport columns_scratch, outputs_of_tile, run_columns
-from digits cimport (
-    BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, TERMS, base_of, carry,
-    digits_of,
-)
-from exact cimport (
-    EXACT_BUFFERS, EXACT_CHUNK, Wanted, carry_row, elements_of_any_type, row_size,
-)
+from bygroup cimport Extent, Window, sums_of_group
+from digits cimport BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, carry
+from driver cimport run_outputs
+from exact cimport Wanted, row_size
+from exact_driver cimport run_exact, run_scan, run_scatter, run_staged
 from jobs cimport (
     ADJACENT, ALONE, BOTH, CURVATURE, Job, MEAN, Operation, Reduction, SHORT, SLOPE, SUM, Side,
-    Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, deliver, divisor_of, make_plan,
+    Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, divisor_of, make_plan, set_scale,
 )
-from leaves cimport leaf_of_any_type, scratch_size
+from leaves cimport leaf_of_any_type
 from location cimport SAMPLE, locate, slope_and_curvature
 from operands cimport AXES, Operand, set_flat, set_operand, set_shrink, use_axes
-from pairs cimport Pair, pair_add, pair_of, pair_times
-from quotients cimport Doubt, number_of, settled_quotient, settled_root
+from quotients cimport figures_of_group, settle_loss
 from runtime cimport (
-    SMOOTHL1_OPENMP, charge, note_time, omp_get_max_threads, omp_get_num_procs, omp_get_wtime,
-    omp_in_parallel, owe, repay, smoothl1_debt, smoothl1_enter, smoothl1_leave, smoothl1_startable,
-    smoothl1_team_lost, smoothl1_team_started, smoothl1_watch_forks, start_team,
+    SMOOTHL1_OPENMP, omp_get_max_threads, omp_get_num_procs, omp_in_parallel, owe, smoothl1_debt,
+    smoothl1_enter, smoothl1_leave, smoothl1_startable, smoothl1_team_lost, smoothl1_team_started,
+    smoothl1_watch_forks,
 )
-from sizes cimport FEW, GRAIN, GROUP, LEAF, LINE, STREAM, TILE
+from sizes cimport FEW, GRAIN, LEAF, STREAM
+from team cimport allocate
 from terms cimport ARRAY, PRODUCT, Params, finish, make_exact_params, make_params
-from tree cimport Node, Stack, no_node, stack_push, stack_sum, tree_sum
+from tree cimport Node, no_node
+from ufuncs cimport Formula, INPUTS, loop_double, loop_single
 
 from smoothl1 import _threads
 
@@ -81,228 +74,36 @@ cdef extern from "numpy/arrayobject.h":
     bint PyArray_ISCARRAY_RO(cnp.ndarray a)
     object PyArray_Scalar(void* data, cnp.dtype descr, object base)
 
+cdef extern from "numpy/ufuncobject.h":
+    # NumPy's own declarations for Cython lack const, and the resolver of types.
+    ctypedef void (*Loop "PyUFuncGenericFunction")(
+        char**, const cnp.npy_intp*, const cnp.npy_intp*, void*
+    ) noexcept nogil
+    ctypedef struct PyArrayObject:
+        pass
+    ctypedef struct PyArray_Descr:
+        pass
+    ctypedef int Resolver "PyUFunc_TypeResolutionFunc"(
+        PyUFuncObject*, cnp.NPY_CASTING, PyArrayObject**, PyObject*, PyArray_Descr**
+    ) noexcept
+    ctypedef struct PyUFuncObject:
+        Resolver* type_resolver
+    const int PyUFunc_None
+    object PyUFunc_FromFuncAndData(
+        Loop*, void**, const char*, int, int, int, int, const char*, const char*, int
+    )
+
 cnp.import_array()
+cnp.import_ufunc()
 smoothl1_watch_forks()
 
 
 cdef enum:
     # More threads than this are started only if there are as many processors.
     MOST_THREADS = 16
-    # Nodes of one output between two barriers, some 600 KiB.
-    MOST_NODES = 8192
     # Thresholds of a path in one pass over memory: each needs some 4 KiB.
     MOST_THRESHOLDS = 256
     OPERANDS = 8  # of a job
-
-
-# ---------------------------------------------------------------------------
-# Leaves handed to threads
-# ---------------------------------------------------------------------------
-
-cdef inline void run_task(
-    const Job* job, Py_ssize_t first_output, Py_ssize_t outputs, Py_ssize_t block,
-    Py_ssize_t width, Py_ssize_t first_leaf, Py_ssize_t leaves, Py_ssize_t leaf,
-    Node* nodes, char* scratch, Sink* sink,
-) noexcept nogil:
-    """One leaf of the outputs from ``first_output + block`` on, at most ``width`` of them."""
-    if nodes is not NULL:
-        nodes += (block * leaves + leaf) * job.n_params
-    if job.side == ALONE:
-        leaf_of_any_type(job, first_output + block, first_leaf + leaf, nodes, scratch)
-    else:
-        run_columns(
-            job, first_output + block, width if block + width < outputs else outputs - block,
-            first_leaf + leaf, leaves, nodes, scratch, sink,
-        )
-
-
-cdef int run_group(
-    const Job* job, Py_ssize_t first_output, Py_ssize_t outputs,
-    Py_ssize_t first_leaf, Py_ssize_t leaves, Node* nodes, char* scratch,
-    Py_ssize_t size, Sink* sink,
-) except -1:
-    """Run outputs x leaves leaves, neighbouring outputs first, on the job's threads."""
-    cdef Py_ssize_t width = 1 if job.side == ALONE else outputs_of_tile(job)
-    cdef Py_ssize_t blocks = (outputs + width - 1) // width
-    cdef Py_ssize_t task, tasks = blocks * leaves
-    cdef int n_threads = job.n_threads if job.n_threads < tasks else <int>tasks
-    cdef Py_ssize_t own = 0  # the last task of this thread
-    cdef double start = 0.0, began = 0.0, finished = 0.0
-    with nogil:
-        if n_threads > 1:
-            n_threads = smoothl1_startable(n_threads)
-        if job.times:
-            start = omp_get_wtime()
-        if n_threads <= 1:
-            for task in range(tasks):
-                run_task(
-                    job, first_output, outputs, (task % blocks) * width, width,
-                    first_leaf, leaves, task // blocks, nodes, scratch, sink,
-                )
-        else:
-            start_team()
-            own = (tasks + n_threads - 1) // n_threads - 1
-            for task in prange(tasks, num_threads=n_threads, schedule="static"):
-                if task == 0:
-                    note_time(&began)
-                run_task(
-                    job, first_output, outputs, (task % blocks) * width, width,
-                    first_leaf, leaves, task // blocks, nodes,
-                    scratch + threadid() * size, sink,
-                )
-                if task == own:
-                    note_time(&finished)
-            charge(omp_get_wtime() - start, finished - began)
-    if job.times and n_threads <= 1:
-        repay(omp_get_wtime() - start)
-    return PyErr_CheckSignals()
-
-
-cdef void* allocate(Py_ssize_t size) except? NULL:
-    cdef void* memory = malloc(size) if size > 0 else NULL
-    if size > 0 and memory is NULL:
-        raise MemoryError(f"no memory for {size} bytes of buffers")
-    return memory
-
-
-cdef int run(Job* job, Node* totals, Sink* sink) except -1:
-    """Run a job whose elements, operands and parameters are set.
-
-    OUT: for a job that reduces, either sink, or, for a single output without a sink,
-    totals[k], the sums for parameter set k.
-    """
-    cdef long calls
-    job.leaves = (job.n + LEAF - 1) // LEAF
-    job.times = False
-    make_plan(job)
-    if job.outputs == 1 and job.leaves == 1 and not (job.has_scratch or job.options.streams):
-        # Too short to be worth releasing the GIL.
-        leaf_of_any_type(job, 0, 0, totals, NULL)
-        return 0
-    if <double>job.n * job.outputs * job.n_params <= GRAIN:
-        job.n_threads = 1
-        return run_outputs(job, totals, sink)
-    calls = smoothl1_enter()
-    try:
-        job.n_threads = team(job, calls)
-        return run_outputs(job, totals, sink)
-    finally:
-        smoothl1_leave()
-
-
-cdef int run_outputs(Job* job, Node* totals, Sink* sink) except -1:
-    """The same on a known number of threads."""
-    cdef Py_ssize_t size = 0
-    cdef char* scratch = NULL
-    if job.side != ALONE:
-        size = columns_scratch(job)
-    elif job.has_scratch or job.options.streams:
-        size = scratch_size(job)
-    try:
-        scratch = <char*>allocate(size * job.n_threads)
-        if job.side != ALONE and job.leaves == 1:
-            return run_single_leaves(job, scratch, size, sink)
-        return run_trees(job, scratch, size, totals, sink)
-    finally:
-        free(scratch)
-
-
-cdef int run_single_leaves(Job* job, char* scratch, Py_ssize_t size, Sink* sink) except -1:
-    """Outputs of a leaf each, side by side: no tree, and results straight from the columns."""
-    # Outputs between two barriers: those of as many elements as a group of leaves has.
-    cdef Py_ssize_t width = outputs_of_tile(job), outputs, first = 0
-    cdef Py_ssize_t most = GROUP * LEAF // (job.n * width) * width
-    if most < width:
-        most = width
-    while first < job.outputs:
-        outputs = most if most < job.outputs - first else job.outputs - first
-        run_group(job, first, outputs, 0, 1, NULL, scratch, size, sink)
-        first += outputs
-    return 0
-
-
-cdef inline void choose_tiling(const Job* job, Py_ssize_t* group, Py_ssize_t* tile) noexcept nogil:
-    """Leaves and outputs between two barriers.
-
-    Leaves of an output are taken in groups of a power of two, so that each group is a subtree;
-    what is left of the group's size goes to further outputs, side by side.
-    """
-    group[0] = 1
-    while group[0] < job.leaves and group[0] < GROUP:
-        group[0] *= 2
-    tile[0] = GROUP // group[0]
-    if tile[0] < TILE and job.outputs > 1:
-        tile[0] = TILE
-        group[0] = GROUP // TILE
-    while group[0] > 1 and group[0] * job.n_params > MOST_NODES:
-        group[0] //= 2
-    if tile[0] > job.outputs:
-        tile[0] = job.outputs
-
-
-cdef int run_trees(
-    Job* job, char* scratch, Py_ssize_t size, Node* totals, Sink* sink
-) except -1:
-    """Leaves, and the trees over them."""
-    cdef Py_ssize_t tile, group, first = 0, o, outputs, leaf, leaves
-    cdef int k, m = job.n_params
-    cdef Node* nodes = NULL
-    cdef Stack* stacks = NULL
-    cdef Node* node
-    choose_tiling(job, &group, &tile)
-    try:
-        if job.reduce:
-            nodes = <Node*>allocate(
-                tile * m * (group if group < job.leaves else job.leaves + 1) * sizeof(Node)
-            )
-            if job.leaves > group:
-                stacks = <Stack*>allocate(tile * m * sizeof(Stack))
-        while first < job.outputs:
-            outputs = tile if tile < job.outputs - first else job.outputs - first
-            if stacks is not NULL:
-                for o in range(outputs * m):
-                    stacks[o].groups = 0
-            leaf = leaves = 0
-            while leaf < job.leaves:
-                leaves = group if group < job.leaves - leaf else job.leaves - leaf
-                run_group(job, first, outputs, leaf, leaves, nodes, scratch, size, sink)
-                leaf += leaves
-                if not job.reduce:
-                    continue
-                for o in range(outputs):
-                    for k in range(m):
-                        node = &nodes[o * leaves * m + k]
-                        tree_sum(node, leaves, m)
-                        if stacks is not NULL:
-                            stack_push(&stacks[o * m + k], node)
-            if job.reduce:
-                harvest(job, first, outputs, leaves, nodes, stacks, totals, sink)
-            first += outputs
-    finally:
-        free(nodes)
-        free(stacks)
-    return 0
-
-
-cdef inline void harvest(
-    const Job* job, Py_ssize_t first, Py_ssize_t outputs, Py_ssize_t leaves, Node* nodes,
-    const Stack* stacks, Node* totals, Sink* sink,
-) noexcept nogil:
-    """Deliver the roots: in the stacks, or else in the first node of each output."""
-    cdef Py_ssize_t o
-    cdef int k, m = job.n_params
-    cdef Node* node
-    for o in range(outputs):
-        node = &nodes[o * leaves * m]
-        for k in range(m):
-            if job.leaves == 0:
-                node[k] = no_node()
-            elif stacks is not NULL:
-                node[k] = stack_sum(&stacks[o * m + k])
-            if sink is NULL:
-                totals[k] = node[k]
-        if sink is not NULL:
-            deliver(job, first + o, node, sink)
 
 
 # ---------------------------------------------------------------------------
@@ -343,6 +144,31 @@ cdef int team(Job* job, long calls) except -1:
         return 1
     job.times = True
     return limit if smoothl1_debt <= 0.0 else 1
+
+
+cdef int run(Job* job, Node* totals, Sink* sink) except -1:
+    """Run a job whose elements, operands and parameters are set.
+
+    OUT: for a job that reduces, either sink, or, for a single output without a sink,
+    totals[k], the sums for parameter set k.
+    """
+    cdef long calls
+    job.leaves = (job.n + LEAF - 1) // LEAF
+    job.times = False
+    make_plan(job)
+    if job.outputs == 1 and job.leaves == 1 and not (job.has_scratch or job.options.streams):
+        # Too short to be worth releasing the GIL.
+        leaf_of_any_type(job, 0, 0, totals, NULL)
+        return 0
+    if <double>job.n * job.outputs * job.n_params <= GRAIN:
+        job.n_threads = 1
+        return run_outputs(job, totals, sink)
+    calls = smoothl1_enter()
+    try:
+        job.n_threads = team(job, calls)
+        return run_outputs(job, totals, sink)
+    finally:
+        smoothl1_leave()
 
 
 def team_state():
@@ -413,7 +239,6 @@ cdef bint plain(Job* job, Params* p, object input, object target, object beta, b
     set_flat(&job.y, y, job.n, itemsize)
     clear_options(job)
     job.has_scratch = False
-    job.scale = 1.0
     job.outputs = 1
     job.n_params = 1
     job.params = p
@@ -533,7 +358,7 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
     job.operation = SLOPE
     job.reduce = loss_too
     if how == MEAN:
-        job.scale = 1.0 / job.n
+        set_scale(&job, 1.0, job.n)
     run(&job, &node, NULL)
     if not loss_too:
         return out
@@ -636,7 +461,6 @@ cdef class Work:
             job.n *= cnp.PyArray_DIM(like, axis)
         job.n_threads = n_threads
         job.has_scratch = True
-        job.scale = 1.0
         clear_options(job)
         job.options.has_beta = beta is not None
         job.options.has_weight = weight is not None
@@ -767,14 +591,16 @@ cdef class Work:
         self.job.operation = VALUE
         self._write(out, overlaps, None)
 
-    def write_slopes(self, out, bint overlaps, double scale, *, reduction=None, values=None):
-        """Write ``scale`` times the gradient to ``out``, and what else is asked for.
+    def write_slopes(
+        self, out, bint overlaps, double scale, double divisor=1.0, *, reduction=None, values=None
+    ):
+        """Write the gradient times ``scale / divisor`` to ``out``, and what else is asked for.
 
         With a reduction, return the reduced loss as ``sum`` does; with ``values``, write
         the loss of each element there.
         """
         self.job.operation = SLOPE if values is None else BOTH
-        self.job.scale = scale
+        set_scale(&self.job, scale, divisor)
         if values is not None:
             set_operand(&self.job.out2, values, 0, self.job.single)
         return self._write(out, overlaps, reduction)
@@ -804,89 +630,6 @@ cdef class Work:
         self.job.reduce = False
         run(&self.job, NULL, NULL)
         return None
-
-
-cdef bint same_params(Work a, Work b):
-    """Whether two pieces ask for the same sums."""
-    cdef int k
-    if a.n_params != b.n_params:
-        return False
-    for k in range(a.n_params):
-        if (
-            a.params[k].beta != b.params[k].beta or a.params[k].huber != b.params[k].huber
-            or a.params[k].single != b.params[k].single or a.params[k].form != b.params[k].form
-        ):
-            return False
-    return True
-
-
-cdef class Totals:
-    """Sums over a path of thresholds for arrays that arrive in pieces.
-
-    If every piece but the last holds ``PIECE`` elements, a power of two of leaves, the
-    result has the same bits as a single call on the whole.
-    """
-
-    cdef Stack* stacks
-    cdef Work first  # for the parameters
-
-    def __dealloc__(self):
-        free(self.stacks)
-
-    def add(self, Work work not None):
-        """Add the sums of a piece; all pieces have the same thresholds."""
-        cdef int k, m = work.job.n_params
-        cdef Node* totals
-        if work.n_kept:
-            raise ValueError("a piece has no kept axes")
-        if self.first is None:
-            self.stacks = <Stack*>allocate(m * sizeof(Stack))
-            for k in range(m):
-                self.stacks[k].groups = 0
-            self.first = work
-        elif not same_params(work, self.first):
-            raise ValueError("all pieces have the same thresholds, kind and dtype")
-        work.job.operation = SUM
-        work.job.reduce = True
-        work.job.options.count_below = True
-        work.job.options.sum_weights = True
-        totals = <Node*>allocate(m * sizeof(Node))
-        try:
-            run(&work.job, totals, NULL)
-            for k in range(m):
-                stack_push(&self.stacks[k], &totals[k])
-        finally:
-            free(totals)
-
-    def sum(self, str reduction):
-        """Reduced losses, one for each threshold, and whether they are empty, as ``Work.sum``."""
-        cdef int k
-        cdef Sink sink
-        cdef cnp.npy_intp size = self._size()
-        cdef cnp.ndarray results = cnp.PyArray_EMPTY(1, &size, cnp.NPY_FLOAT64, 0)
-        cdef Node* roots
-        sink.results = <char*>cnp.PyArray_DATA(results)
-        sink.narrow = False
-        sink.reduction = REDUCTIONS[reduction]
-        sink.empty = 0
-        roots = <Node*>allocate(size * sizeof(Node))
-        for k in range(size):
-            roots[k] = stack_sum(&self.stacks[k])
-        deliver(&self.first.job, 0, roots, &sink)
-        free(roots)
-        return (<object>results).reshape(1, size), bool(sink.empty)
-
-    def below(self):
-        """The number of elements in the quadratic piece, for each threshold."""
-        return [int(stack_sum(&self.stacks[k]).below) for k in range(self._size())]
-
-    cdef int _size(self) except -1:
-        if self.first is None:
-            raise ValueError("no piece was added")
-        return self.first.job.n_params
-
-
-PIECE = 256 * LEAF
 
 
 # ---------------------------------------------------------------------------
@@ -945,111 +688,6 @@ def line_derivatives(
 # For ``smoothl1.sums``: (digits, exponent of the first one's last bit, entries of a sum).
 EXACT_SINGLE = (DIGITS_SINGLE, -BASE_SINGLE, DIGITS_SINGLE + COUNTS)
 EXACT_DOUBLE = (DIGITS_DOUBLE, -BASE_DOUBLE, DIGITS_DOUBLE + COUNTS)
-
-
-cdef inline void run_exact_task(
-    const Job* job, const Wanted* wanted, Py_ssize_t output, Py_ssize_t chunk, bint whole,
-    char* scratch, int64_t* row,
-) noexcept nogil:
-    """A chunk of an output, or all of it."""
-    cdef Py_ssize_t start = chunk * EXACT_CHUNK, stop = job.n
-    if not whole and job.n - start > EXACT_CHUNK:
-        stop = start + EXACT_CHUNK
-    elements_of_any_type(job, output, start, stop, wanted, scratch, row)
-
-
-cdef int run_exact_group(
-    const Job* job, const Wanted* wanted, Py_ssize_t first, Py_ssize_t tasks, bint whole,
-    char* scratch, Py_ssize_t size, int64_t* rows, Py_ssize_t entries,
-) except -1:
-    """Tasks between two looks at signals.
-
-    Either whole outputs, from ``first`` on, each with a row of its own, or chunks of output
-    ``first // chunks``, and a row for each thread.
-    """
-    cdef Py_ssize_t chunks = (job.n + EXACT_CHUNK - 1) // EXACT_CHUNK
-    cdef Py_ssize_t output = first if whole else first // chunks
-    cdef Py_ssize_t chunk = 0 if whole else first % chunks
-    cdef int n_threads = job.n_threads if job.n_threads < tasks else <int>tasks
-    cdef Py_ssize_t task, own = 0
-    cdef double start = 0.0, began = 0.0, finished = 0.0
-    with nogil:
-        if n_threads > 1:
-            n_threads = smoothl1_startable(n_threads)
-        if job.times:
-            start = omp_get_wtime()
-        if n_threads <= 1:
-            for task in range(tasks):
-                run_exact_task(
-                    job, wanted, output + (task if whole else 0), chunk + (0 if whole else task),
-                    whole, scratch, rows + (task * entries if whole else 0),
-                )
-        else:
-            start_team()
-            own = (tasks + n_threads - 1) // n_threads - 1
-            for task in prange(tasks, num_threads=n_threads, schedule="static"):
-                if task == 0:
-                    note_time(&began)
-                run_exact_task(
-                    job, wanted, output + (task if whole else 0), chunk + (0 if whole else task),
-                    whole, scratch + threadid() * size,
-                    rows + (task if whole else threadid()) * entries,
-                )
-                if task == own:
-                    note_time(&finished)
-            charge(omp_get_wtime() - start, finished - began)
-    if job.times and n_threads <= 1:
-        repay(omp_get_wtime() - start)
-    return PyErr_CheckSignals()
-
-
-cdef int run_exact(
-    Job* job, const Wanted* wanted, Py_ssize_t first, Py_ssize_t outputs, int64_t* rows
-) except -1:
-    """Add the exact sums of some outputs to their rows, on a known number of threads."""
-    cdef Py_ssize_t entries = row_size(job), size = EXACT_BUFFERS * TERMS * sizeof(double)
-    cdef Py_ssize_t chunks = (job.n + EXACT_CHUNK - 1) // EXACT_CHUNK
-    cdef Py_ssize_t most = max(1, GROUP * LEAF // EXACT_CHUNK), tasks, task, entry, o
-    cdef bint whole = chunks <= 1 or outputs >= 8 * job.n_threads
-    cdef char* scratch = NULL
-    cdef int64_t* parts = NULL
-    cdef int64_t* row
-    cdef int thread
-    try:
-        scratch = <char*>allocate(size * job.n_threads + LINE)
-        if whole:
-            tasks = max(1, most * EXACT_CHUNK // max(1, job.n))
-            o = 0
-            while o < outputs:
-                tasks = min(tasks, outputs - o)
-                run_exact_group(
-                    job, wanted, first + o, tasks, True, aligned(scratch), size,
-                    rows + o * entries, entries,
-                )
-                o += tasks
-            return 0
-        parts = <int64_t*>calloc(job.n_threads * entries, sizeof(int64_t))
-        if parts is NULL:
-            raise MemoryError(f"no memory for {job.n_threads * entries * 8} bytes of buffers")
-        for o in range(outputs):
-            task = 0
-            while task < chunks:
-                tasks = min(most, chunks - task)
-                run_exact_group(
-                    job, wanted, (first + o) * chunks + task, tasks, False, aligned(scratch),
-                    size, parts, entries,
-                )
-                task += tasks
-            row = rows + o * entries
-            for thread in range(job.n_threads):
-                for entry in range(entries):
-                    row[entry] += parts[thread * entries + entry]
-                    parts[thread * entries + entry] = 0
-            carry_row(job, row)
-    finally:
-        free(scratch)
-        free(parts)
-    return 0
 
 
 cdef int start_exact(
@@ -1134,48 +772,6 @@ def exact_sums(
     rows = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
     start_exact(job, &wanted, first, outputs, <int64_t*>cnp.PyArray_DATA(rows))
     return rows
-
-
-cdef inline Pair sum_of_row(
-    const Job* job, const int64_t* row, int i, Doubt* doubt
-) noexcept nogil:
-    """A sum of a row as a pair, as far as there is no doubt."""
-    cdef Window window
-    window.first = 0
-    window.digits = digits_of(job.single)
-    window.column = 1 + i * (window.digits + COUNTS)
-    window.special = window.column + window.digits
-    return number_of(row, &window, -base_of(job.single), doubt)
-
-
-cdef inline double settle_loss(
-    const Job* job, const int64_t* row, int k, Reduction how, uint8_t* sure
-) noexcept nogil:
-    """The reduced loss of a row, correctly rounded if it is sure."""
-    cdef const Params* p = &job.params[k]
-    cdef Doubt doubt
-    cdef Pair terms, linear, divisor = pair_of(1.0)
-    cdef double total
-    doubt.whole = p.form == ARRAY and not job.options.has_beta
-    sure[0] = False
-    if how == MEAN:
-        divisor = pair_of(<double>row[0])
-    elif how == WEIGHTED_MEAN:
-        divisor = sum_of_row(job, row, 0, &doubt)
-    linear = sum_of_row(job, row, 2 + 2 * k, &doubt) if p.form != PRODUCT else pair_of(0.0)
-    terms = sum_of_row(job, row, 1 + 2 * k, &doubt)
-    if doubt.whole:
-        return 0.0
-    if linear.hi != 0.0:
-        # Of terms without a sign at most half is subtracted.
-        total = terms.hi
-        terms = pair_add(terms, pair_times(linear, p.offset))
-        if terms.hi < 0.1 * total:
-            return 0.0
-        doubt.exact = False
-    return settled_quotient(
-        terms, pair_times(divisor, pair_of(p.over)), doubt.exact, job.single, sure
-    )
 
 
 def fast_exact(input, target, reduction, beta, bint huber, out, n_threads):
@@ -1310,82 +906,14 @@ def exact_scan(Work work not None):
         above their first, and whether one is NaN or infinite.
     """
     cdef Job* job = &work.job
-    cdef Py_ssize_t size = EXACT_BUFFERS * TERMS * sizeof(double)
-    cdef Py_ssize_t chunks = (job.n + EXACT_CHUNK - 1) // EXACT_CHUNK, chunk
-    cdef int sums, i, threads, thread
-    cdef char* scratch = NULL
-    cdef Extent* extents = NULL
-    cdef Extent* extent
-    cdef Extent* result
     cdef cnp.npy_intp shape[2]
     cdef cnp.ndarray found
     set_moments(work)
-    sums = sums_of_group(job)
-    shape[0] = sums
+    shape[0] = sums_of_group(job)
     shape[1] = 3
     found = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
-    result = <Extent*>cnp.PyArray_DATA(found)
-    threads = group_team(job, <double>job.n * sums)
-    if threads > chunks:
-        threads = 1
-    try:
-        scratch = <char*>allocate(size * threads + LINE)
-        extents = <Extent*>allocate(threads * sums * sizeof(Extent))
-        for i in range(threads * sums):
-            extents[i].start = 1 << 30
-            extents[i].stop = 0
-            extents[i].special = 0
-            if counts_only(job, i % sums) and job.n > 0:
-                extents[i].start = BASE_SINGLE if job.single else BASE_DOUBLE
-                extents[i].stop = extents[i].start + 1
-        with nogil:
-            if threads == 1:
-                for chunk in range(chunks):
-                    scan_chunk(job, chunk, aligned(scratch), extents)
-            else:
-                start_team()
-                for chunk in prange(chunks, num_threads=threads, schedule="static"):
-                    scan_chunk(
-                        job, chunk, aligned(scratch) + threadid() * size,
-                        extents + threadid() * sums,
-                    )
-        for i in range(sums):
-            result[i] = extents[i]
-            for thread in range(1, threads):
-                extent = &extents[thread * sums + i]
-                result[i].start = min(result[i].start, extent.start)
-                result[i].stop = max(result[i].stop, extent.stop)
-                result[i].special = result[i].special or extent.special
-    finally:
-        free(scratch)
-        free(extents)
+    run_scan(job, group_team(job, <double>job.n * shape[0]), <Extent*>cnp.PyArray_DATA(found))
     return found
-
-
-cdef inline void scan_chunk(
-    const Job* job, Py_ssize_t chunk, char* scratch, Extent* extents
-) noexcept nogil:
-    cdef Py_ssize_t start = chunk * EXACT_CHUNK, stop = job.n
-    if stop - start > EXACT_CHUNK:
-        stop = start + EXACT_CHUNK
-    if job.single:
-        scan_elements(job, start, stop, scratch, extents, <const float*>NULL)
-    else:
-        scan_elements(job, start, stop, scratch, extents, <const double*>NULL)
-
-
-cdef inline void stage(
-    const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups, int32_t count,
-    char* memory, int64_t* rows, const Wanted* wanted, char* scratch,
-) noexcept nogil:
-    if job.single:
-        stage_elements(
-            job, start, stop, groups, count, memory, rows, wanted, scratch, <const float*>NULL
-        )
-    else:
-        stage_elements(
-            job, start, stop, groups, count, memory, rows, wanted, scratch, <const double*>NULL
-        )
 
 
 cdef const int32_t* checked_codes(Job* job, cnp.ndarray groups, int64_t count) except NULL:
@@ -1416,72 +944,21 @@ def exact_stage(Work work not None, cnp.ndarray groups not None, int32_t count):
         The group of each element, below ``count``.
     """
     cdef Job* job = &work.job
-    cdef Py_ssize_t size = EXACT_BUFFERS * TERMS * sizeof(double), entries, each, stop, i
-    cdef int threads, thread
-    cdef Py_ssize_t memory_size = count * (sizeof(int64_t) + 3 * STAGED * sizeof(double)) + LINE
     cdef const int32_t* codes
-    cdef char* scratch = NULL
-    cdef char* memory = NULL
-    cdef int64_t* parts = NULL
-    cdef int64_t* rows
     cdef Wanted wanted
     cdef cnp.npy_intp shape[2]
     cdef cnp.ndarray found
     set_moments(work)
     wanted.linear = wanted.weights = wanted.moments = True
     codes = checked_codes(job, groups, count)
-    entries = row_size(job)
     shape[0] = count
-    shape[1] = entries
+    shape[1] = row_size(job)
     found = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
-    rows = <int64_t*>cnp.PyArray_DATA(found)
-    threads = group_team(job, <double>job.n * sums_of_group(job))
-    each = (job.n + threads - 1) // threads
-    try:
-        scratch = <char*>allocate(size * threads + LINE)
-        memory = <char*>allocate(memory_size * threads)
-        parts = <int64_t*>calloc(threads * count * entries, sizeof(int64_t))
-        if parts is NULL:
-            raise MemoryError(f"no memory for {threads * count * entries * 8} bytes of buffers")
-        with nogil:
-            if threads == 1:
-                stage(job, 0, job.n, codes, count, memory, parts, &wanted, aligned(scratch))
-            else:
-                start_team()
-                for thread in prange(threads, num_threads=threads, schedule="static"):
-                    stop = each * (thread + 1)
-                    stage(
-                        job, each * thread, stop if stop < job.n else job.n, codes, count,
-                        memory + thread * memory_size, parts + thread * count * entries, &wanted,
-                        aligned(scratch) + thread * size,
-                    )
-            for thread in range(threads):
-                for i in range(count * entries):
-                    rows[i] += parts[thread * count * entries + i]
-            for i in range(count):
-                carry_row(job, rows + i * entries)
-    finally:
-        free(scratch)
-        free(memory)
-        free(parts)
+    run_staged(
+        job, &wanted, codes, count, group_team(job, <double>job.n * sums_of_group(job)),
+        <int64_t*>cnp.PyArray_DATA(found),
+    )
     return found
-
-
-cdef inline void scatter(
-    const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups,
-    const Window* windows, int64_t* table, Py_ssize_t width, int thread, int threads,
-    char* scratch,
-) noexcept nogil:
-    if job.single:
-        scatter_elements(
-            job, start, stop, groups, windows, table, width, thread, threads, scratch,
-            <const float*>NULL,
-        )
-    else:
-        scatter_elements(
-            job, start, stop, groups, windows, table, width, thread, threads, scratch,
-            <const double*>NULL,
-        )
 
 
 cdef int check_table(cnp.ndarray table, cnp.ndarray windows, Py_ssize_t sums) except -1:
@@ -1523,40 +1000,15 @@ def exact_scatter(
         the column of the counts of what is no number. They hold what ``exact_scan`` found.
     """
     cdef Job* job = &work.job
-    cdef Py_ssize_t size = EXACT_BUFFERS * TERMS * sizeof(double), start = 0, stop
-    cdef Py_ssize_t width
-    cdef int threads, thread
     cdef const int32_t* codes
-    cdef int64_t* data
-    cdef const Window* window
-    cdef char* scratch = NULL
     set_moments(work)
     check_table(table, windows, sums_of_group(job))
     codes = checked_codes(job, groups, cnp.PyArray_DIM(table, 0))
-    width = cnp.PyArray_DIM(table, 1)
-    data = <int64_t*>cnp.PyArray_DATA(table)
-    window = <const Window*>cnp.PyArray_DATA(windows)
-    threads = group_team(job, <double>job.n * sums_of_group(job))
-    try:
-        scratch = <char*>allocate(size * threads + LINE)
-        start = 0
-        while start < job.n:
-            stop = min(job.n, start + GROUP * LEAF)
-            with nogil:
-                if threads == 1:
-                    scatter(
-                        job, start, stop, codes, window, data, width, 0, 1, aligned(scratch)
-                    )
-                else:
-                    start_team()
-                    for thread in prange(threads, num_threads=threads, schedule="static"):
-                        scatter(
-                            job, start, stop, codes, window, data, width, thread, threads,
-                            aligned(scratch) + thread * size,
-                        )
-            start = stop  # without a look at signals: half of the elements would be no state
-    finally:
-        free(scratch)
+    run_scatter(
+        job, codes, <const Window*>cnp.PyArray_DATA(windows),
+        <int64_t*>cnp.PyArray_DATA(table), cnp.PyArray_DIM(table, 1),
+        group_team(job, <double>job.n * sums_of_group(job)),
+    )
 
 
 def exact_carry_table(cnp.ndarray table not None, cnp.ndarray windows not None):
@@ -1611,54 +1063,6 @@ def exact_codes(
     return following
 
 
-cdef inline void figures_of_group(
-    const int64_t* row, const Window* windows, int losses, const Params* params, bint single,
-    bint weighted, bint mean, double* figures, uint8_t* sure,
-) noexcept nogil:
-    """The losses of a group, mae, rmse, and the shares, each with whether it is settled."""
-    cdef int exponent = -(BASE_SINGLE if single else BASE_DOUBLE), k
-    cdef Doubt doubt
-    cdef Pair weight, terms, linear, divisor, inside
-    cdef double total
-    for k in range(2 * losses + 2):
-        sure[k] = False
-    doubt.whole = row[0] <= 0
-    weight = number_of(row, &windows[0], exponent, &doubt)
-    if doubt.whole:
-        return
-    divisor = weight if weighted else pair_of(<double>row[0] if mean else 1.0)
-    for k in range(losses):
-        doubt.whole = params[k].form == ARRAY
-        linear = number_of(row, &windows[2 + 2 * k], exponent, &doubt)
-        terms = number_of(row, &windows[1 + 2 * k], exponent, &doubt)
-        if doubt.whole:
-            continue
-        inside = pair_add(weight, pair_times(linear, pair_of(-1.0)))
-        if inside.hi == 0.0 or inside.hi > 1e-3 * weight.hi:
-            figures[losses + 2 + k] = settled_quotient(
-                inside, weight, False, False, &sure[losses + 2 + k]
-            )
-        if params[k].form != PRODUCT:
-            # Of terms without a sign at most half is subtracted.
-            total = terms.hi
-            terms = pair_add(terms, pair_times(linear, params[k].offset))
-            if terms.hi < 0.1 * total:
-                continue
-            doubt.exact = False
-        figures[k] = settled_quotient(
-            terms, pair_times(divisor, pair_of(params[k].over)), doubt.exact, single, &sure[k]
-        )
-    doubt.whole = False
-    terms = number_of(row, &windows[1 + 2 * losses], exponent, &doubt)
-    if not doubt.whole:
-        figures[losses] = settled_quotient(terms, weight, doubt.exact, single, &sure[losses])
-    doubt.whole = False
-    terms = number_of(row, &windows[2 + 2 * losses], exponent, &doubt)
-    if not doubt.whole:
-        terms = pair_times(terms, pair_of(4.0))
-        figures[losses + 1] = settled_root(terms, weight, single, &sure[losses + 1])
-
-
 def exact_figures(
     cnp.ndarray table not None, cnp.ndarray windows not None, list betas, bint huber,
     bint single, str reduction,
@@ -1707,3 +1111,76 @@ def exact_figures(
     finally:
         free(params)
     return figures, sure
+
+
+# ---------------------------------------------------------------------------
+# Ufuncs
+# ---------------------------------------------------------------------------
+
+UFUNCS = (
+    "smooth_l1", "smooth_l1_slope", "smooth_l1_curvature",
+    "huber", "huber_slope", "huber_curvature",
+)
+
+# A ufunc points to all of these for as long as it lives, which is for ever.
+cdef Formula[6] formulas = [
+    Formula(VALUE, False), Formula(SLOPE, False), Formula(CURVATURE, False),
+    Formula(VALUE, True), Formula(SLOPE, True), Formula(CURVATURE, True),
+]
+cdef Loop[2] loops = [loop_single, loop_double]
+cdef void* data_of_loops[12]
+cdef char[8] types_of_loops = [
+    # The narrowest first: NumPy takes the first that holds all operands but Python's numbers.
+    cnp.NPY_FLOAT32, cnp.NPY_FLOAT32, cnp.NPY_FLOAT32, cnp.NPY_FLOAT32,
+    cnp.NPY_FLOAT64, cnp.NPY_FLOAT64, cnp.NPY_FLOAT64, cnp.NPY_FLOAT64,
+]
+cdef list texts_of_ufuncs = []
+cdef Resolver* resolve_by_loops = NULL
+
+
+cdef int resolve(
+    PyUFuncObject* ufunc, cnp.NPY_CASTING casting, PyArrayObject** operands, PyObject* asked,
+    PyArray_Descr** found,
+) noexcept:
+    """Integers work in float64, as with the functions: float32 would hold those of two bytes.
+
+    NumPy remembers what is found for the dtypes of the operands, so nothing but these may count.
+    Python's numbers are no such operands, nor arrays of two bytes.
+    """
+    cdef bint small = False, known = asked is NULL or <object>asked is None
+    cdef cnp.ndarray a
+    cdef cnp.dtype wide
+    cdef int k
+    for k in range(INPUTS):
+        a = <cnp.ndarray><PyObject*>operands[k]
+        if cnp.PyArray_ISINTEGER(a) or cnp.PyArray_ISBOOL(a):
+            small = small or cnp.PyArray_ITEMSIZE(a) <= 2
+        else:
+            known = known and cnp.PyArray_TYPE(a) in (
+                cnp.NPY_FLOAT16, cnp.NPY_FLOAT32, cnp.NPY_FLOAT64
+            )
+    if not (known and small):
+        return resolve_by_loops(ufunc, casting, operands, asked, found)
+    wide = cnp.PyArray_DescrFromType(cnp.NPY_FLOAT64)
+    for k in range(INPUTS + 1):
+        Py_INCREF(wide)
+        found[k] = <PyArray_Descr*><PyObject*>wide
+    return 0
+
+
+def ufunc(str name, str doc):
+    """Make one of UFUNCS. Its module says where to find it, and keeps it."""
+    global resolve_by_loops
+    cdef int i = UFUNCS.index(name)
+    cdef bytes name_bytes = name.encode(), doc_bytes = doc.encode()
+    cdef PyUFuncObject* made
+    texts_of_ufuncs.append((name_bytes, doc_bytes))
+    data_of_loops[2 * i] = data_of_loops[2 * i + 1] = &formulas[i]
+    result = PyUFunc_FromFuncAndData(
+        loops, &data_of_loops[2 * i], types_of_loops, 2, INPUTS, 1, PyUFunc_None,
+        name_bytes, doc_bytes, 0,
+    )
+    made = <PyUFuncObject*><PyObject*>result
+    resolve_by_loops = made.type_resolver
+    made.type_resolver = resolve
+    return result

@@ -19,6 +19,7 @@ from exact cimport Wanted, add_block, carry_row, row_size
 from jobs cimport Job
 from kernels cimport fill, multiply, weigh, write_offsets, write_terms
 from operands cimport load, load_mask
+from sizes cimport LINE
 from smoothl1._smoothl1 cimport floating
 from terms cimport ARRAY, PAIR, Params
 
@@ -313,3 +314,65 @@ cdef inline void stage_elements(
         buffer = buffers + group * (3 * STAGED)
         add_staged(job, buffer, staged[group], wanted, scratch, rows + group * entries)
         carry_row(job, rows + group * entries)
+
+
+cdef inline Py_ssize_t staged_size(int32_t count) noexcept nogil:
+    """Bytes of memory that a thread needs to stage the terms of so many groups."""
+    return count * (sizeof(int64_t) + 3 * STAGED * sizeof(double)) + LINE
+
+
+cdef inline Extent no_extent(const Job* job, int which) noexcept nogil:
+    """The extent of a sum of a group before its terms are seen."""
+    cdef Extent extent
+    extent.start = 1 << 30
+    extent.stop = 0
+    extent.special = 0
+    if counts_only(job, which) and job.n > 0:
+        extent.start = base_of(job.single)
+        extent.stop = extent.start + 1
+    return extent
+
+
+cdef inline void unite(Extent* a, const Extent* b) noexcept nogil:
+    a.start = min(a.start, b.start)
+    a.stop = max(a.stop, b.stop)
+    a.special = a.special or b.special
+
+
+cdef inline void scan_any_type(
+    const Job* job, Py_ssize_t start, Py_ssize_t stop, char* scratch, Extent* extents
+) noexcept nogil:
+    if job.single:
+        scan_elements(job, start, stop, scratch, extents, <const float*>NULL)
+    else:
+        scan_elements(job, start, stop, scratch, extents, <const double*>NULL)
+
+
+cdef inline void stage_any_type(
+    const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups, int32_t count,
+    char* memory, int64_t* rows, const Wanted* wanted, char* scratch,
+) noexcept nogil:
+    if job.single:
+        stage_elements(
+            job, start, stop, groups, count, memory, rows, wanted, scratch, <const float*>NULL
+        )
+    else:
+        stage_elements(
+            job, start, stop, groups, count, memory, rows, wanted, scratch, <const double*>NULL
+        )
+
+
+cdef inline void scatter_any_type(
+    const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups,
+    const Window* windows, int64_t* table, Py_ssize_t width, int part, int parts, char* scratch,
+) noexcept nogil:
+    if job.single:
+        scatter_elements(
+            job, start, stop, groups, windows, table, width, part, parts, scratch,
+            <const float*>NULL,
+        )
+    else:
+        scatter_elements(
+            job, start, stop, groups, windows, table, width, part, parts, scratch,
+            <const double*>NULL,
+        )

@@ -12,10 +12,11 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
 
 from cache cimport SMOOTHL1_PREFETCH
+from kernels cimport write_products
 from lanes cimport Lanes, lane_add, of_four, rows_of_group
 from sizes cimport LANES, LINE
 from smoothl1._smoothl1 cimport floating
-from terms cimport PRODUCT, Params, is_linear, pair_term, product_term
+from terms cimport Gradient, PRODUCT, Params, is_linear, pair_term, product_term
 
 
 cdef struct Product:  # of a form
@@ -121,10 +122,14 @@ cdef inline void prefetch_group(const char* a, Py_ssize_t size) noexcept nogil:
 
 cdef inline double sum_whole_groups(
     const floating* x, const floating* y, const floating* w, const uint8_t* mask, Py_ssize_t n,
-    Py_ssize_t ahead, const Params* p, Lanes* loss, Lanes* linear, const form* shape,
-    const choice* tag,
+    Py_ssize_t ahead, const Params* p, const Gradient* how, floating* out, Lanes* loss,
+    Lanes* linear, const form* shape, const choice* tag,
 ) noexcept nogil:
-    """Add n elements, whole groups; return how many were below beta, for Pairs and Every."""
+    """Add n elements, whole groups; return how many were below beta, for Pairs and Every.
+
+    For Every, out, unless it is NULL, gets the gradient: a group's operands are in the
+    first-level cache, and memory delivers the next meanwhile.
+    """
     cdef double hi[LANES]
     cdef double lo[LANES]
     cdef double linear_hi[LANES]
@@ -170,6 +175,9 @@ cdef inline double sum_whole_groups(
                     below[lane] += count
                 else:
                     lane_add(linear_hi, linear_lo, lane, count)
+        if choice is Every:
+            if out is not NULL:
+                write_products(x + i, y + i, group, beta, how, out + i)
         i += group
     for lane in range(LANES):
         loss.hi[lane] = hi[lane] + 0.0
@@ -185,8 +193,8 @@ cdef inline double sum_whole_groups(
 
 cdef inline void sum_groups(
     const floating* x, const floating* y, const floating* w, const uint8_t* mask, Py_ssize_t n,
-    Py_ssize_t ahead, const Params* p, Lanes* loss, Lanes* linear, double* counted,
-    const form* shape, const choice* tag,
+    Py_ssize_t ahead, const Params* p, const Gradient* how, floating* out, Lanes* loss,
+    Lanes* linear, double* counted, const form* shape, const choice* tag,
 ) noexcept nogil:
     """Add n elements; what is missing of the last group is filled up with zeros."""
     cdef floating last_x[LARGEST_GROUP]
@@ -196,7 +204,7 @@ cdef inline void sum_groups(
     cdef Py_ssize_t group = LANES * rows_of_group(<floating>0), rest = n % group, whole = n - rest
     cdef Py_ssize_t size = rest * sizeof(floating)
     cdef double below = sum_whole_groups(
-        x, y, w, mask, whole, ahead, p, loss, linear, shape, tag
+        x, y, w, mask, whole, ahead, p, how, out, loss, linear, shape, tag
     )
     if rest > 0:
         memset(last_x, 0, sizeof(last_x))
@@ -210,8 +218,11 @@ cdef inline void sum_groups(
             memset(last_mask, 0, sizeof(last_mask))
             memcpy(last_mask, mask + whole, rest)
         below += sum_whole_groups(
-            last_x, last_y, last_w, last_mask, group, 0, p, loss, linear, shape, tag
+            last_x, last_y, last_w, last_mask, group, 0, p, how, <floating*>NULL, loss, linear,
+            shape, tag,
         )
+        if out is not NULL:
+            write_products(x + whole, y + whole, rest, <floating>p.beta, how, out + whole)
         if p.beta > 0.0:
             below -= group - rest  # the zeros
     if form is Pairs and choice is Every:
@@ -220,32 +231,48 @@ cdef inline void sum_groups(
 
 cdef inline void sum_chosen(
     const floating* x, const floating* y, const floating* w, const uint8_t* mask, Py_ssize_t n,
-    Py_ssize_t ahead, const Params* p, Lanes* loss, Lanes* linear, double* counted,
-    const form* shape,
+    Py_ssize_t ahead, const Params* p, const Gradient* how, floating* out, Lanes* loss,
+    Lanes* linear, double* counted, const form* shape,
 ) noexcept nogil:
     if w is NULL and mask is NULL:
-        sum_groups(x, y, w, mask, n, ahead, p, loss, linear, counted, shape, <const Every*>NULL)
+        sum_groups(
+            x, y, w, mask, n, ahead, p, how, out, loss, linear, counted, shape,
+            <const Every*>NULL,
+        )
     elif mask is NULL:
-        sum_groups(x, y, w, mask, n, ahead, p, loss, linear, counted, shape, <const Weighted*>NULL)
+        sum_groups(
+            x, y, w, mask, n, ahead, p, how, out, loss, linear, counted, shape,
+            <const Weighted*>NULL,
+        )
     elif w is NULL:
-        sum_groups(x, y, w, mask, n, ahead, p, loss, linear, counted, shape, <const Selected*>NULL)
+        sum_groups(
+            x, y, w, mask, n, ahead, p, how, out, loss, linear, counted, shape,
+            <const Selected*>NULL,
+        )
     else:
         sum_groups(
-            x, y, w, mask, n, ahead, p, loss, linear, counted, shape,
+            x, y, w, mask, n, ahead, p, how, out, loss, linear, counted, shape,
             <const WeightedSelected*>NULL,
         )
 
 
 cdef inline void sum_of_groups(
     const floating* x, const floating* y, const floating* w, const uint8_t* mask, Py_ssize_t n,
-    Py_ssize_t ahead, const Params* p, Lanes* loss, Lanes* linear, double* counted,
+    Py_ssize_t ahead, const Params* p, const Gradient* how, floating* out, Lanes* loss,
+    Lanes* linear, double* counted,
 ) noexcept nogil:
     """Add a part of a long leaf, for PRODUCT or PAIR; all parts but the last are whole groups.
+
+    Without weights and selection the gradient may be written to out as well, as a product.
 
     OUT: loss; linear, if there are weights or a selection, else counted: the elements that PAIR
     counts in the linear piece.
     """
     if p.form == PRODUCT:
-        sum_chosen(x, y, w, mask, n, ahead, p, loss, linear, counted, <const Product*>NULL)
+        sum_chosen(
+            x, y, w, mask, n, ahead, p, how, out, loss, linear, counted, <const Product*>NULL
+        )
     else:
-        sum_chosen(x, y, w, mask, n, ahead, p, loss, linear, counted, <const Pairs*>NULL)
+        sum_chosen(
+            x, y, w, mask, n, ahead, p, how, out, loss, linear, counted, <const Pairs*>NULL
+        )

@@ -1,5 +1,6 @@
 """A job: what is to be computed, of which operands, and where the results go."""
 
+from libc.math cimport fma, isfinite
 from libc.string cimport memset
 
 from cache cimport smoothl1_prefetches
@@ -7,7 +8,7 @@ from operands cimport Operand
 from pairs cimport Pair, pair_of
 from runtime cimport smoothl1_raise_flag
 from sizes cimport AHEAD, BLOCK, LEAF, PREFETCHED
-from terms cimport ARRAY, Params, finish
+from terms cimport ARRAY, Gradient, Params, finish, make_gradient
 from tree cimport Node
 
 
@@ -37,7 +38,6 @@ cdef struct Options:
     bint has_weight
     bint has_factor
     bint has_where
-    bint count_below
     bint sum_weights
     bint streams           # ``out`` is written past the caches
 
@@ -48,6 +48,8 @@ cdef struct Plan:
     bint writes            # to ``out``
     bint weighs            # the weights are summed, too
     bint counts            # what is linear is counted, not summed
+    bint fuses             # long leaves: the gradient is written by the loop that sums
+    Gradient gradient      # for the first threshold
     bint packs             # an operand goes through a buffer
     Py_ssize_t block       # elements that are worked on at a time
     Py_ssize_t ahead       # bytes from them to what is prefetched; 0 for nothing
@@ -61,6 +63,7 @@ cdef struct Job:
     bint has_scratch       # not of the fast path
     Side side              # outputs are worked on side by side
     double scale           # of gradients
+    double scale_rest      # what its rounding left
     Py_ssize_t n           # elements of one output
     Py_ssize_t leaves      # of one output
     Py_ssize_t outputs
@@ -104,11 +107,21 @@ cdef inline void make_plan(Job* job) noexcept nogil:
         or packs_operand(job.operation != WEIGHTS, &job.x)
         or packs_operand(job.operation != WEIGHTS, &job.y)
     )
+    plan.gradient.product = False
+    plan.gradient.factor = plan.gradient.edge = 0.0
+    if plan.writes:
+        plan.gradient = make_gradient(job.scale, job.scale_rest, &job.params[0])
+    plan.fuses = (
+        plan.sums and plan.counts and plan.gradient.product and job.operation == SLOPE
+        and not options.has_factor
+    )
     plan.block = BLOCK
-    if not plan.packs and job.n_params == 1 and not (plan.sums and plan.writes):
+    if not plan.packs and job.n_params == 1 and (plan.fuses or not (plan.sums and plan.writes)):
         plan.block = LEAF  # nothing to pack, and a single kernel
-    if options.streams or plan.sums and plan.writes and not job.single:
+    elif plan.sums and plan.writes and not job.single:
         plan.block = BLOCK // 2  # a longer burst of stores leaves the loads waiting
+    if options.streams:
+        plan.block = BLOCK // 2
     plan.ahead = 0
     if (
         job.n * job.outputs > PREFETCHED and job.n_params == 1 and not plan.packs
@@ -146,6 +159,16 @@ cdef inline void deliver(
             (<double*>sink.results)[output * job.n_params + k] = loss
 
 
+cdef inline void set_scale(Job* job, double scale, double divisor) noexcept nogil:
+    """Let gradients be multiplied by scale / divisor."""
+    job.scale = scale / divisor
+    job.scale_rest = fma(-job.scale, divisor, scale) / divisor
+    if not isfinite(job.scale_rest):
+        job.scale_rest = 0.0
+
+
 cdef inline void clear_options(Job* job) noexcept nogil:
     memset(&job.options, 0, sizeof(Options))
+    job.scale = 1.0
+    job.scale_rest = 0.0
     job.side = ALONE

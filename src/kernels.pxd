@@ -4,11 +4,11 @@ Each computes one thing, of arrays in the working dtype. No branch inside a loop
 become a selection; which loop runs is decided outside. They know neither layouts nor threads.
 """
 
-from libc.math cimport INFINITY, NAN, isfinite
+from libc.math cimport INFINITY, NAN, copysign, copysignf, isfinite
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from smoothl1._smoothl1 cimport clip, curvature, floating, half_of, majorizer, slope, value
-from terms cimport PAIR, PRODUCT, Params, is_linear, pair_term, product_term, quotient
+from terms cimport Gradient, PAIR, PRODUCT, Params, is_linear, pair_term, product_term, quotient
 
 
 cdef inline Py_ssize_t write_terms(
@@ -94,6 +94,35 @@ cdef inline void write_values(
             out[i] = value(z, z * inverse, beta, half, gain)
 
 
+cdef inline floating with_sign(floating size, floating d) noexcept nogil:
+    if floating is float:
+        return copysignf(size, d)
+    else:
+        return copysign(size, d)
+
+
+cdef inline void write_products(
+    const floating* x, const floating* y, Py_ssize_t n, floating beta, const Gradient* how,
+    floating* out,
+) noexcept nogil:
+    """The gradient as a product: exactly ``edge`` in the linear piece, and nowhere more."""
+    cdef floating factor = <floating>how.factor, edge = <floating>abs(how.edge)
+    cdef floating sign = <floating>1 if how.edge > 0 else <floating>-1, d, z, g
+    cdef Py_ssize_t i
+    if how.exact:  # so is the product at beta
+        for i in range(n):
+            out[i] = clip(x[i] - y[i], beta) * factor
+        return
+    factor *= sign
+    for i in range(n):
+        d = x[i] - y[i]
+        z = abs(d)
+        g = z * factor
+        g = edge if g > edge else g
+        g = edge if z >= beta else g
+        out[i] = with_sign(g, d * sign)
+
+
 cdef inline bint write_quick_slopes(
     const floating* x, const floating* y, Py_ssize_t n, const Params* p, floating scale,
     floating* out,
@@ -117,10 +146,10 @@ cdef inline bint write_quick_slopes(
 
 cdef inline void write_slopes(
     const floating* x, const floating* y, const floating* b, Py_ssize_t n,
-    const Params* p, double scale_, floating* out,
+    const Params* p, const Gradient* how, floating* out,
 ) noexcept nogil:
     cdef floating beta = <floating>p.beta, inverse = <floating>p.inverse
-    cdef floating scale = <floating>scale_, edge = <floating>(p.gain * scale_)
+    cdef floating scale = <floating>how.scale, edge = <floating>(p.gain * how.scale)
     cdef floating d, t, divisor
     cdef bint huber = p.huber
     cdef Py_ssize_t i
@@ -130,6 +159,8 @@ cdef inline void write_slopes(
             d = x[i] - y[i]
             divisor = <floating>1 if huber else t
             out[i] = slope(d, d / divisor, t, scale, t * scale if huber else scale)
+    elif how.product:
+        write_products(x, y, n, beta, how, out)
     elif p.divide:
         if p.quick and not write_quick_slopes(x, y, n, p, scale, out):
             return
@@ -156,11 +187,12 @@ cdef inline void write_curvatures(
     if b is not NULL:
         for i in range(n):
             t = b[i]
-            g = t if huber else <floating>1
             if majorize:
+                g = t if huber else <floating>1
                 out[i] = majorizer(abs(x[i] - y[i]), t, g)
             else:
-                out[i] = curvature(abs(x[i] - y[i]), t, g / t)
+                g = <floating>1 if huber else t
+                out[i] = curvature(abs(x[i] - y[i]), t, <floating>1 / g)
     elif majorize:
         for i in range(n):
             out[i] = majorizer(abs(x[i] - y[i]), beta, gain)

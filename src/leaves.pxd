@@ -7,7 +7,7 @@ from cache cimport aligned, prefetch, smoothl1_stream, smoothl1_stream_end
 from groups cimport sum_of_groups
 from jobs cimport BOTH, CURVATURE, Job, VALUE, WEIGHTS
 from kernels cimport (
-    count_below, count_selected, fill, mend_curvatures, mend_slopes, mend_values,
+    count_selected, fill, mend_curvatures, mend_slopes, mend_values,
     multiply_scaled, select, weigh, write_curvatures, write_offsets, write_slopes, write_terms,
     write_values,
 )
@@ -16,7 +16,7 @@ from operands cimport load, load_mask, store
 from pairs cimport pair_add, pair_of
 from sizes cimport BLOCK, CHUNK, LEAF, LINE
 from smoothl1._smoothl1 cimport floating
-from terms cimport ARRAY, PRODUCT, Params
+from terms cimport ARRAY, Gradient, PRODUCT, Params, unscaled
 from tree cimport Node, no_node
 
 
@@ -163,16 +163,16 @@ cdef inline void sum_any(
 
 cdef inline void sum_block(
     const Job* job, const Block* block, bint grouped, const Params* p, char* scratch,
-    Running* running, floating tag,
+    floating* out, Running* running,
 ) noexcept nogil:
-    """Add the loss of a block to the running sums."""
+    """Add the loss of a block to the running sums, and write the gradient to out if it is given."""
     cdef const floating* x = <const floating*>block.x
     cdef const floating* y = <const floating*>block.y
     cdef const floating* w = <const floating*>block.weight
     if grouped and p.form != ARRAY:
         sum_of_groups(
-            x, y, w, block.mask, block.n, job.plan.ahead, p, &running.loss, &running.linear,
-            &running.counted,
+            x, y, w, block.mask, block.n, job.plan.ahead, p, &job.plan.gradient, out,
+            &running.loss, &running.linear, &running.counted,
         )
     elif job.plan.counts:
         sum_short(x, y, block.n, p, running)
@@ -201,6 +201,7 @@ cdef inline void write_block(
 ) noexcept nogil:
     """Write the results of a block; out2 first, since out may be an operand."""
     cdef Params* p = &job.params[0]
+    cdef Gradient one
     cdef const floating* x = <const floating*>block.x
     cdef const floating* y = <const floating*>block.y
     cdef const floating* b = <const floating*>block.beta
@@ -219,30 +220,39 @@ cdef inline void write_block(
         mend_values(x, y, b, n, p, out)
         weigh(out, w, <const uint8_t*>NULL, n)
     elif w is NULL or 1e-10 < abs(job.scale) < 1e10:
-        write_slopes(x, y, b, n, p, job.scale, out)
+        write_slopes(x, y, b, n, p, &job.plan.gradient, out)
         mend_slopes(x, y, b, n, p, job.scale, out)
         weigh(out, w, <const uint8_t*>NULL, n)
     else:
         # Weights that are far from 1 under a scale that is, too: their product is near 1.
-        write_slopes(x, y, b, n, p, 1.0, out)
+        one = unscaled()
+        write_slopes(x, y, b, n, p, &one, out)
         mend_slopes(x, y, b, n, p, 1.0, out)
         multiply_scaled(out, w, job.scale, n)
     weigh(out, <const floating*>block.factor, block.mask, n)
 
 
-cdef inline void write_and_store(
+cdef inline floating* place_of(
     const Job* job, const Block* block, char* scratch, floating tag
 ) noexcept nogil:
-    """Write the results of a block to where they belong."""
-    cdef floating* out = <floating*>buffer(job, scratch, OUT_BUFFER)
+    """Where the results of a block are written first: where they belong, or in a buffer."""
+    if job.out.direct and not job.options.streams:
+        return <floating*>job.out.data + block.start
+    return <floating*>buffer(job, scratch, OUT_BUFFER)
+
+
+cdef inline void store_block(
+    const Job* job, const Block* block, char* scratch, floating* out
+) noexcept nogil:
+    """Bring what is written to where it belongs."""
     cdef floating* out2 = <floating*>buffer(job, scratch, OUT2_BUFFER)
     cdef char* raw = buffer(job, scratch, RAW_BUFFER)
-    cdef char* place = job.out.data + block.start * <Py_ssize_t>sizeof(floating)
-    cdef bint in_place = job.out.direct and not job.options.streams
-    write_block(job, block, <floating*>place if in_place else out, out2)
     if job.options.streams:
-        smoothl1_stream(place, <const char*>out, block.n * sizeof(floating))
-    elif not in_place:
+        smoothl1_stream(
+            job.out.data + block.start * <Py_ssize_t>sizeof(floating), <const char*>out,
+            block.n * sizeof(floating),
+        )
+    elif not job.out.direct:
         store(&job.out, block.start, block.n, raw, out)
     if job.operation == CURVATURE or job.operation == BOTH:
         store(&job.out2, block.start, block.n, raw, out2)
@@ -258,7 +268,8 @@ cdef inline void run_leaf(
     cdef Py_ssize_t first = leaf * LEAF
     cdef Py_ssize_t length = job.n - first if job.n - first < LEAF else LEAF
     cdef Py_ssize_t stop = first + length
-    cdef bint grouped = length >= LONG
+    cdef bint grouped = length >= LONG, fused = grouped and job.plan.fuses
+    cdef floating* out = NULL
     cdef Running single
     cdef Running* running = &single
     cdef Lanes weights
@@ -286,16 +297,20 @@ cdef inline void run_leaf(
             count += count_selected(block.mask, block.n)
         if job.plan.weighs:
             sum_weights(&block, <floating*>buffer(job, scratch, OUT_BUFFER), &weights)
+        if job.plan.writes:
+            out = place_of(job, &block, scratch, tag)
         if job.plan.sums:
             for k in range(job.n_params):
-                sum_block(job, &block, grouped, &job.params[k], scratch, &running[k], tag)
-                if job.options.count_below:
-                    nodes[k].below += count_below(
-                        <const floating*>block.x, <const floating*>block.y, block.n,
-                        &job.params[k],
-                    )
+                sum_block(
+                    job, &block, grouped, &job.params[k], scratch, out if fused else NULL,
+                    &running[k],
+                )
         if job.plan.writes:
-            write_and_store(job, &block, scratch, tag)
+            if not fused:
+                write_block(
+                    job, &block, out, <floating*>buffer(job, scratch, OUT2_BUFFER)
+                )
+            store_block(job, &block, scratch, out)
         block.start += block.n
 
     if job.options.streams:

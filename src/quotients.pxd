@@ -1,4 +1,4 @@
-"""From digits to floats for many groups: in double-double, and only where that is beyond doubt.
+"""From exact sums to figures: in double-double, and only where that is beyond doubt.
 
 A figure is settled if no value within the error of double-double rounds otherwise. The others,
 ties among them, are left to Python's integers (``smoothl1/_exact.py``), as is whatever is rare.
@@ -8,9 +8,13 @@ from libc.math cimport sqrt
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy
 
-from digits cimport bits_of_double
 from bygroup cimport Window
-from pairs cimport Pair, pair_add, pair_of, pair_over, two_product, two_sum
+from digits cimport (
+    BASE_DOUBLE, BASE_SINGLE, COUNTS, base_of, bits_of_double, digits_of,
+)
+from jobs cimport Job, MEAN, Reduction, WEIGHTED_MEAN
+from pairs cimport Pair, pair_add, pair_of, pair_over, pair_times, two_product, two_sum
+from terms cimport ARRAY, PRODUCT, Params
 
 
 cdef enum:
@@ -137,3 +141,93 @@ cdef inline double settled_root(Pair a, Pair b, bint single, uint8_t* sure) noex
         p = two_product(r.hi, r.hi)
         r.lo = ((q.hi - p.hi) - p.lo + q.lo) / (2.0 * r.hi)
     return settled(r, single, sure)
+
+
+cdef inline Pair sum_of_row(
+    const Job* job, const int64_t* row, int i, Doubt* doubt
+) noexcept nogil:
+    """A sum of a row as a pair, as far as there is no doubt."""
+    cdef Window window
+    window.first = 0
+    window.digits = digits_of(job.single)
+    window.column = 1 + i * (window.digits + COUNTS)
+    window.special = window.column + window.digits
+    return number_of(row, &window, -base_of(job.single), doubt)
+
+
+cdef inline double settle_loss(
+    const Job* job, const int64_t* row, int k, Reduction how, uint8_t* sure
+) noexcept nogil:
+    """The reduced loss of a row, correctly rounded if it is sure."""
+    cdef const Params* p = &job.params[k]
+    cdef Doubt doubt
+    cdef Pair terms, linear, divisor = pair_of(1.0)
+    cdef double total
+    doubt.whole = p.form == ARRAY and not job.options.has_beta
+    sure[0] = False
+    if how == MEAN:
+        divisor = pair_of(<double>row[0])
+    elif how == WEIGHTED_MEAN:
+        divisor = sum_of_row(job, row, 0, &doubt)
+    linear = sum_of_row(job, row, 2 + 2 * k, &doubt) if p.form != PRODUCT else pair_of(0.0)
+    terms = sum_of_row(job, row, 1 + 2 * k, &doubt)
+    if doubt.whole:
+        return 0.0
+    if linear.hi != 0.0:
+        # Of terms without a sign at most half is subtracted.
+        total = terms.hi
+        terms = pair_add(terms, pair_times(linear, p.offset))
+        if terms.hi < 0.1 * total:
+            return 0.0
+        doubt.exact = False
+    return settled_quotient(
+        terms, pair_times(divisor, pair_of(p.over)), doubt.exact, job.single, sure
+    )
+
+
+cdef inline void figures_of_group(
+    const int64_t* row, const Window* windows, int losses, const Params* params, bint single,
+    bint weighted, bint mean, double* figures, uint8_t* sure,
+) noexcept nogil:
+    """The losses of a group, mae, rmse, and the shares, each with whether it is settled."""
+    cdef int exponent = -(BASE_SINGLE if single else BASE_DOUBLE), k
+    cdef Doubt doubt
+    cdef Pair weight, terms, linear, divisor, inside
+    cdef double total
+    for k in range(2 * losses + 2):
+        sure[k] = False
+    doubt.whole = row[0] <= 0
+    weight = number_of(row, &windows[0], exponent, &doubt)
+    if doubt.whole:
+        return
+    divisor = weight if weighted else pair_of(<double>row[0] if mean else 1.0)
+    for k in range(losses):
+        doubt.whole = params[k].form == ARRAY
+        linear = number_of(row, &windows[2 + 2 * k], exponent, &doubt)
+        terms = number_of(row, &windows[1 + 2 * k], exponent, &doubt)
+        if doubt.whole:
+            continue
+        inside = pair_add(weight, pair_times(linear, pair_of(-1.0)))
+        if inside.hi == 0.0 or inside.hi > 1e-3 * weight.hi:
+            figures[losses + 2 + k] = settled_quotient(
+                inside, weight, False, False, &sure[losses + 2 + k]
+            )
+        if params[k].form != PRODUCT:
+            # Of terms without a sign at most half is subtracted.
+            total = terms.hi
+            terms = pair_add(terms, pair_times(linear, params[k].offset))
+            if terms.hi < 0.1 * total:
+                continue
+            doubt.exact = False
+        figures[k] = settled_quotient(
+            terms, pair_times(divisor, pair_of(params[k].over)), doubt.exact, single, &sure[k]
+        )
+    doubt.whole = False
+    terms = number_of(row, &windows[1 + 2 * losses], exponent, &doubt)
+    if not doubt.whole:
+        figures[losses] = settled_quotient(terms, weight, doubt.exact, single, &sure[losses])
+    doubt.whole = False
+    terms = number_of(row, &windows[2 + 2 * losses], exponent, &doubt)
+    if not doubt.whole:
+        terms = pair_times(terms, pair_of(4.0))
+        figures[losses + 1] = settled_root(terms, weight, single, &sure[losses + 1])

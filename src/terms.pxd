@@ -5,7 +5,7 @@ needs beside them: a form of the loss without a division (``make_params`` choose
 back (``finish``).
 """
 
-from libc.float cimport DBL_MAX
+from libc.float cimport DBL_MAX, DBL_MIN, FLT_MAX, FLT_MIN
 from libc.math cimport INFINITY, fma, frexp, isfinite, isinf, ldexp, nextafter, nextafterf
 
 from pairs cimport Pair, pair_add, pair_of, pair_over, pair_times, two_product
@@ -46,6 +46,15 @@ cdef struct Params:
     Pair offset
     double unit
     bint mends       # a difference may overflow where neither loss nor slope does
+
+
+cdef struct Gradient:
+    # Scale times the slope, for one threshold for all elements.
+    double scale
+    double edge      # in the linear piece, in the working dtype as factor is
+    double factor    # scale / beta
+    bint product     # min(z * factor, edge) is accurate
+    bint exact       # beta * factor is edge
 
 
 # Two ways to write a term of a sum, both without a division.
@@ -118,6 +127,33 @@ cdef inline double large(bint single) noexcept nogil:
     return ldexp(1.0, 100 if single else 960)
 
 
+cdef inline void set_threshold(
+    Params* p, double beta, bint huber, bint single, bint is_array
+) noexcept nogil:
+    """What results of single elements need: ``beta`` to ``huber``, ``single`` and ``mends``.
+
+    beta is rounded to the working dtype.
+    """
+    cdef int exponent
+    p.mends = not huber and (is_array or beta >= large(single))
+    p.beta = beta
+    p.huber = huber
+    p.single = single
+    p.half = half_of[double](beta)
+    if single:
+        p.half = <float>p.half
+    p.gain = beta if huber else 1.0
+    # 1/beta is exact for a power of two (or inf) unless it overflows.
+    p.inverse = 1.0 if huber else (1.0 / beta if beta > 0.0 else 0.0)
+    if single:
+        p.inverse = <float>p.inverse
+    p.divide = not (
+        huber or beta == 0.0
+        or (isinf(beta) or frexp(beta, &exponent) == 0.5) and isfinite(p.inverse)
+    )
+    set_quotient(p)
+
+
 cdef inline void make_params(
     Params* p, double beta, bint huber, bint single, bint is_array, double shrink
 ) noexcept nogil:
@@ -135,23 +171,8 @@ cdef inline void make_params(
     else:
         beta = shrink * beta
     p.unit = 1.0 / (shrink * shrink if huber else shrink)
-    p.mends = not huber and (is_array or beta >= large(single))
-    p.beta = beta
-    p.huber = huber
-    p.single = single
-    p.half = half_of[double](beta)
-    if single:
-        p.half = <float>p.half
-    p.gain = beta if huber else 1.0
+    set_threshold(p, beta, huber, single, is_array)
     mantissa = frexp(beta, &exponent)
-    # 1/beta is exact for a power of two (or inf) unless it overflows.
-    p.inverse = 1.0 if huber else (1.0 / beta if beta > 0.0 else 0.0)
-    if single:
-        p.inverse = <float>p.inverse
-    p.divide = not (
-        huber or beta == 0.0 or (isinf(beta) or mantissa == 0.5) and isfinite(p.inverse)
-    )
-    set_quotient(p)
     p.s = p.c = 0.0  # never garbage: multiplying a subnormal number takes 100 cycles
     p.over = 1.0
     if is_array:
@@ -199,6 +220,45 @@ cdef inline void make_exact_params(
         p.c = p.over = frexp(p.beta, &exponent)
         p.s = ldexp(0.5, -exponent)
         p.offset = pair_times(two_product(-0.5, p.beta), pair_of(p.over))
+
+
+cdef inline Gradient make_gradient(double scale, double rest, const Params* p) noexcept nogil:
+    """How to multiply slopes by scale + rest, its double-double.
+
+    A product by scale / beta, rounded once, is within 1.5 ulp of what is exact. It takes the
+    place of the quotient, a third of whose instructions it has, but where that is the correctly
+    rounded slope itself.
+    """
+    cdef Gradient g
+    cdef double ratio
+    g.scale = scale
+    g.edge = <float>scale if p.single else scale
+    if p.huber:
+        g.edge = <float>(g.edge * p.beta) if p.single else g.edge * p.beta
+        ratio = scale
+    else:
+        ratio = scale / p.beta
+        if isfinite(ratio):
+            ratio += (fma(-ratio, p.beta, scale) + rest) / p.beta
+    g.factor = <float>ratio if p.single else ratio
+    g.exact = not p.divide
+    g.product = (
+        p.form != ARRAY and not p.mends and 0.0 < p.beta < INFINITY
+        and not (p.divide and abs(scale) == 1.0)
+        and (FLT_MIN if p.single else DBL_MIN) <= abs(g.factor)
+        and abs(g.factor) <= (FLT_MAX if p.single else DBL_MAX)
+        and (FLT_MIN if p.single else DBL_MIN) <= abs(g.edge)
+        and abs(g.edge) <= (FLT_MAX if p.single else DBL_MAX)
+    )
+    return g
+
+
+cdef inline Gradient unscaled() noexcept nogil:
+    """Slopes as they are, whatever the threshold."""
+    cdef Gradient g
+    g.scale = g.edge = g.factor = 1.0
+    g.product = g.exact = False
+    return g
 
 
 cdef inline double finish_single(

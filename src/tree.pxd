@@ -13,7 +13,6 @@ cdef struct Node:
     Pair linear    # of what PAIR and ARRAY count in the linear piece
     Pair weight    # of the weights
     double count   # of the selected elements
-    double below   # of the elements in the quadratic piece, if asked for
 
 
 cdef inline Node no_node() noexcept nogil:
@@ -22,7 +21,6 @@ cdef inline Node no_node() noexcept nogil:
     node.linear = pair_of(0.0)
     node.weight = pair_of(0.0)
     node.count = 0.0
-    node.below = 0.0
     return node
 
 
@@ -31,7 +29,6 @@ cdef inline void add_node(Node* a, const Node* b) noexcept nogil:
     a.linear = pair_add(a.linear, b.linear)
     a.weight = pair_add(a.weight, b.weight)
     a.count += b.count
-    a.below += b.below
 
 
 cdef struct Stack:

@@ -227,6 +227,25 @@ def outcome(case, arrays):
     return [bits(a) for a in results], warned
 
 
+def by_functions(name, x, y, threshold):
+    """Return what a ufunc is to give for arrays of one floating-point dtype, by the functions."""
+    huber = name.startswith("huber")
+    x, y, b = np.broadcast_arrays(x, y, threshold)
+    good = b > 0 if huber else b >= 0
+    b = np.where(good, b, b.dtype.type(1))
+    if name == "huber_curvature":
+        with np.errstate(all="ignore"):
+            z = abs(x - y)
+        result = np.where(np.isnan(z), z, z < b)
+    elif name.endswith("_curvature"):
+        result = smoothl1.smooth_l1_grad_hess(x, y, b)[1]
+    else:
+        kind = "grad" if name.endswith("_slope") else "loss"
+        prefix = "huber" if huber else "smooth_l1"
+        result = getattr(smoothl1, f"{prefix}_{kind}")(x, y, "none", b)
+    return np.where(good, result, np.nan).astype(x.dtype)
+
+
 # ---------------------------------------------------------------------------
 # What it must give
 # ---------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import smoothl1
-from smoothl1 import _simd
+from smoothl1 import _simd, ufuncs
 from smoothl1.boosting import SmoothL1Objective
 from smoothl1.compat import fvcore_smooth_l1_loss, torch_smooth_l1_loss
 
@@ -38,14 +38,14 @@ FUNCTIONS = {
         for name in ("smooth_l1_loss", "huber_loss", "smooth_l1_path")
     },
     "core.line_derivatives": core.line_derivatives,
-    "core.Totals": core.Totals,
+    **{f"ufuncs.{name}": getattr(ufuncs, name) for name in ufuncs.__all__},
 }
 for settings in ("__version__", "get_num_threads", "num_threads", "set_num_threads", "show_config"):
     del FUNCTIONS[settings]
 PARAMETERS = {
     name: list(inspect.signature(function).parameters)
     for name, function in FUNCTIONS.items()
-    if not name.startswith(("core.", "exact."))
+    if not name.startswith(("core.", "exact.", "ufuncs."))
 }
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -342,7 +342,7 @@ def dtypes(digest):
 
 
 def large(digest):
-    """More than one group of leaves, pieces of a whole, and what is written past the caches."""
+    """More than one group of leaves, and what is written past the caches."""
     for kind in (np.float32, np.float64):
         row = values(51, 4099).astype(kind)
         x = np.broadcast_to(row, (2100, 4099))  # over 2048 leaves
@@ -353,17 +353,6 @@ def large(digest):
         digest.call("smooth_l1_loss", x, kind(0.25), axis=0)
         digest.call("smooth_l1_loss", x, kind(0.25), axis=1)
         digest.call("huber_location", x[:500], 0.37)
-        totals = core.Totals()
-        flat = values(52, core.PIECE + 777).astype(kind)
-        for part in (flat[: core.PIECE], flat[core.PIECE :]):
-            totals.add(
-                core.Work(
-                    part, part[::-1], betas=[0.37, 1.0], huber=False, single=kind == np.float32
-                )
-            )
-        for reduction in ("mean", "sum"):
-            digest.add("core.Totals", totals.sum(reduction)[0])
-        digest.add("core.Totals", np.array(totals.below(), np.float64))
     out = np.empty(2**24 + 3, np.float32)[1:]
     x = np.broadcast_to(values(53, 1, 2).astype(np.float32), (2**23 + 1, 2))
     digest.call("smooth_l1_loss", x, np.float32(0.25), "none", out=out.reshape(x.shape))
@@ -396,6 +385,26 @@ def objects(digest):
                 digest.add("SmoothL1Objective", objective.metric(true, pred, weight))
 
 
+def ufuncs_of(digest, dtype):
+    """Each ufunc: every size, threshold and layout, and thresholds that are none."""
+    tiny = float(np.finfo(dtype).smallest_subnormal)
+    large = np.finfo(dtype).max
+    specials = [np.nan, np.inf, -np.inf, 0.0, -0.0, tiny, large, -large]
+    numbers = (-1.0, np.nan, 0.0, tiny, 3 * tiny, 1e-3, 0.37, 1.0, 1.35, 2.0, 1e30, large, np.inf)
+    wide = np.zeros(2 * max(SIZES), dtype)
+    for name in ufuncs.__all__:
+        for n in SIZES:
+            x, y = values(81, 2, n).astype(dtype)
+            b = residuals(82, n).astype(dtype)
+            x[:8] = specials[:n]
+            for threshold in (*np.array(numbers, dtype), b, b[::-1]):
+                digest.call(f"ufuncs.{name}", x, y, threshold)
+                digest.call(f"ufuncs.{name}", x[::-1], y[:1], threshold, out=wide[: 2 * n : 2])
+        x, y = values(83, 2, 40, 30).astype(dtype)
+        digest.call(f"ufuncs.{name}", x.T, y[:, :1].T, b[:40])
+        digest.call(f"ufuncs.{name}", x.astype("f2"), y.astype("i1"), 0.37)
+
+
 def compute():
     """Return the hash of each function, in the order of their names, and how much they cover."""
     digest = Digest()
@@ -407,6 +416,7 @@ def compute():
             axes(digest, dtype)
             layouts(digest, dtype)
             exact_sums(digest, dtype)
+            ufuncs_of(digest, dtype)
         dtypes(digest)
         large(digest)
         objects(digest)

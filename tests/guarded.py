@@ -13,6 +13,7 @@ import warnings
 import numpy as np
 
 import smoothl1
+from smoothl1 import ufuncs
 
 FLOATS = ["f4", "f8"]
 DTYPES = [*FLOATS, "f2", ">f4", ">f8", "i1", "u1", ">i2", "i4", "u4", "i8", "u8", "?"]
@@ -78,6 +79,10 @@ def every_call(x, y, weight, beta, factor, mask, out, out2):
     smoothl1.huber_value_and_grad(x, y, "sum", 0.7, weight=weight, where=mask, out=out)
     smoothl1.smooth_l1_grad_hess(x, y, beta, weight=weight, out=(out, out2))
     smoothl1.smooth_l1_path(x, y, [0.0, 0.37, 1.0], "sum", where=mask)
+    for ufunc in (ufuncs.smooth_l1, ufuncs.smooth_l1_slope, ufuncs.huber_curvature):
+        ufunc(x, y, 0.37, out=out)
+        ufunc(x, y, beta, out=out2, casting="same_kind")
+        ufunc(x, y, x, where=mask, out=out)
 
 
 def strided(a):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from smoothl1 import _cli, _npy, _pictures, smooth_l1_path
-from smoothl1._simd import core
 
 
 def command(*arguments, cwd=None):
@@ -112,7 +111,7 @@ def test_with_weights_the_mean_is_by_their_sum(files):
 
 
 def test_large_files_in_pieces_have_the_bits_of_one_call(tmp_path, rng):
-    n = 2 * core.PIECE + 1001
+    n = 2 * _npy.PIECE + 1001
     x, y = rng.standard_normal((2, n)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "y.npy", y.astype(np.float64))
@@ -132,7 +131,7 @@ def test_fortran_order(files):
 
 
 def test_fortran_order_in_pieces(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr(_npy.core, "PIECE", 64)
+    monkeypatch.setattr(_npy, "PIECE", 64)
     a, b = rng.standard_normal((2, 50, 6))
     np.save(tmp_path / "a.npy", a)
     np.save(tmp_path / "b.npy", np.asfortranarray(b))

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from smoothl1 import _cli, _npy
-from smoothl1._simd import core
 from tests.processes import SETTINGS, linux
 
 pytestmark = pytest.mark.thread_unsafe(reason="changes files, environment and standard streams")
@@ -409,7 +408,7 @@ def test_threads_beyond_an_int(folder):
 
 @pytest.mark.parametrize("change", ["cut off", "longer", "replaced", "removed", "touched"])
 def test_files_that_change_while_they_are_read(folder, monkeypatch, change):
-    monkeypatch.setattr(core, "PIECE", 12)  # two pieces
+    monkeypatch.setattr(_npy, "PIECE", 12)  # two pieces
     real = _npy.pieces
 
     def changed():

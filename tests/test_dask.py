@@ -360,6 +360,15 @@ SCRIPT = """
     assert np.isnan(some.shape[0])
     same(sd.smooth_l1_loss(some, 2 * some), smoothl1.smooth_l1_loss(
         x[mask], 2 * x[mask], exact=True))
+    try:
+        from smoothl1.linear_model import SmoothL1Regressor
+    except ImportError:  # without scikit-learn
+        pass
+    else:
+        one = SmoothL1Regressor().fit(x, y[:, 0])
+        model = sd.SmoothL1Regressor().fit(a, b[:, 0])
+        assert abs(model.coef_ - one.coef_).max() < 1e-12
+        assert (model.outliers_.compute() == one.outliers_).all()
     print(type(a).__module__)
 """
 

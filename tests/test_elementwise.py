@@ -1,5 +1,7 @@
 """Values, gradients and second derivatives of single elements."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from smoothl1 import (
     smooth_l1_grad,
     smooth_l1_grad_hess,
     smooth_l1_loss,
+    smooth_l1_value_and_grad,
 )
 from tests import reference
 
@@ -281,3 +284,28 @@ def test_half_precision_is_numpys(rng):
         wanted = np.abs(numbers).astype(np.float16)
     got = smooth_l1_loss(numbers, np.float32(0), "none", 0.0, out=np.empty(len(numbers), "f2"))
     np.testing.assert_array_equal(got, wanted)
+
+
+def test_gradients_of_a_mean_are_accurate(dtype, rng):
+    """Within 1.5 ulp of d / (n beta), and 1/n in the linear piece, from beta itself on."""
+    worst = 0.0
+    for n in (3, 7, 49, 1000, 1025, 4099, 10_007):
+        for beta in (0.7, 1 / 9, 1.35, 3.3, 1e-6, 1.0, 123.4):
+            threshold = dtype(beta)
+            z = rng.uniform(0, 1, n).astype(dtype) * threshold
+            z[0], z[-1], z[1] = threshold, np.nextafter(threshold, dtype(np.inf)), 2 * threshold
+            x = np.where(rng.integers(0, 2, n), z, -z)
+            got = smooth_l1_grad(x, dtype(0), "mean", beta)
+            loss, same = smooth_l1_value_and_grad(x, dtype(0), beta=beta)
+            np.testing.assert_array_equal(got, same)
+            assert loss == smooth_l1_loss(x, dtype(0), beta=beta)
+            np.testing.assert_array_equal(got, -smooth_l1_grad(-x, dtype(0), "mean", beta))
+            assert (np.signbit(got) == np.signbit(x)).all()
+            assert (np.abs(got[z >= threshold]) == dtype(1 / n)).all()
+            assert (np.abs(got) <= dtype(1 / n)).all()
+            below = (z < threshold) & (z > 0)
+            for d, g in zip(z[below][:200].tolist(), np.abs(got[below])[:200], strict=True):
+                exact = Fraction(d) / (n * Fraction(float(threshold)))
+                error = abs(Fraction(float(g)) - exact) / Fraction(float(np.spacing(dtype(exact))))
+                worst = max(worst, float(error))
+    assert worst <= 1.5

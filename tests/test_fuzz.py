@@ -17,9 +17,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from smoothl1 import _simd
+from smoothl1 import _simd, ufuncs
 from tests import reference
-from tests.cases import WIDE, Arena, Case, Expected, View, bits, call, outcome, within
+from tests.cases import (
+    WIDE,
+    Arena,
+    Case,
+    Expected,
+    View,
+    bits,
+    by_functions,
+    call,
+    outcome,
+    within,
+)
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
@@ -201,6 +212,67 @@ def test_any_call(case):
     # Nothing but ``out`` was written to.
     for i in range(len(case.out)):
         untouched.arrays[f"out{i}"][...] = arena.arrays[f"out{i}"]
+    assert_same_memory(arena, untouched)
+
+
+@st.composite
+def ufunc_cases(draw):
+    """Operands that broadcast, thresholds that are none among them, and perhaps out and where."""
+    shape = draw(shapes())
+    shared = (None, None, 1, 1, 2) if draw(st.integers(0, 2)) == 0 else (None,)
+    same = draw(st.booleans())
+    dtypes = [draw(st.sampled_from(DTYPES))] if same else DTYPES
+    fields = {"function": "loss", "reduction": "none"}
+    for name in ("input", "target", "threshold"):
+        values = ["positive", "threshold", *NUMBERS] if name == "threshold" else NUMBERS
+        extent = part(draw, shape) if draw(st.integers(0, 2)) == 0 else shape
+        fields[name] = draw(views(extent, dtypes, values, shared))
+    if draw(st.booleans()):
+        fields["threshold"] = draw(st.sampled_from([*THRESHOLDS, -1.0, np.nan]))
+    arrays = [fields[name] for name in ("input", "target", "threshold")]
+    shape = np.broadcast_shapes(*(a.shape for a in arrays if isinstance(a, View)))
+    if draw(st.booleans()):
+        out = draw(views(shape, FLOATS, ["normal"], (None, *shared), repeats=False))
+        source = fields["input"]
+        fits = source.shape == shape and 0 not in (source.steps or (1,))
+        if fits and source.dtype in FLOATS and draw(st.booleans()):
+            out = fields["input"] = replace(source, memory=source.memory or 1)
+        fields["out"] = (out,)
+        if draw(st.booleans()):
+            fields["where"] = draw(views(shape, ["?"], ["often", "seldom"]))
+    return draw(st.sampled_from(ufuncs.__all__)), Case(**fields)
+
+
+@pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "2.0.0",
+    reason="NumPy 1 looks at the values of 0-d operands to find the dtype of the result",
+)
+@settings(1000)
+@hypothesis.given(ufunc_cases())
+def test_any_ufunc(drawn):
+    name, case = drawn
+    arena, untouched = Arena(case), Arena(case)
+    copies = arena.copies()
+    operands = [copies[key] for key in ("input", "target", "threshold")]
+    arrays = [a for a in operands if isinstance(a, np.ndarray)]
+    double = any(a.dtype not in (np.float16, np.float32) for a in arrays)
+    with np.errstate(all="ignore"):
+        working = [np.asarray(a).astype(np.float64 if double else np.float32) for a in operands]
+        expected = by_functions(name, *working)
+        options = {}
+        if case.out:
+            options["out"] = arena.arrays["out0"]
+            options["casting"] = "same_kind"
+            expected = expected.astype(options["out"].dtype)
+        if case.where is not None:
+            options["where"] = copies["where"]
+            expected = np.where(copies["where"], expected, copies["out0"])
+        found = (arena.arrays[key] for key in ("input", "target", "threshold"))
+        got = getattr(ufuncs, name)(*found, **options)
+    assert got.dtype.newbyteorder("=") == expected.dtype.newbyteorder("=")
+    assert bits(got)[1:] == bits(expected)[1:]
+    if case.out:
+        untouched.arrays["out0"][...] = got
     assert_same_memory(arena, untouched)
 
 

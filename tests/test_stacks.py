@@ -14,6 +14,7 @@ def test_small_stacks(simd):
         import threading
         import numpy as np
         import smoothl1 as s
+        from smoothl1 import ufuncs
 
         n = 300_000
         x, y = np.random.default_rng(0).normal(size=(2, n))
@@ -39,6 +40,9 @@ def test_small_stacks(simd):
             lambda: s.smooth_l1_loss(x, y, beta=0.7, exact=True),
             lambda: s.smooth_l1_loss(x, y, beta=5e-324, weight=w),
             lambda: s.LossSums(0.7).update(x, y, weight=w),
+            lambda: ufuncs.smooth_l1(x, y, 0.7),
+            lambda: ufuncs.smooth_l1_slope(x[::2], y[::-2], w[::2]),
+            lambda: ufuncs.huber(one, y, w),
             lambda: s.GroupedLossSums(0.7).update(x, y, (w * 10).astype(int)),
         ]
         threading.stack_size(32768)

@@ -12,11 +12,10 @@ from smoothl1 import (
     smooth_l1_path,
     smooth_l1_value_and_grad,
 )
-from smoothl1._simd import core
 from tests import reference
 from tests.processes import linux, run
 
-LEAF = core.PIECE // 256
+LEAF = 4096  # of src/sizes.h
 SIZES = [1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 100, 255, 256, 1000, LEAF - 1, LEAF, LEAF + 1]
 
 
@@ -153,44 +152,6 @@ def test_many_groups_of_leaves(rng):
     one = smooth_l1_loss(x, np.float32(0), "sum", n_threads=1)
     assert one == pytest.approx(expected, rel=1e-7)
     assert one == smooth_l1_loss(x, np.float32(0), "sum", n_threads=3)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_pieces_have_the_bits_of_the_whole(dtype, weighted, rng):
-    n = 3 * core.PIECE + 12345
-    x, y = rng.standard_normal((2, n)).astype(dtype)
-    w = rng.uniform(0, 1, n) if weighted else None
-    betas = [0.0, 0.5, 1.35]
-    totals = core.Totals()
-    for start in range(0, n, core.PIECE):
-        part = slice(start, start + core.PIECE)
-        totals.add(
-            core.Work(
-                x[part],
-                y[part],
-                betas=betas,
-                huber=False,
-                single=dtype is np.float32,
-                weight=None if w is None else w[part],
-            )
-        )
-    got = totals.sum("sum")[0][0].astype(dtype)
-    np.testing.assert_array_equal(got, smooth_l1_path(x, y, betas, "sum", weight=w))
-    z = np.abs(x - y)
-    assert totals.below() == [int((z < dtype(beta)).sum()) for beta in betas]
-
-
-def test_totals_reject_what_they_cannot_add():
-    totals = core.Totals()
-    with pytest.raises(ValueError, match="no piece was added"):
-        totals.sum("mean")
-    x = np.zeros((2, 3))
-    options = {"huber": False, "single": False}
-    with pytest.raises(ValueError, match="no kept axes"):
-        totals.add(core.Work(x, x, betas=[1.0], n_kept=1, **options))
-    totals.add(core.Work(x, x, betas=[1.0], **options))
-    with pytest.raises(ValueError, match="same thresholds"):
-        totals.add(core.Work(x, x, betas=[1.0, 2.0], **options))
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])

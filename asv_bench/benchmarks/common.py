@@ -1,5 +1,6 @@
 """What the suites share: sizes, inputs, and the functions by name."""
 
+import importlib
 import math
 
 import numpy as np
@@ -18,6 +19,14 @@ def function(name):
     if found is None:
         raise NotImplementedError(f"this commit has no {name}")
     return found
+
+
+def ufunc(name):
+    """Return a ufunc of the library; n/a on a commit that has none."""
+    try:
+        return getattr(importlib.import_module("smoothl1.ufuncs"), name)
+    except ImportError as error:
+        raise NotImplementedError("this commit has no ufuncs") from error
 
 
 def arrays(shape, dtype, count=2):
