@@ -172,12 +172,14 @@ def _applied(function: Callable[..., Any], args: tuple[Any, ...], *blocks: AnyAr
 
 def _delayed(a: Any) -> list[Any]:
     """Return the blocks of rows of an array, as lazy objects of their own."""
-    from dask.delayed import delayed
-
     if hasattr(a, "to_delayed"):
         return list(a.to_delayed().ravel().tolist())
-    count = a.numblocks[0]  # with array.query-planning
-    return [delayed(a.blocks[(i, *(0,) * (a.ndim - 1))]) for i in range(count)]
+    # With array.query-planning.
+    from dask.core import flatten
+    from dask.delayed import Delayed
+
+    graph = a.__dask_graph__()
+    return [Delayed(key, graph) for key in flatten(a.__dask_keys__())]
 
 
 def _along(X: Any, name: str, value: Any, dims: tuple[int, ...]) -> Any:

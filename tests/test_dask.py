@@ -355,11 +355,12 @@ SCRIPT = """
     same(loss, smoothl1.smooth_l1_loss(x, y, exact=True))
     same(grad, smoothl1.smooth_l1_grad(x, y))
     assert sd.loss_sums(a, b).compute() == smoothl1.LossSums().update(x, y)
-    flat = da.from_array(x.ravel(), chunks=70)
-    some = flat[flat > -1]
-    assert np.isnan(some.shape[0])
-    same(sd.smooth_l1_loss(some, 2 * some), smoothl1.smooth_l1_loss(
-        x[mask], 2 * x[mask], exact=True))
+    if type(a).__module__.startswith("dask_array"):  # the other lacks boolean masks
+        flat = da.from_array(x.ravel(), chunks=70)
+        some = flat[flat > -1]
+        assert np.isnan(some.shape[0])
+        same(sd.smooth_l1_loss(some, 2 * some), smoothl1.smooth_l1_loss(
+            x[mask], 2 * x[mask], exact=True))
     try:
         from smoothl1.linear_model import SmoothL1Regressor
     except ImportError:  # without scikit-learn
