@@ -165,7 +165,7 @@ def huber_loss(
     return _loss(input, target, weight, reduction, delta, True)
 
 
-class _Module(torch.nn.Module):
+class _Module(torch.nn.Module):  # type: ignore[misc]
     """What both have in common: a reduction, and that they show what they hold."""
 
     __constants__ = ("reduction",)
@@ -259,71 +259,65 @@ class HuberLoss(_Module):
 
 
 def _loss(
-    input: Tensor,
-    target: Tensor,
+    x: Tensor,
+    y: Tensor,
     weight: Tensor | None,
     reduction: str,
     threshold: float,
     huber: bool,
 ) -> Tensor:
-    if not _all_plain(input, target, weight):
-        return _their_loss(input, target, weight, reduction, threshold, huber)
-    shape = input.shape
-    if shape != target.shape:
+    if not _all_plain(x, y, weight):
+        return _their_loss(x, y, weight, reduction, threshold, huber)
+    shape = x.shape
+    if shape != y.shape:
         warnings.warn(
-            f"Using a target size ({target.shape}) that is different to the input size ({shape}). "
+            f"Using a target size ({y.shape}) that is different to the input size ({shape}). "
             "This will likely lead to incorrect results due to broadcasting. "
             "Please ensure they have the same size.",
             stacklevel=3,
         )
-        input, target = torch.broadcast_tensors(input, target)
-    if weight is not None and weight.shape != input.shape:
+        x, y = torch.broadcast_tensors(x, y)
+    if weight is not None and weight.shape != x.shape:
         if weight.shape != shape:
             raise ValueError("Weights and input must have the same size.")
-        weight = weight.expand(input.shape)
+        weight = weight.expand(x.shape)
     if not (
-        _readable(input, target, weight)
+        _readable(x, y, weight)
         and type(reduction) is str
         and reduction in ("mean", "sum", "none")
         and type(threshold) in (float, int)
-        and (_SMALLEST <= threshold <= _LARGEST or threshold == 0 and not huber)
+        and (_SMALLEST <= threshold <= _LARGEST or (threshold == 0 and not huber))
         and not _forward_mode()  # PyTorch takes a tangent of a function of ours for a constant
     ):
-        return _their_loss(input, target, weight, reduction, threshold, huber)
+        return _their_loss(x, y, weight, reduction, threshold, huber)
     options = reduction, float(threshold), huber
     if not _eager():
         if weight is not None:
-            return _their_loss(input, target, weight, *options)
-        value: Tensor = _Traced.apply(input, target, weight, *options, 0)[0]
-        return value
+            return _their_loss(x, y, weight, *options)
+        return _Traced.apply(x, y, weight, *options, 0)[0]
     if torch.is_grad_enabled():
         if weight is not None and weight.requires_grad:
-            return _their_loss(input, target, weight, *options)
-        if input.requires_grad or target.requires_grad:
-            value = _Eager.apply(input, target, weight, *options)
-            return value
-    return _value(input, target, weight, *options)
+            return _their_loss(x, y, weight, *options)
+        if x.requires_grad or y.requires_grad:
+            return _Loss.apply(x, y, weight, *options)
+    return _value(x, y, weight, *options)
 
 
-def _all_plain(input: object, target: object, weight: object) -> bool:
+def _all_plain(x: object, y: object, weight: object) -> bool:
     """Whether all are tensors, and of no subclass."""
-    return (
-        type(input) in _TYPES
-        and type(target) in _TYPES
-        and (weight is None or type(weight) in _TYPES)
-    )
+    return type(x) in _TYPES and type(y) in _TYPES and (weight is None or type(weight) in _TYPES)
 
 
-def _readable(input: Tensor, target: Tensor, weight: Tensor | None) -> bool:
+def _readable(x: Tensor, y: Tensor, weight: Tensor | None) -> bool:
     """Whether NumPy sees the values of all in one dtype that there are kernels for."""
-    dtype = input.dtype
+    dtype = x.dtype
     return (
         dtype in _DTYPES
-        and target.dtype is dtype
-        and _in_memory(input)
-        and _in_memory(target)
-        and (weight is None or weight.dtype is dtype and _in_memory(weight))
-        and input.numel() > 0
+        and y.dtype is dtype
+        and _in_memory(x)
+        and _in_memory(y)
+        and (weight is None or (weight.dtype is dtype and _in_memory(weight)))
+        and x.numel() > 0
     )
 
 
@@ -359,32 +353,28 @@ def _holds_values(factor: Tensor) -> bool:
 
 
 def _their_loss(
-    input: Tensor,
-    target: Tensor,
+    x: Tensor,
+    y: Tensor,
     weight: Tensor | None,
     reduction: str,
     threshold: float,
     huber: bool,
 ) -> Tensor:
     """Return the loss by PyTorch's own functions, of which not all versions take weights."""
-    function, name = (
-        (theirs.huber_loss, "delta") if huber else (theirs.smooth_l1_loss, "beta")
-    )
+    function, name = (theirs.huber_loss, "delta") if huber else (theirs.smooth_l1_loss, "beta")
     options: dict[str, Any] = {name: threshold}
     if weight is None:
-        return function(input, target, reduction=reduction, **options)
-    if weight.size() != input.size():
+        return function(x, y, reduction=reduction, **options)
+    if weight.size() != x.size():
         raise ValueError("Weights and input must have the same size.")
-    values = function(input, target, reduction="none", **options) * weight
+    values = function(x, y, reduction="none", **options) * weight
     if reduction == "none":
         return values
     if reduction == "sum":
         return values.sum()
     if reduction == "mean":
         return values.mean()
-    raise ValueError(
-        f"Invalid reduction mode: {reduction}. Expected one of 'none', 'mean', 'sum'."
-    )
+    raise ValueError(f"Invalid reduction mode: {reduction}. Expected one of 'none', 'mean', 'sum'.")
 
 
 # ---------------------------------------------------------------------------
@@ -394,15 +384,15 @@ def _their_loss(
 
 def _call(
     function: Callable[..., Any],
-    input: Tensor,
-    target: Tensor,
+    x: Tensor,
+    y: Tensor,
     weight: Tensor | None,
     reduction: str,
     threshold: float,
     **options: Any,
 ) -> Any:
     return function(
-        _array(input), _array(target), reduction, threshold,
+        _array(x), _array(y), reduction, threshold,
         weight=None if weight is None else _array(weight),
         n_threads=torch.get_num_threads(), **options,
     )  # fmt: skip
@@ -420,20 +410,17 @@ def _tensor(result: AnyArray | np.floating[Any]) -> Tensor:
 
 
 def _value(
-    input: Tensor,
-    target: Tensor,
+    x: Tensor,
+    y: Tensor,
     weight: Tensor | None,
     reduction: str,
     threshold: float,
     huber: bool,
 ) -> Tensor:
-    if torch.is_grad_enabled():
-        with torch.no_grad():
-            return _value(input, target, weight, reduction, threshold, huber)
-    return _tensor(_call(_FUNCTIONS[huber][0], input, target, weight, reduction, threshold))
+    return _tensor(_call(_FUNCTIONS[huber][0], x, y, weight, reduction, threshold))
 
 
-class _Eager(torch.autograd.Function):
+class _Loss(torch.autograd.Function):  # type: ignore[misc]
     """The loss, and ``backward`` of a graph that is run as it stands.
 
     The gradient of a reduced loss is kept beside the graph rather than in it: the first
@@ -444,22 +431,20 @@ class _Eager(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        input: Tensor,
-        target: Tensor,
+        x: Tensor,
+        y: Tensor,
         weight: Tensor | None,
         reduction: str,
         threshold: float,
         huber: bool,
     ) -> Tensor:
-        ctx.save_for_backward(input, target, weight)
+        ctx.save_for_backward(x, y, weight)
         ctx.options = reduction, threshold, huber
         if reduction == "none":
-            return _value(input, target, weight, reduction, threshold, huber)
+            return _value(x, y, weight, reduction, threshold, huber)
         if not ctx.needs_input_grad[0]:
-            input, target = target, input  # of which the gradient is the negative
-        value, slope = _call(
-            _FUNCTIONS[huber][2], input, target, weight, reduction, threshold
-        )
+            x, y = y, x  # of which the gradient is the negative
+        value, slope = _call(_FUNCTIONS[huber][2], x, y, weight, reduction, threshold)
         ctx.slope = _tensor(slope)
         return _tensor(value)
 
@@ -473,15 +458,13 @@ class _Eager(torch.autograd.Function):
         reduction, threshold, huber = ctx.options
         grad = vars(ctx).pop("slope", None)
         if grad is None:  # not reduced, or not the first time
-            input, target, weight = ctx.saved_tensors
+            x, y, weight = ctx.saved_tensors
             if not of_input:
-                input, target = target, input
+                x, y = y, x
             options: dict[str, Any] = {}
-            if reduction == "none" and input.numel() > _IN_CACHE:
+            if reduction == "none" and x.numel() > _IN_CACHE:
                 options["grad_output"] = _array(factor)
-            slope = _call(
-                _FUNCTIONS[huber][1], input, target, weight, reduction, threshold, **options
-            )
+            slope = _call(_FUNCTIONS[huber][1], x, y, weight, reduction, threshold, **options)
             grad = _tensor(slope)
             if not options:
                 grad.mul_(factor)
@@ -492,7 +475,7 @@ class _Eager(torch.autograd.Function):
         return grad, -grad if of_target else None, None, None, None, None
 
 
-class _Traced(torch.autograd.Function):
+class _Traced(torch.autograd.Function):  # type: ignore[misc]
     """Loss and gradient, both differentiable, for graphs that are transformed or compiled.
 
     ``kept`` leading axes are not reduced; `torch.func.vmap` adds them.
@@ -500,8 +483,8 @@ class _Traced(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        input: Tensor,
-        target: Tensor,
+        x: Tensor,
+        y: Tensor,
         weight: Tensor | None,
         reduction: str,
         threshold: float,
@@ -509,14 +492,14 @@ class _Traced(torch.autograd.Function):
         kept: int,
     ) -> tuple[Tensor, Tensor]:
         both: tuple[Tensor, Tensor] = torch.ops.smoothl1.value_and_grad(
-            input, target, weight, reduction, threshold, huber, kept
+            x, y, weight, reduction, threshold, huber, kept
         )
         return both
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        input, target, weight, reduction, threshold, huber, kept = inputs
-        ctx.save_for_backward(input, target, weight, output[1])
+        x, y, weight, reduction, threshold, huber, kept = inputs
+        ctx.save_for_backward(x, y, weight, output[1])
         ctx.options = reduction, threshold, huber, kept
         ctx.set_materialize_grads(False)
 
@@ -524,12 +507,12 @@ class _Traced(torch.autograd.Function):
     def backward(
         ctx: Any, by_value: Tensor | None, by_slope: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        input, target, weight, slope = ctx.saved_tensors
+        x, y, weight, slope = ctx.saved_tensors
         grad = None
         if by_value is not None:
             grad = _over_elements(by_value, slope) * slope
         if by_slope is not None:
-            second = by_slope * _curvature(input, target, weight, *ctx.options)
+            second = by_slope * _curvature(x, y, weight, *ctx.options)
             grad = second if grad is None else grad + second
         opposite = -grad if grad is not None and ctx.needs_input_grad[1] else None
         return grad, opposite, None, None, None, None, None
@@ -538,8 +521,8 @@ class _Traced(torch.autograd.Function):
     def vmap(
         info: Any,
         in_dims: tuple[int | None, ...],
-        input: Tensor,
-        target: Tensor,
+        x: Tensor,
+        y: Tensor,
         weight: Tensor | None,
         reduction: str,
         threshold: float,
@@ -552,7 +535,7 @@ class _Traced(torch.autograd.Function):
             else tensor.expand(info.batch_size, *tensor.shape)
             if axis is None
             else tensor.movedim(axis, 0)
-            for tensor, axis in zip((input, target, weight), in_dims[:3], strict=True)
+            for tensor, axis in zip((x, y, weight), in_dims[:3], strict=True)
         ]
         return _Traced.apply(*operands, reduction, threshold, huber, kept + 1), (0, 0)
 
@@ -563,8 +546,8 @@ def _over_elements(reduced: Tensor, elements: Tensor) -> Tensor:
 
 
 def _curvature(
-    input: Tensor,
-    target: Tensor,
+    x: Tensor,
+    y: Tensor,
     weight: Tensor | None,
     reduction: str,
     threshold: float,
@@ -574,14 +557,14 @@ def _curvature(
     """Return the second derivative with respect to `input`, which has no derivative itself."""
     scale = 1.0 if huber else 1.0 / threshold if threshold else 0.0
     if reduction == "mean":
-        scale /= math.prod(input.shape[kept:])
-    curvature = ((input - target).abs() < threshold).to(input.dtype) * scale
+        scale /= math.prod(x.shape[kept:])
+    curvature = ((x - y).abs() < threshold).to(x.dtype) * scale
     return curvature if weight is None else curvature * weight
 
 
 def _value_and_grad(
-    input: Tensor,
-    target: Tensor,
+    x: Tensor,
+    y: Tensor,
     weight: Tensor | None,
     reduction: str,
     threshold: float,
@@ -589,12 +572,12 @@ def _value_and_grad(
     kept: int,
 ) -> tuple[Tensor, Tensor]:
     loss, grad, both = _FUNCTIONS[huber]
-    shape = input.shape
+    shape = x.shape
     if kept == len(shape):
         reduction = "none"
     with torch.no_grad():
-        out = np.empty(shape, _array(input).dtype)
-        operands = input, target, weight
+        out = np.empty(shape, _array(x).dtype)
+        operands = x, y, weight
         if out.size == 0:  # a batch of none
             value = np.empty(shape if reduction == "none" else shape[:kept], out.dtype)
         elif kept == 0 or reduction == "none":
@@ -609,16 +592,16 @@ def _value_and_grad(
 
 
 def _shapes_of_both(
-    input: Tensor,
-    target: Tensor,
+    x: Tensor,
+    y: Tensor,
     weight: Tensor | None,
     reduction: str,
     threshold: float,
     huber: bool,
     kept: int,
 ) -> tuple[Tensor, Tensor]:
-    shape = input.shape
-    return input.new_empty(shape if reduction == "none" else shape[:kept]), input.new_empty(shape)
+    shape = x.shape
+    return x.new_empty(shape if reduction == "none" else shape[:kept]), x.new_empty(shape)
 
 
 _library = torch.library.Library("smoothl1", "DEF")
