@@ -287,13 +287,14 @@ def _loss(
         and reduction in ("mean", "sum", "none")
         and type(threshold) in (float, int)
         and (_SMALLEST <= threshold <= _LARGEST or (threshold == 0 and not huber))
-        and not _forward_mode()  # PyTorch takes a tangent of a function of ours for a constant
     ):
         return _their_loss(x, y, weight, reduction, threshold, huber)
     options = reduction, float(threshold), huber
     if not _eager():
-        if weight is not None:
-            return _their_loss(x, y, weight, *options)
+        # PyTorch takes the tangents that a function like ours returns for constants, and what is
+        # wrapped by a transform does not always say that it requires a gradient.
+        if weight is not None or _forward_mode():
+            return _composed(x, y, weight, *options)
         return _Traced.apply(x, y, weight, *options, 0)[0]
     if torch.is_grad_enabled():
         if weight is not None and weight.requires_grad:
@@ -367,7 +368,31 @@ def _their_loss(
         return function(x, y, reduction=reduction, **options)
     if weight.size() != x.size():
         raise ValueError("Weights and input must have the same size.")
-    values = function(x, y, reduction="none", **options) * weight
+    return _reduced(function(x, y, reduction="none", **options) * weight, reduction)
+
+
+def _composed(
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor | None,
+    reduction: str,
+    threshold: float,
+    huber: bool,
+) -> Tensor:
+    """Return the loss by operations that have every derivative, which PyTorch's loss lacks."""
+    residuals = x - y
+    if threshold:
+        quadratic = residuals.abs() < threshold
+        slopes = torch.where(quadratic, residuals, threshold * residuals.sign())
+        values = slopes * (residuals - 0.5 * slopes)
+        if not huber:
+            values = values / threshold
+    else:
+        values = residuals.abs()
+    return _reduced(values if weight is None else values * weight, reduction)
+
+
+def _reduced(values: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return values
     if reduction == "sum":

@@ -445,10 +445,16 @@ def test_as_many_threads_as_pytorch(function, monkeypatch, threads_kept, generat
 def test_transforms(function, reduction, threshold, two):
     from torch import func
 
-    ours, theirs = both(function, threshold)
+    def composed(x, y, reduction="mean"):
+        # Of PyTorch's loss, nested vmap fails over axes of each operand.
+        z = (x - y).abs()
+        values = torch.where(z < threshold, 0.5 * z * z / threshold, z - threshold / 2)
+        values = values * threshold if function == "huber" else values
+        return values if reduction == "none" else getattr(values, reduction)()
+
     x, y = two
     found = []
-    for loss in (ours, theirs):
+    for loss in (both(function, threshold)[0], composed):
 
         def f(x, y, loss=loss):
             return loss(x, y, reduction)
