@@ -35,6 +35,11 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST = float(np.finfo(np.float32).max)
 _IN_CACHE = 2**14  # elements: a pass over as many costs less than a call that is not the fast one
 
+# Asked before every call. PyTorch has no public names for them.
+_transforms = torch._C._are_functorch_transforms_active
+_modes = torch._C._len_torch_dispatch_stack
+_is_batched = torch._C._functorch.is_legacy_batchedtensor
+
 # Of the loss and of Huber's: the loss, its gradient, and both.
 _FUNCTIONS: tuple[tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]], ...] = (
     (ours.smooth_l1_loss, ours.smooth_l1_grad, ours.smooth_l1_value_and_grad),
@@ -326,13 +331,6 @@ def _in_memory(tensor: Tensor) -> bool:
     return tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_nested
 
 
-def _transforms_or_modes() -> bool:
-    active: bool = (
-        torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0
-    )
-    return active
-
-
 def _forward_mode() -> bool:
     level: int = forward_ad._current_level
     return level >= 0
@@ -342,7 +340,8 @@ def _eager() -> bool:
     """Whether nobody but autograd's ``backward`` watches what is done with the tensors."""
     return not (
         torch.compiler.is_compiling()
-        or _transforms_or_modes()
+        or _transforms()
+        or _modes() > 0
         or torch.jit.is_tracing()
         or _forward_mode()
     )
@@ -350,7 +349,7 @@ def _eager() -> bool:
 
 def _holds_values(factor: Tensor) -> bool:
     """Whether a gradient is no subclass, nor several (``is_grads_batched`` of autograd)."""
-    return type(factor) is Tensor and not torch._C._functorch.is_legacy_batchedtensor(factor)
+    return type(factor) is Tensor and not _is_batched(factor)
 
 
 def _their_loss(

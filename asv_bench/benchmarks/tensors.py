@@ -29,7 +29,8 @@ def tensors(n, dtype):
 def step(loss, x, y, reduction="mean"):
     """Run forward and backward."""
     x.grad = None
-    loss(x, y, reduction=reduction).sum().backward()
+    result = loss(x, y, reduction=reduction)
+    (result.sum() if reduction == "none" else result).backward()
 
 
 class Tensors:
