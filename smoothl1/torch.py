@@ -33,7 +33,7 @@ _TYPES = (Tensor, torch.nn.Parameter)
 _DTYPES = (torch.float32, torch.float64)
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST = float(np.finfo(np.float32).max)
-_IN_CACHE = 2**14  # elements: a pass over as many costs less than a call that is not the fast one
+_IN_CACHE = 2**20  # elements: another pass over as many costs less than a factor in the kernel
 
 # Asked before every call. PyTorch has no public names for them.
 _transforms = torch._C._are_functorch_transforms_active
@@ -480,19 +480,20 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
             grad = factor * slope
             return grad, -grad if of_target else None, None, None, None, None
         reduction, threshold, huber = ctx.options
+        scale = None
+        if not any(factor.stride()):  # one number, as from sum()
+            scale = factor.as_strided((), ()).item()
         grad = vars(ctx).pop("slope", None)
+        options: dict[str, Any] = {}
         if grad is None:  # not reduced, or not the first time
             x, y, weight = ctx.saved_tensors
             if not of_input:
                 x, y = y, x
-            options: dict[str, Any] = {}
-            if reduction == "none" and x.numel() > _IN_CACHE:
-                options["grad_output"] = _array(factor)
+            if scale != 1.0 and factor.numel() > _IN_CACHE:
+                options["grad_output"] = _array(factor) if scale is None else scale
             slope = _call(_FUNCTIONS[huber][1], x, y, weight, reduction, threshold, **options)
             grad = _tensor(slope)
-            if not options:
-                grad.mul_(factor)
-        elif factor.item() != 1.0:
+        if scale != 1.0 and not options:
             grad.mul_(factor)
         if not of_input:
             return None, grad, None, None, None, None

@@ -116,14 +116,17 @@ def test_the_bits_of_arrays(function, dtype, reduction, generator):
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("n", [10, 30_000])
-def test_what_comes_in_is_multiplied(function, reduction, n, generator):
+@pytest.mark.parametrize("in_cache", [True, False])
+def test_what_comes_in_is_multiplied(function, reduction, in_cache, generator, monkeypatch):
+    n = 20_000
+    monkeypatch.setattr(losses, "_IN_CACHE", n if in_cache else n - 1)
     ours, theirs = both(function, 0.7)
     x, y = torch.randn(2, n, generator=generator)
-    factors = [torch.tensor(0.3), torch.tensor(float("nan"))]
+    factors = [torch.tensor(0.3), torch.tensor(1.0), torch.tensor(float("nan"))]
     if reduction == "none":
         imaginary = torch.randn(2, n, generator=generator).to(torch.complex64).mul(1j)
-        factors = [torch.randn(n, generator=generator), torch.tensor(0.3).expand(n)]
+        factors = [torch.randn(n, generator=generator), torch.ones(n)]
+        factors += [torch.tensor(scale).expand(n) for scale in (0.3, 1.0)]
         factors.append(imaginary[0].conj().imag)  # negated when it is read
         assert factors[-1].is_neg()
     for factor in factors:
