@@ -35,6 +35,9 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST = float(np.finfo(np.float32).max)
 _IN_CACHE = 2**20  # elements: another pass over as many costs less than a factor in the kernel
 
+# The compilers before may not know a function whose context is set up apart, that of 2.4 does not.
+_COMPILED = torch.__version__ >= (2, 13)
+
 # Asked before every call. PyTorch has no public names for them.
 _transforms = torch._C._are_functorch_transforms_active
 _modes = torch._C._len_torch_dispatch_stack
@@ -300,6 +303,8 @@ def _loss(
         # wrapped by a transform does not always say that it requires a gradient.
         if weight is not None or _forward_mode():
             return _composed(x, y, weight, *options)
+        if torch.compiler.is_compiling() and not _COMPILED:
+            return _their_loss(x, y, weight, *options)
         return _Traced.apply(x, y, weight, *options, 0)[0]
     if torch.is_grad_enabled():
         if weight is not None and weight.requires_grad:
