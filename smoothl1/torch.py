@@ -33,7 +33,11 @@ _TYPES = (Tensor, torch.nn.Parameter)
 _DTYPES = (torch.float32, torch.float64)
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST = float(np.finfo(np.float32).max)
+_SMALL = 2**14  # elements, whose gradient may be kept beside as many losses
 _IN_CACHE = 2**20  # elements: another pass over as many costs less than a factor in the kernel
+
+# The compilers before may not know a function whose context is set up apart, that of 2.4 does not.
+_COMPILED = torch.__version__ >= (2, 13)
 
 # Asked before every call. PyTorch has no public names for them.
 _transforms = torch._C._are_functorch_transforms_active
@@ -89,8 +93,8 @@ def smooth_l1_loss(
     -----
     Where a gradient will be asked for, it is computed with the value, in one pass over memory;
     ``backward`` multiplies it in place by what comes in, unless that is 1. With "none" it is
-    computed in ``backward``. The number of threads is ``torch.get_num_threads()``, and changes no
-    bit of a result.
+    computed in ``backward`` where tensors are large. The number of threads is
+    ``torch.get_num_threads()``, and changes no bit of a result.
 
     At ``beta=0`` the gradient of a NaN is NaN; that of PyTorch is 0.
 
@@ -300,6 +304,8 @@ def _loss(
         # wrapped by a transform does not always say that it requires a gradient.
         if weight is not None or _forward_mode():
             return _composed(x, y, weight, *options)
+        if torch.compiler.is_compiling() and not _COMPILED:
+            return _their_loss(x, y, weight, *options)
         return _Traced.apply(x, y, weight, *options, 0)[0]
     if torch.is_grad_enabled():
         if weight is not None and weight.requires_grad:
@@ -464,11 +470,14 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
     ) -> Tensor:
         ctx.save_for_backward(x, y, weight)
         ctx.options = reduction, threshold, huber
+        _, grad, both = _FUNCTIONS[huber]
+        operands = (x, y) if ctx.needs_input_grad[0] else (y, x)  # the gradient is the negative
         if reduction == "none":
-            return _value(x, y, weight, reduction, threshold, huber)
-        if not ctx.needs_input_grad[0]:
-            x, y = y, x  # of which the gradient is the negative
-        value, slope = _call(_FUNCTIONS[huber][2], x, y, weight, reduction, threshold)
+            value = _value(x, y, weight, reduction, threshold, huber)
+            if x.numel() <= _SMALL:
+                ctx.slope = _tensor(_call(grad, *operands, weight, reduction, threshold))
+            return value
+        value, slope = _call(both, *operands, weight, reduction, threshold)
         ctx.slope = _tensor(slope)
         return _tensor(value)
 
@@ -485,7 +494,7 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
             scale = factor.as_strided((), ()).item()
         grad = vars(ctx).pop("slope", None)
         options: dict[str, Any] = {}
-        if grad is None:  # not reduced, or not the first time
+        if grad is None:  # not reduced and not small, or not the first time
             x, y, weight = ctx.saved_tensors
             if not of_input:
                 x, y = y, x
