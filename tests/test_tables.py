@@ -2,6 +2,7 @@
 
 import datetime
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -608,6 +609,21 @@ def test_plot(tmp_path, by):
     rows = tables.evaluate(flights(), **COLUMNS)["rows"].to_pylist()[0]
     assert f"{rows:,} residuals" in picture
     assert ("groups, by their loss" in picture) == bool(by)
+
+
+def test_progress_has_rows_and_bytes(tmp_path, monkeypatch):
+    tqdm = pytest.importorskip("tqdm")
+    pq.write_table(flights(), tmp_path / "t.parquet", row_group_size=500)
+    size = (tmp_path / "t.parquet").stat().st_size
+    monkeypatch.setattr(sys, "stderr", None)
+    assert tables._progress(size).__enter__() is None
+    monkeypatch.undo()
+    stream = io.StringIO()
+    bar = tqdm.tqdm(total=size, file=stream, miniters=1, mininterval=0)
+    monkeypatch.setattr(tables, "_progress", lambda total: tables._Bar(bar))
+    tables.evaluate(tmp_path / "t.parquet", **COLUMNS, progress=True, n_threads=2)
+    assert bar.postfix == "3,000 rows"
+    assert size - 6 < bar.n <= size
 
 
 def test_a_file_that_vanishes_meanwhile(tmp_path):
