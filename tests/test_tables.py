@@ -181,6 +181,25 @@ def test_folders_with_partitions(tmp_path):
     assert got.equals(tables.evaluate(table, **COLUMNS, where="month > 6 and carrier == 'AA'"))
 
 
+def test_addresses_of_fsspec(tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    table = flights()
+    first = tables.evaluate(table, **COLUMNS, by="month")
+    for i in range(3):
+        pq.write_table(table.slice(i * 1000, 1000), tmp_path / "part.parquet")
+        memory.pipe(f"/bucket/run/{i}.parquet", (tmp_path / "part.parquet").read_bytes())
+    try:
+        files = [f"memory://bucket/run/{i}.parquet" for i in range(3)]
+        for data in (files, "memory://bucket/run", "memory://bucket/run/*.parquet"):
+            assert tables.evaluate(data, **COLUMNS, by="month").equals(first)
+        for name in ("memory://bucket/run/9.parquet", "memory://bucket/none/*.parquet"):
+            with pytest.raises(ValueError, match="memory://bucket/"):
+                tables.evaluate(name, **COLUMNS)
+    finally:
+        memory.rm("/bucket", recursive=True)
+
+
 def test_frames():
     table = flights(dtype=np.float64)
     first = tables.evaluate(table, **COLUMNS, by=["carrier", "month"])
