@@ -70,11 +70,10 @@ def measure_workers(n):
                 start = time.perf_counter()
                 client.compute(lazy).result()
                 best = min(best, time.perf_counter() - start)
+            nanoseconds = 1e9 * best / n
             yield (
                 f"{n:.0e} float64, 64 blocks, {workers} processes",
-                (
-                    f"{1e9 * best / n:.3g} ns a row, {1e9 * best * workers / n:.3g} ns times processes"
-                ),
+                f"{nanoseconds:.3g} ns a row, {nanoseconds * workers:.3g} ns times processes",
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import threading
 import warnings
 from typing import Any, Self, SupportsIndex
@@ -539,8 +540,10 @@ class GroupedLossSums:
             raise ValueError(
                 f"rows must have shape (groups, {size}) for {like!r}, got {given.shape}"
             )
+        if given.dtype == object:
+            given = _integers(given)
         if given.dtype.kind not in "iu":
-            raise TypeError(f"rows must hold integers of 64 bits, got dtype {given.dtype}")
+            raise TypeError(f"rows must hold integers, got dtype {given.dtype}")
         if given.size and int(np.maximum.reduce(np.abs(given), axis=None)) >= _exact.ENTRY_LIMIT:
             raise ValueError("a sum is beyond what any data give")
         found = cls.__new__(cls)
@@ -604,6 +607,17 @@ class GroupedLossSums:
     def _present(self) -> NDArray[np.intp]:
         """Return the codes of the groups that have elements."""
         return np.flatnonzero(self._table.rows[: len(self._keys), 0])
+
+
+def _integers(given: AnyArray) -> AnyArray:
+    """Return Python's integers as those of 64 bits; as they are, if they are no such."""
+    try:
+        entries = [[operator.index(entry) for entry in row] for row in given.tolist()]
+        return np.array(entries, np.int64).reshape(given.shape)
+    except OverflowError:
+        raise ValueError("a sum is beyond what any data give") from None
+    except TypeError:
+        return given
 
 
 def _full(spec: Spec, count: int) -> Table:

@@ -127,6 +127,17 @@ def test_rows_are_chosen(frame):
         evaluate(frame, 2, where=lambda part: part.number)
 
 
+def test_tables_pass_frames_on(frame):
+    tables = pytest.importorskip("smoothl1.tables")
+    options = {"prediction": "p", "target": "t", "by": "kind", "where": "number > 0"}
+    lazy = tables.evaluate(dd.from_pandas(frame, npartitions=3), **options)
+    found = lazy.compute()
+    table = tables.evaluate(frame, **options).to_pandas()[1:].reset_index(drop=True)
+    assert found["kind"].tolist() == table["kind"].tolist()
+    for name in ("rows", "dropped", "mae", "rmse", "loss", "quadratic_share"):
+        assert found[name].tolist() == table[name].tolist()
+
+
 def test_errors(frame):
     lazy = dd.from_pandas(frame, npartitions=2)
     names = {"prediction": "p", "target": "t"}
@@ -169,11 +180,15 @@ def test_rows_of_groups(dtype, rng):
     assert found.to_bytes() == whole.to_bytes()
     one = LossSums.from_array(whole.to_array()[3], LossSums([0.5, 1], dtype=dtype))
     assert one == whole.group(whole.groups()[3])
+    objects = rows.astype(object)
+    assert GroupedLossSums.from_array(objects, keys, whole).to_bytes() == whole.to_bytes()
     empty = GroupedLossSums([0.5, 1], dtype=dtype)
     assert empty.to_array().shape == (0, rows.shape[1])
     for bad, error, message in (
         (rows[:, 1:], ValueError, "rows must have shape"),
         (rows.astype(float), TypeError, "rows must hold integers"),
+        (objects + 0.5, TypeError, "rows must hold integers, got dtype object"),
+        (objects + 2**70, ValueError, "beyond what any data give"),
         (rows + 2**62, ValueError, "beyond what any data give"),
     ):
         with pytest.raises(error, match=message):

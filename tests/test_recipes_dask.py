@@ -2,11 +2,13 @@
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import smoothl1
 from smoothl1 import GroupedLossSums
 
 PAGE = Path(__file__).parent.parent / "docs" / "recipes_dask.md"
@@ -35,6 +37,9 @@ def expected(tmp_path, rng, monkeypatch):
     for i in range(3):
         pq.write_table(table.slice(1000 * i, 1000), tmp_path / "shards" / f"{i}.parquet")
     monkeypatch.chdir(tmp_path)
+    # For the engines' own processes.
+    monkeypatch.setenv("PYTHONPATH", str(Path(smoothl1.__file__).parent.parent))
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
     return GroupedLossSums().update(x, y, keys)
 
 
