@@ -204,7 +204,10 @@ def _refuse(name: str, array: str, value: Any, selects: bool) -> None:
         raise _RefusedError(f"{name} is sparse ({_kind(value)}); {remedy}.toarray()")
     graph = getattr(value, "__dask_graph__", None)
     if callable(graph) and graph() is not None:
-        raise _RefusedError(f"{name} is a lazy collection ({_kind(value)}); {remedy}.compute()")
+        raise _RefusedError(
+            f"{name} is a lazy collection ({_kind(value)}), which smoothl1.dask takes as it is; "
+            f"{remedy}.compute()"
+        )
     if type(value).__name__ == "LazyFrame":  # of polars
         raise _RefusedError(f"{name} is a lazy collection ({_kind(value)}); {remedy}.collect()")
     if type(value).__name__ == "Expr" and type(value).__module__.startswith("polars"):

@@ -105,7 +105,7 @@ def grad(
     divisor = _divisor(reduction, operands, summed)
     if divisor == 0:
         if reduction == "weighted_mean":
-            _no_elements(reduction)
+            no_elements(reduction)
         scale, divisor = 0.0, 1.0
     work.write_slopes(result.transpose(order), overlaps, scale, divisor)
     return result
@@ -140,7 +140,7 @@ def value_and_grad(
     divisor = _divisor(reduction, operands, work)
     scale = 1.0
     if divisor == 0:
-        _no_elements(reduction)
+        no_elements(reduction)
         scale, divisor = 0.0, 1.0
     sums = work.write_slopes(result, overlaps, scale, divisor, reduction=reduction)
     assert sums is not None  # as with every reduction
@@ -202,7 +202,7 @@ def reduced(work: core.Work, reduction: str, dtype: np.dtype[Any], exact: bool =
     else:
         values, empty = work.sum(reduction, dtype == np.float32)
     if empty:
-        _no_elements(reduction)
+        no_elements(reduction)
     return _rounded(values, dtype)
 
 
@@ -213,7 +213,7 @@ def _rounded(values: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
         return values.astype(dtype)
 
 
-def _no_elements(reduction: str) -> None:
+def no_elements(reduction: str) -> None:
     if reduction == "mean":
         warnings.warn("mean of no elements is nan", RuntimeWarning, stacklevel=_outside())
     elif reduction == "weighted_mean":

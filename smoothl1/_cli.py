@@ -1,4 +1,4 @@
-"""The command line: ``smoothl1 evaluate`` and ``smoothl1 info``.
+"""The command line: ``smoothl1 evaluate``, ``smoothl1 merge`` and ``smoothl1 info``.
 
 Whatever happens, it ends with exit code 0, 2 or 130, and says what is wrong in one line on
 standard error. ``python -X dev -m smoothl1`` shows the traceback of an error that is none of the
@@ -10,11 +10,10 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import math
 import os
+import shutil
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
@@ -23,81 +22,92 @@ from typing import Any, NoReturn, TextIO
 import numpy as np
 
 from smoothl1 import _arguments as arguments
+from smoothl1 import _pictures as pictures
+from smoothl1 import _reports as reports
 from smoothl1 import _threads
 from smoothl1._config import config_lines, show_config
-from smoothl1._npy import InputError, NpyFile, line_of, pieces
-from smoothl1._typing import AnyArray
+from smoothl1._evaluation import Evaluation, Question, make_question
+from smoothl1._files import check_writable, reason, write
+from smoothl1._npy import InputError, line_of, printable
+from smoothl1._pictures import Residuals
+from smoothl1._reports import Report
 from smoothl1._version import __version__
-from smoothl1.functional import smooth_l1_loss
-from smoothl1.sums import LossSums
+from smoothl1._zarr import open_array, pieces
 
 _DATA = Path(__file__).parent / "data"
 
-# Residuals kept for the histogram of --plot.
-_SAMPLE_SIZE = 1_000_000
+# Suffixes of what has columns.
+_TABLES = {".parquet", ".pq", ".parq", ".arrow", ".arrows", ".feather", ".ipc", ".csv", ".tsv"}
 
 
-class Evaluation:
-    """Sums over one pass, and what is reported of them."""
-
-    def __init__(self, betas: list[float], reduction: str, weighted: bool, single: bool) -> None:
-        self.betas = betas
-        self.reduction = reduction
-        self._dtype = np.dtype(np.float32 if single else np.float64)
-        self._losses = LossSums(betas, dtype=self._dtype)
-        # Of the residuals, whatever the weights.
-        self._residuals = LossSums(betas, dtype=self._dtype) if weighted else self._losses
-
-    def add(self, prediction: AnyArray, target: AnyArray, weight: AnyArray | None) -> None:
-        """Take in a piece."""
-        if weight is not None:
-            self._residuals.update(prediction, target)
-            with np.errstate(over="ignore", under="ignore"):
-                weight = weight.astype(self._dtype, copy=False)
-        self._losses.update(prediction, target, weight=weight)
-
-    def report(self) -> dict[str, Any]:
-        """Return the figures."""
-        try:
-            losses = self._losses.compute(self.reduction)
-        except ValueError:
-            raise InputError("the weights sum to 0") from None
-        shares = self._residuals.quadratic_share
-        return {
-            "mae": float(self._residuals.mae),
-            "rmse": float(self._residuals.rmse),
-            "reduction": self.reduction,
-            "losses": [
-                {"beta": beta, "loss": float(loss), "quadratic_share": float(share)}
-                for beta, loss, share in zip(self.betas, losses, shares, strict=True)
-            ],
-        }
-
-
-def evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    """Evaluate the files and return the figures, with "residuals" for a picture."""
+def evaluate(options: argparse.Namespace) -> tuple[Report, Residuals | None]:
+    """Evaluate what the options name; return the report, and the residuals for a picture."""
     if not options.threads:
         _check_environment()
     try:
         betas = [arguments.check_threshold("--beta", beta) for beta in options.beta or [1.0]]
     except ValueError as error:
         raise InputError(line_of(error)) from None
+    options.betas = betas if len(betas) > 1 else betas[0]
+    if options.prediction is None and options.target is None:
+        evaluation, about, residuals = _evaluate_arrays(options)
+    else:
+        evaluation, about, residuals = _evaluate_tables(options)
+    report = reports.make(
+        evaluation,
+        options.reduction,
+        about,
+        sort_by=options.sort_by,
+        limit=options.limit,
+        min_rows=options.min_rows,
+    )
+    return report, residuals
+
+
+Found = tuple[Evaluation, dict[str, Any], Residuals | None]
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Fail before the evaluation rather than after it."""
+    if options.plot is not None:
+        if getattr(options, "dask", None) is not None:
+            raise InputError("--plot needs all residuals, which --dask leaves on the workers")
+        pictures.check(options.plot)
+    for name in ("output", "state"):
+        if getattr(options, name) is not None:
+            check_writable(f"--{name}", getattr(options, name))
+
+
+def _evaluate_arrays(options: argparse.Namespace) -> Found:
+    """Evaluate two .npy files or Zarr arrays, or the sample."""
+    for name in ("by", "where"):
+        if getattr(options, name):
+            raise InputError(f"--{name} needs a table: --prediction COLUMN and --target COLUMN")
     if options.sample:
-        if options.predictions is not None or options.targets is not None:
+        if options.files:
             raise InputError("--sample takes no files")
         paths = [_DATA / "diabetes_predictions.npy", _DATA / "diabetes_targets.npy"]
-    elif options.predictions is not None and options.targets is not None:
-        paths = [Path(options.predictions), Path(options.targets)]
     else:
-        raise InputError("two files are needed, PREDICTIONS and TARGETS, or --sample")
+        for name in options.files:
+            suffixes = Path(name).suffixes
+            if suffixes and suffixes[-1 - (suffixes[-1] == ".gz")].lower() in _TABLES:
+                raise InputError(
+                    f"{name}: of a table the columns are needed, --prediction COLUMN and "
+                    f"--target COLUMN ({reports.NEEDS_TABLES})"
+                )
+        if len(options.files) != 2:
+            raise InputError(
+                "two files are needed, PREDICTIONS and TARGETS, or --sample; or tables, with "
+                "--prediction COLUMN and --target COLUMN"
+            )
+        paths = [Path(name) for name in options.files]
     if options.weight is not None:
         paths.append(Path(options.weight))
     elif options.reduction == "weighted_mean":
         raise InputError("--reduction weighted_mean needs --weight FILE")
-    if options.plot is not None:
-        _check_plot(options.plot)
+    _check_outputs(options)
 
-    files = [NpyFile.open(path) for path in paths]
+    files = [open_array(path) for path in paths]
     first = files[0]
     for file in files[1:]:
         if file.shape != first.shape:
@@ -108,45 +118,157 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"{first.path}: shape {first.shape} holds no element")
     dtype = arguments.as_pair(*(np.empty(0, file.dtype) for file in files[:2]))[2]
 
-    evaluation = Evaluation(
-        [float(beta) for beta in betas], options.reduction, len(files) == 3, dtype != np.float64
+    names = [str(path) for path in paths]
+    question = make_question(
+        options.betas,
+        single=dtype != np.float64,
+        prediction="predictions",
+        target="targets",
+        weight=None if options.weight is None else "weights",
+        ignore_nan=options.ignore_nan,
     )
+    evaluation = Evaluation(question)
+    residuals = Residuals() if options.plot is not None else None
     total_bytes = sum(file.size * file.dtype.itemsize for file in files)
-    sample: list[AnyArray] = []
-    step = -(-first.size // _SAMPLE_SIZE)
     with (
         _progress(total_bytes) as bar,
         _threads.num_threads(options.threads) if options.threads else nullcontext(),
     ):
         start = time.perf_counter()
-        for prediction, target, *rest in pieces(files):
-            weight = rest[0] if rest else None
-            evaluation.add(prediction, target, weight)
-            if options.plot is not None:
+        if options.dask is not None:
+            from smoothl1 import _dask_files
+
+            evaluation = _dask_files.evaluate_arrays(
+                paths, question, address=options.dask, announce=_announce
+            )
+        for prediction, target, *rest in pieces(files) if options.dask is None else ():
+            evaluation.add(prediction, target, rest[0] if rest else None)
+            if residuals is not None:
                 with np.errstate(all="ignore"):
-                    residual = np.subtract(
-                        prediction.ravel()[::step], target.ravel()[::step], dtype=np.float64
-                    )
-                sample.append(residual)
+                    residuals.add(np.subtract(prediction, target, dtype=np.float64))
             for file in files:
                 file.check_unchanged()
             if bar is not None:
                 bar.update(sum(piece.nbytes for piece in (prediction, target, *rest)))
         seconds = max(time.perf_counter() - start, 1e-9)
 
-    figures = {
-        "predictions": str(first.path),
-        "targets": str(files[1].path),
+    about: dict[str, Any] = {"predictions": names[0], "targets": names[1]}
+    if options.weight is not None:
+        about["weights"] = names[2]
+    about |= {
         "shape": list(first.shape),
         "dtype": [str(file.dtype) for file in files[:2]],
-        **evaluation.report(),
         "seconds": seconds,
         "bytes_per_second": total_bytes / seconds,
         "elements_per_second": first.size / seconds,
     }
-    if options.plot is not None:
-        figures["residuals"] = np.concatenate(sample)
-    return figures
+    return evaluation, about, residuals
+
+
+def _evaluate_tables(options: argparse.Namespace) -> Found:
+    """Evaluate columns of tables in files."""
+    if options.sample:
+        raise InputError("--sample takes no columns: it is two arrays")
+    for name in ("prediction", "target"):
+        if getattr(options, name) is None:
+            raise InputError(f"--{name} COLUMN is needed, too")
+    if not options.files:
+        raise InputError("a file is needed: Parquet, Arrow, CSV, a folder, a glob, an address")
+    if options.reduction == "weighted_mean" and options.weight is None:
+        raise InputError("--reduction weighted_mean needs --weight COLUMN")
+    _check_outputs(options)
+    try:
+        from smoothl1 import tables
+    except ImportError:
+        raise InputError(
+            f"{options.files[0]}: Parquet, Arrow and CSV need pyarrow: {reports.NEEDS_TABLES}"
+        ) from None
+    if options.dask is not None:
+        from smoothl1 import _dask_files
+
+        try:
+            evaluation = _dask_files.evaluate_tables(
+                options.files,
+                prediction=options.prediction,
+                target=options.target,
+                address=options.dask,
+                weight=options.weight,
+                by=options.by,
+                beta=options.betas,
+                where=options.where,
+                nulls=options.nulls,
+                ignore_nan=options.ignore_nan,
+                announce=_announce,
+            )
+        except ValueError as error:
+            raise InputError(f"--{line_of(error)}") from None
+        return evaluation, {"files": list(options.files), **_about(evaluation.question)}, None
+    seen: list[Residuals] = []
+
+    def see() -> Residuals:
+        seen.append(Residuals())
+        return seen[-1]
+
+    try:
+        evaluation = tables.run(
+            options.files,
+            prediction=options.prediction,
+            target=options.target,
+            weight=options.weight,
+            by=options.by,
+            beta=options.betas,
+            where=options.where,
+            nulls=options.nulls,
+            ignore_nan=options.ignore_nan,
+            progress=True,
+            n_threads=options.threads,
+            residuals=None if options.plot is None else see,
+        )
+    except ValueError as error:
+        raise InputError(f"--{line_of(error)}") from None
+    about = {"files": list(options.files), **_about(evaluation.question)}
+    return evaluation, about, seen[0].merge(*seen[1:]) if seen else None
+
+
+def _about(question: Question) -> dict[str, Any]:
+    """Return which columns were evaluated, and how."""
+    about: dict[str, Any] = {"prediction": question.prediction, "target": question.target}
+    if question.weight is not None:
+        about["weight_column"] = question.weight
+    if question.where is not None:
+        about["where"] = question.where
+    return {**about, "dtype": str(question.dtype)}
+
+
+def merge(options: argparse.Namespace) -> Report:
+    """Add up states; return the report of all of them."""
+    _check_outputs(options)
+    found: Evaluation | None = None
+    for path in options.states:
+        try:
+            state = Evaluation.from_bytes(Path(path).read_bytes())
+            found = state if found is None else found.merge(state)
+        except (OSError, ValueError, OverflowError) as error:
+            raise InputError(f"{path}: {reason(error)}") from None
+    assert found is not None
+    if options.reduction == "weighted_mean" and found.question.weight is None:
+        raise InputError("--reduction weighted_mean: the states are of data without weights")
+    try:
+        return reports.make(
+            found,
+            options.reduction,
+            {"states": list(options.states), **_about(found.question)},
+            sort_by=options.sort_by,
+            limit=options.limit,
+            min_rows=options.min_rows,
+        )
+    except ImportError:
+        raise InputError(f"keys that are dates need pyarrow: {reports.NEEDS_TABLES}") from None
+
+
+def _announce(dashboard: str) -> None:
+    """Say where the dashboard of the cluster is."""
+    _complain(f"dashboard at {dashboard}")
 
 
 def _progress(total: int) -> Any:
@@ -158,111 +280,6 @@ def _progress(total: int) -> Any:
     if sys.stderr is None:
         return nullcontext()
     return tqdm(total=total, unit="B", unit_scale=True, delay=1, disable=None, leave=False)
-
-
-def _check_plot(path: str) -> None:
-    """Fail before the evaluation rather than after it."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("--plot needs matplotlib: pip install 'smoothl1[plot]'") from None
-    except Exception as error:  # a setting of matplotlib that it refuses
-        raise InputError(f"--plot {path}: {line_of(error)}") from None
-    suffix = Path(path).suffix.lstrip(".").lower()
-    figure = Figure()
-    if suffix not in figure.canvas.get_supported_filetypes():
-        raise InputError(f"--plot {path}: unknown picture format {suffix!r}; use .png or .svg")
-    try:
-        if not Path(path).resolve().parent.is_dir():
-            raise InputError(f"--plot {path}: no such directory")
-        figure.text(0, 0, "1")  # for which .pgf needs TeX
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            figure.canvas.print_figure(io.BytesIO(), format=suffix)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"--plot {path}: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    """Return what the operating system says, or the message on one line."""
-    return (isinstance(error, OSError) and error.strerror) or line_of(error)
-
-
-def _plot(path: str, residuals: AnyArray, betas: list[float]) -> None:
-    """Draw the histogram of the residuals over the loss curves."""
-    from matplotlib.figure import Figure
-
-    residuals = residuals[np.isfinite(residuals)]
-    reach = float(np.quantile(np.abs(residuals), 0.995)) if residuals.size else 1.0
-    reach = reach or 1.0
-    unit, label = 1.0, "prediction - target"
-    if not 1e-100 < reach < 1e100:  # beyond which matplotlib's own arithmetic overflows
-        exponent = max(-300, math.floor(math.log10(reach)))
-        unit = float(f"1e{exponent}")
-        label += f", in units of 1e{exponent}"
-    reach = 1.05 * (reach / unit)
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    with np.errstate(all="ignore"):
-        axes.hist(residuals / unit, bins=80, range=(-reach, reach), color="0.8", label="residuals")
-    axes.set_xlim(-reach, reach)
-    axes.set_xlabel(label)
-    axes.set_ylabel("residuals in the bin")
-    curves = axes.twinx()
-    grid = np.linspace(-reach, reach, 801)
-    for beta in betas:
-        # Loss and beta in the same units.
-        curves.plot(grid, smooth_l1_loss(grid, 0.0, "none", beta / unit), label=f"beta = {beta:g}")
-    curves.set_ylabel("loss")
-    curves.set_ylim(bottom=0)
-    curves.legend(loc="upper center")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a legend with no room left, say
-            figure.savefig(path)
-    except Exception as error:
-        raise InputError(f"--plot {path}: {_reason(error)}") from None
-
-
-def _finite(value: Any) -> Any:
-    """Replace nan and inf, which JSON lacks, by None."""
-    if isinstance(value, dict):
-        return {name: _finite(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _lines(figures: dict[str, Any]) -> list[str]:
-    """Return the figures as they are printed for people."""
-    prediction_dtype, target_dtype = figures["dtype"]
-    shape = tuple(figures["shape"])
-    rows = [
-        ("predictions", f"{figures['predictions']}  {prediction_dtype}"),
-        ("targets", f"{figures['targets']}  {target_dtype}"),
-        ("shape", f"{shape}"),
-        ("MAE", f"{figures['mae']:.9g}"),
-        ("RMSE", f"{figures['rmse']:.9g}"),
-    ]
-    for entry in figures["losses"]:
-        share = 100 * entry["quadratic_share"]
-        rows.append(
-            (
-                "loss",
-                f"{entry['loss']:.9g}  ({figures['reduction']}, beta {entry['beta']:g}; "
-                f"{share:.3g} % of residuals in the quadratic piece)",
-            )
-        )
-    rows.append(
-        (
-            "throughput",
-            f"{figures['elements_per_second']:.3g} elements/s, "
-            f"{figures['bytes_per_second'] / 1e9:.3g} GB/s",
-        )
-    )
-    return [f"{name:<12} {text}" for name, text in rows]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -280,18 +297,39 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "evaluate",
         help="evaluate predictions against targets",
-        description="Evaluate predictions against targets, both .npy files of one shape. They "
-        "are memory-mapped and read once, in bounded memory. Exit code 0; 2 for what is wrong with "
-        "the input, the options or the output; 130 when interrupted. A file that is cut off "
-        "meanwhile by another program may end this one by SIGBUS.",
+        description="Evaluate predictions against targets: two .npy files of one shape, which are "
+        "memory-mapped, or Zarr arrays, or two columns of tables, given by --prediction and "
+        "--target: Parquet, Arrow IPC (Feather), CSV (also .gz), folders with partitions, globs, "
+        "addresses as s3://bucket/folder. Everything is read once, in bounded memory; sums are "
+        "exact, so that neither order nor threads nor shards change a bit. Exit code 0; 2 for what "
+        "is wrong with the input, the options or the output; 130 when interrupted. A file that is "
+        "cut off meanwhile by another program may end this one by SIGBUS.",
     )
-    run.add_argument("predictions", nargs="?", metavar="PREDICTIONS", help=".npy file")
-    run.add_argument("targets", nargs="?", metavar="TARGETS", help=".npy file of the same shape")
+    run.add_argument(
+        "files", nargs="*", metavar="FILE", help="PREDICTIONS and TARGETS, .npy or .zarr; or tables"
+    )
     run.add_argument(
         "--sample",
         action="store_true",
         help="evaluate the data that come with the package: out-of-fold predictions of the "
         "disease progression of 442 diabetes patients (Efron et al., 2004)",
+    )
+    run.add_argument("--prediction", metavar="COLUMN", help="of a table: the predictions")
+    run.add_argument("--target", metavar="COLUMN", help="of a table: the true values")
+    run.add_argument(
+        "--weight",
+        metavar="COLUMN",
+        help="weights: a column of the table, or a .npy file of the same shape. They touch every "
+        "figure, and losses are divided by their sum",
+    )
+    run.add_argument(
+        "--by", action="append", metavar="COLUMN", help="group by it; repeat it for several"
+    )
+    run.add_argument(
+        "--where",
+        metavar="EXPRESSION",
+        help="rows to take part, as \"month == 3 and carrier in ('AA', 'UA')\"; a part of "
+        "Python's expressions, which is never executed",
     )
     run.add_argument(
         "--beta",
@@ -300,17 +338,42 @@ def _parser() -> argparse.ArgumentParser:
         metavar="B",
         help="threshold, >= 0, default 1; repeat it for several in one pass",
     )
-    run.add_argument("--weight", metavar="FILE", help=".npy file of weights, of the same shape")
     run.add_argument(
-        "--reduction", choices=arguments.REDUCTIONS[1:], default="mean", help="default: mean"
+        "--nulls",
+        choices=("drop", "error"),
+        default="drop",
+        help="rows with a null in prediction, target or weight: counted and dropped (default), or "
+        "an error",
     )
-    run.add_argument("--json", action="store_true", help="print the figures as JSON")
+    run.add_argument(
+        "--ignore-nan",
+        action="store_true",
+        help="leave out rows with NaN, too, which otherwise make figures NaN; they are counted",
+    )
+    run.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="evaluate on a Dask cluster, to the same bits: tcp://..., or local for a process for "
+        "each processor",
+    )
     run.add_argument("--threads", type=_threads_option, metavar="N", help="at most N threads")
     run.add_argument(
         "--plot",
         metavar="FILE",
-        help="draw a histogram of the residuals over the loss curves (needs matplotlib)",
+        help="draw a histogram of all residuals, and the groups with the largest loss (needs "
+        "matplotlib)",
     )
+    _add_output(run)
+
+    join = commands.add_parser(
+        "merge",
+        help="add up states of evaluate --state",
+        description="Add up the states of shards: the figures are those of one run over all of "
+        "them, to the last bit.",
+    )
+    join.add_argument("states", nargs="+", metavar="STATE", help="file of evaluate --state")
+    join.set_defaults(plot=None)
+    _add_output(join)
 
     info = commands.add_parser(
         "info", help="show versions, instruction sets and threads", description=show_config.__doc__
@@ -318,6 +381,43 @@ def _parser() -> argparse.ArgumentParser:
     info.description = "Show versions, instruction sets, OpenMP and threads; for bug reports."
     info.add_argument("--json", action="store_true", help="print as JSON")
     return parser
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    """Add what is printed and written."""
+    parser.add_argument(
+        "--reduction",
+        choices=arguments.REDUCTIONS[1:],
+        help="default: mean, or weighted_mean where there are weights",
+    )
+    parser.add_argument(
+        "--format",
+        choices=reports.FORMATS,
+        help="default: by the suffix of --output, else table; parquet needs --output",
+    )
+    parser.add_argument("--json", action="store_true", help="the same as --format json")
+    parser.add_argument(
+        "--output", metavar="FILE", help="write there, whole or not at all, and print nothing"
+    )
+    parser.add_argument(
+        "--state", metavar="FILE", help="write the sums, which smoothl1 merge adds up"
+    )
+    parser.add_argument(
+        "--sort-by", metavar="COLUMN", help="order of the groups: by a figure the largest first"
+    )
+    parser.add_argument("--limit", type=_count_option, metavar="N", help="at most N groups")
+    parser.add_argument(
+        "--min-rows", type=_count_option, default=0, metavar="N", help="groups of N rows or more"
+    )
+
+
+def _count_option(text: str) -> int:
+    try:
+        if text.isascii() and text.isdecimal() and len(text) < 19:
+            return int(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"must be an integer of at least 0, got {text!r}")
 
 
 def _threads_option(text: str) -> int:
@@ -335,14 +435,9 @@ def _check_environment() -> None:
         raise InputError(line_of(error)) from None
 
 
-def _printable(text: str) -> str:
-    """Return the text with escapes for what would end a line, or is no text."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def _write(stream: TextIO, lines: Sequence[str]) -> None:
-    """Write lines, with escapes for what the stream cannot encode."""
-    text = "".join(f"{_printable(line)}\n" for line in lines)
+def _write(stream: TextIO, lines: Sequence[str], *, data: bool = False) -> None:
+    """Write lines, with escapes for what the stream cannot encode; those of data as they are."""
+    text = "".join(f"{line if data else printable(line)}\n" for line in lines)
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()  # where it is buffered, a closed pipe or a full disk shows here
@@ -373,27 +468,70 @@ def _run(options: argparse.Namespace) -> None:
         text = json.dumps(config, indent=2) if options.json else None
         _output(text.split("\n") if text is not None else config_lines(config))
         return
-    figures = evaluate(options)
-    residuals = figures.pop("residuals", None)
-    if options.json:
-        _output(json.dumps(_finite(figures), indent=2).split("\n"))
-    else:
-        _output(_lines(figures))
+    how = _format_of(options)
+    report, residuals = (
+        evaluate(options) if options.command == "evaluate" else (merge(options), None)
+    )
+    if options.output is None:
+        lines = reports.text_of(report, how, _width()).removesuffix("\n").split("\n")
+        _output(lines, data=how == "csv")
+    state = report.evaluation.to_bytes() if options.state is not None else b""
+    if options.output is not None:
+        reports.save(report, how, options.output)
+    if options.state is not None:
+        write(options.state, state)
     if residuals is not None:  # after the figures, which are not lost if this fails
-        _plot(options.plot, residuals, [entry["beta"] for entry in figures["losses"]])
+        _draw(report, residuals, options.plot)
 
 
-def _output(lines: Sequence[str]) -> None:
+def _format_of(options: argparse.Namespace) -> str:
+    """Return the format of the output; `InputError` for one that has no place."""
+    if options.json and options.format not in (None, "json"):
+        raise InputError(f"--json and --format {options.format} exclude each other")
+    how: str | None = "json" if options.json else options.format
+    if how is None:
+        suffix = Path(options.output or "").suffix.lower().lstrip(".")
+        how = suffix if suffix in reports.FORMATS else "table"
+    if how == "parquet" and options.output is None:
+        raise InputError("--format parquet needs --output FILE")
+    return how
+
+
+def _width() -> int | None:
+    """Return how wide the terminal is; None where the output goes elsewhere."""
+    try:
+        if sys.stdout is None or not sys.stdout.isatty():
+            return None
+    except ValueError:  # closed
+        return None
+    return shutil.get_terminal_size().columns
+
+
+def _draw(report: Report, residuals: Residuals, path: str) -> None:
+    total, *groups = report.rows
+    losses = [(entry["beta"], entry["loss"]) for entry in report.losses(total)]
+    bars = [
+        (
+            ", ".join("null" if row[name] is None else str(row[name]) for name in report.by),
+            report.losses(row)[0]["loss"],
+            row["rows"],
+        )
+        for row in groups
+    ]
+    pictures.plot(path, residuals, losses, bars, report.hidden)
+
+
+def _output(lines: Sequence[str], *, data: bool = False) -> None:
     """Write to standard output."""
     if sys.stdout is None:
         raise InputError("standard output is closed")
     try:
-        _write(sys.stdout, lines)
+        _write(sys.stdout, lines, data=data)
     except BrokenPipeError:  # the reader (head, say) has enough
         _abandon(sys.stdout)
     except (OSError, ValueError) as error:
         _abandon(sys.stdout)
-        raise InputError(f"standard output: {_reason(error)}") from None
+        raise InputError(f"standard output: {reason(error)}") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -174,28 +174,39 @@ def reduced(work: core.Work, reduction: str, dtype: np.dtype[Any]) -> tuple[AnyA
     empty : bool
         Whether such a mean is among them.
     """
-    forms, outputs, single = core.exact_forms(work)
-    layout = layout_of(single)
-    ways = [Form(*form) for form in forms]
-    results = np.empty((outputs, len(ways)), dtype)
+    forms, outputs, _ = core.exact_forms(work)
+    results = np.empty((outputs, len(forms)), dtype)
     empty = False
-    tile = max(1, _TILE // len(ways))
+    tile = max(1, _TILE // len(forms))
     for first in range(0, outputs, tile):
         count = min(tile, outputs - first)
         rows = core.exact_sums(work, first, count, weights=reduction == "weighted_mean")
-        losses, sure = core.exact_settle(work, rows, reduction)
-        if dtype == np.float16:
-            sure[:] = False  # these are of float32
-        results[first : first + count] = losses
-        for o in np.flatnonzero(~np.logical_and.reduce(sure, axis=1)).tolist():
-            divisor = divisor_of(reduction, rows[o], layout)
-            if divisor[0].special is None and divisor[0].value == 0:
-                empty = True
-                results[first + o] = math.nan
-                continue
-            for k, way in enumerate(ways):
-                terms, linear = numbers_at(rows[o], layout, 1 + 2 * k, 2)
-                results[first + o, k] = mean(way, terms, linear, divisor, layout, dtype)
+        results[first : first + count], nothing = settled(work, rows, reduction, dtype)
+        empty = empty or nothing
+    return results, empty
+
+
+def settled(
+    work: core.Work, rows: AnyArray, reduction: str, dtype: np.dtype[Any]
+) -> tuple[AnyArray, bool]:
+    """Return what `reduced` does, of rows of ``core.exact_sums``, which was called on ``work``."""
+    forms, _, single = core.exact_forms(work)
+    layout = layout_of(single)
+    ways = [Form(*form) for form in forms]
+    losses, sure = core.exact_settle(work, rows, reduction)
+    if dtype == np.float16:
+        sure[:] = False  # these are of float32
+    results = losses.astype(dtype)
+    empty = False
+    for o in np.flatnonzero(~np.logical_and.reduce(sure, axis=1)).tolist():
+        divisor = divisor_of(reduction, rows[o], layout)
+        if divisor[0].special is None and divisor[0].value == 0:
+            empty = True
+            results[o] = math.nan
+            continue
+        for k, way in enumerate(ways):
+            terms, linear = numbers_at(rows[o], layout, 1 + 2 * k, 2)
+            results[o, k] = mean(way, terms, linear, divisor, layout, dtype)
     return results, empty
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,13 @@ _NAN = math.nan
 _LEAST_LOOKUP = 2**20
 
 
+class Coded(NamedTuple):
+    """Keys of elements as places in a list, which may have one twice, and does not change."""
+
+    places: NDArray[np.intp]
+    keys: list[Any]
+
+
 class Keys:
     """The codes of keys, in the order in which they came."""
 
@@ -30,6 +37,8 @@ class Keys:
         self._lookup: NDArray[np.int32] | None = None
         self._fresh: list[NDArray[np.int64]] = []
         self._count = 0
+        # The last list of keys that elements had places in, and its codes.
+        self._coded: tuple[list[Any], NDArray[np.int32]] = [], np.empty(0, np.int32)
 
     def __len__(self) -> int:
         return self._count
@@ -46,7 +55,7 @@ class Keys:
     def find(self, key: Any) -> int | None:
         """Return the code of a key, or None."""
         self.every()
-        return self._codes.get(_canonical(key))
+        return self._codes.get(canonical(key))
 
     def codes_of(self, keys: list[Any]) -> NDArray[np.int32]:
         """Return the codes of some keys, new ones for those that have none."""
@@ -63,6 +72,11 @@ class Keys:
 
     def codes(self, by: Any, shape: tuple[int, ...]) -> NDArray[np.int32]:
         """Return the code of each element's key, in C order."""
+        if isinstance(by, Coded):
+            if by.keys is not self._coded[0]:
+                self._coded = by.keys, self.codes_of(by.keys)
+            found: NDArray[np.int32] = self._coded[1][by.places]
+            return found
         if isinstance(by, tuple):
             columns = [_column(part, shape) for part in by]
             if not columns:
@@ -160,20 +174,20 @@ def _factorised(keys: AnyArray) -> tuple[list[Any], NDArray[np.intp]]:
     if keys.dtype.kind == "O":
         found: dict[Any, int] = {}
         try:
-            inverse = [found.setdefault(_canonical(key), len(found)) for key in keys.tolist()]
+            inverse = [found.setdefault(canonical(key), len(found)) for key in keys.tolist()]
         except TypeError as error:
             raise TypeError(f"by holds a key that cannot be hashed: {error}") from None
         return list(found), np.array(inverse, np.intp)
     unique, places = np.unique(keys, return_inverse=True)
-    return [_canonical(key) for key in unique.tolist()], places.reshape(-1)
+    return [canonical(key) for key in unique.tolist()], places.reshape(-1)
 
 
-def _canonical(key: Any) -> Any:
+def canonical(key: Any) -> Any:
     """Return one object for all NaN, 0.0 for -0.0, and Python's numbers for NumPy's."""
     if isinstance(key, np.generic):
         key = key.item()
     if isinstance(key, tuple):
-        return tuple(map(_canonical, key))
+        return tuple(map(canonical, key))
     if isinstance(key, float):
         return _NAN if key != key else key + 0.0
     return key
@@ -220,7 +234,7 @@ def from_state(data: bytes) -> Any:
         if tag == b"i" and rest:
             return int.from_bytes(rest, "little", signed=True)
         if tag == b"d":
-            return _canonical(struct.unpack("<d", rest)[0])
+            return canonical(struct.unpack("<d", rest)[0])
         if tag == b"s":
             return rest.decode("utf-8", "surrogatepass")
         if tag == b"b":

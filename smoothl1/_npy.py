@@ -130,6 +130,11 @@ def line_of(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def printable(text: str) -> str:
+    """Return the text with escapes for what would end a line, or is no text."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def pieces(files: Sequence[NpyFile]) -> Iterator[list[AnyArray]]:
     """Yield matching pieces of all files, mapped one after the other.
 

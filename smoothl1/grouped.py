@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
+import operator
 import threading
 import warnings
 from typing import Any, Self, SupportsIndex
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from smoothl1 import _arguments as arguments
-from smoothl1 import _states, sums
+from smoothl1 import _exact, _states, sums
 from smoothl1._exact import Number
-from smoothl1._keys import Keys, from_state, to_state
+from smoothl1._keys import Keys, canonical, from_state, to_state
 from smoothl1._labels import check_labels
 from smoothl1._simd import core
 from smoothl1._states import Spec
@@ -150,6 +150,46 @@ class Table:
         found.rows, found.windows = self.rows.copy(), self.windows.copy()
         return found
 
+    def chosen(self, codes: AnyArray) -> Table:
+        """Return a table of some of the rows."""
+        self.carry()
+        found = Table(self.spec)
+        found.rows, found.windows = self.rows[codes], self.windows.copy()
+        return found
+
+    def sums_of(self, row: AnyArray) -> sums.LossSums:
+        """Return a row as an object of its own."""
+        entries = [int(row[0])]
+        for number in self.numbers(row):
+            entries += self.spec.layout.entries(number)
+        return sums.LossSums._of(self.spec, entries)
+
+    def figures(self, how: str) -> dict[str, AnyArray]:
+        """Return the figures of all rows, as columns; they are carried."""
+        spec, rows, windows = self.spec, self.rows, self.windows
+        dtype = np.dtype(np.float32 if spec.single else np.float64)
+        figures, sure = core.exact_figures(
+            rows, windows, list(spec.betas), spec.huber, spec.single, how
+        )
+        for i in np.flatnonzero(~np.logical_and.reduce(sure, axis=1)).tolist():
+            figures[i] = _figures(self.sums_of(rows[i]), how)
+        if windows[0, 2] == 1 and windows[0, 3] < 0:  # no weights but 1
+            weights = rows[:, windows[0, 0]].astype(np.float64)
+        else:
+            exact = (self.sums_of(row).weight_sum for row in rows)
+            weights = np.fromiter(exact, np.float64, len(rows))
+        columns = {
+            "n": rows[:, 0].copy(),
+            "weight_sum": weights,
+            "mae": figures[:, len(spec.betas)].astype(dtype),
+            "rmse": figures[:, len(spec.betas) + 1].astype(dtype),
+        }
+        for k, beta in enumerate(spec.betas):
+            suffix = "" if spec.scalar else f"_{short(beta, spec)}"
+            columns[f"loss{suffix}"] = figures[:, k].astype(dtype)
+            columns[f"quadratic_share{suffix}"] = figures[:, len(spec.betas) + 2 + k].copy()
+        return columns
+
     def _place(self) -> int:
         """Give each window its columns; return the width of a row, two spare ones included."""
         column = 1
@@ -265,16 +305,20 @@ class GroupedLossSums:
             As `LossSums.update`, and for a `by` of another shape.
         """
         threads = arguments.thread_argument(n_threads)
-        spec = self._spec
-        operands = sums.prepare(spec, input, target, weight, where)
+        operands = sums.prepare(self._spec, input, target, weight, where)
         keys = by if isinstance(by, tuple) else (by,)
         names = [f"by[{i}]" for i in range(len(keys))] if isinstance(by, tuple) else ["by"]
         check_labels(["input", "target", *names], [input, target, *keys])
+        self._add(operands, by, threads)
+        return self
+
+    def _add(self, operands: arguments.Operands, by: Any, threads: int) -> NDArray[np.int32]:
+        """Add the losses of a piece; return the code of each element's group."""
+        spec, arrays = self._spec, operands.arrays
         with self._lock:
             codes = self._keys.codes(by, operands.input.shape)
             if codes.size == 0:
-                return self
-            arrays = operands.arrays
+                return codes
             work = core.Work(
                 arrays["input"],
                 arrays["target"],
@@ -288,12 +332,12 @@ class GroupedLossSums:
             if len(self._keys) <= min(_FEW, codes.size // 64):
                 self._table.reserve(len(self._keys))
                 self._table.add_sums(core.exact_stage(work, codes, len(self._keys)))
-                return self
+                return codes
             self._widen(core.exact_scan(work))
             self._table.reserve(len(self._keys))
             self._table.note(codes.size)
             core.exact_scatter(work, codes, self._table.rows, self._table.windows)
-        return self
+        return codes
 
     def _widen(self, extents: NDArray[np.int64]) -> None:
         start, stop, special = extents.T
@@ -356,36 +400,22 @@ class GroupedLossSums:
             "loss_<beta>" and "quadratic_share_<beta>" for each.
         """
         how = arguments.check_reduction(reduction, arguments.REDUCTIONS[1:])
-        spec, dtype = self._spec, self.dtype
         with self._lock:
             order, by = self._keys.ordered(self._present())
-            self._table.carry()
-            rows = self._table.rows[order]
-            windows = self._table.windows.copy()
-        table = Table(spec)
-        table.rows, table.windows = rows, windows
-        figures, sure = core.exact_figures(
-            rows, windows, list(spec.betas), spec.huber, spec.single, how
-        )
-        for i in np.flatnonzero(~np.logical_and.reduce(sure, axis=1)).tolist():
-            figures[i] = _figures(self._sums_of(table, rows[i]), how)
-        if windows[0, 2] == 1 and windows[0, 3] < 0:  # no weights but 1
-            weights = rows[:, windows[0, 0]].astype(np.float64)
-        else:
-            exact = (self._sums_of(table, row).weight_sum for row in rows)
-            weights = np.fromiter(exact, np.float64, len(rows))
-        columns = {
-            "by": by,
-            "n": rows[:, 0].copy(),
-            "weight_sum": weights,
-            "mae": figures[:, len(spec.betas)].astype(dtype),
-            "rmse": figures[:, len(spec.betas) + 1].astype(dtype),
-        }
-        for k, beta in enumerate(spec.betas):
-            suffix = "" if spec.scalar else f"_{_short(beta, spec)}"
-            columns[f"loss{suffix}"] = figures[:, k].astype(dtype)
-            columns[f"quadratic_share{suffix}"] = figures[:, len(spec.betas) + 2 + k].copy()
-        return columns
+            table = self._table.chosen(order)
+        return {"by": by, **table.figures(how)}
+
+    def take(self, key: Any, group: sums.LossSums) -> Self:
+        """Add the sums of one group, of the same thresholds, loss and dtype; return itself."""
+        sums.check_same(self._spec, group._spec)
+        table = Table(self._spec)
+        numbers = _exact.numbers_at(group._row, self._spec.layout, 0, len(table.windows))
+        table.widen(*_digits_of(numbers))
+        table.reserve(1)
+        table.put(0, group.n, numbers)
+        with self._lock:
+            self._table.add(table, self._keys.codes_of([canonical(key)]))
+        return self
 
     def group(self, key: Any) -> sums.LossSums:
         """Return the sums of one group; ``KeyError`` if it has no element."""
@@ -394,7 +424,7 @@ class GroupedLossSums:
             if code is None or not self._table.rows[code, 0]:
                 raise KeyError(key)
             self._table.carry()
-            return self._sums_of(self._table, self._table.rows[code])
+            return self._table.sums_of(self._table.rows[code])
 
     def groups(self) -> list[Any]:
         """Return the keys of the groups, in the order of `compute`."""
@@ -466,8 +496,72 @@ class GroupedLossSums:
             raise ValueError("the state is damaged: it is not in its canonical form")
         return found
 
+    def to_array(self) -> AnyArray:
+        """Return the state as integers that add, a row for each group in the order of `groups`.
+
+        Returns
+        -------
+        ndarray of int64, shape (groups, integers)
+            Rows are those of `LossSums.to_array`: engines add those of one key.
+        """
+        with self._lock:
+            order, _ = self._keys.ordered(self._present())
+            self._table.carry()
+            source, windows = self._table.rows[order], self._table.windows.copy()
+        table = _full(self._spec, len(order))
+        table._copy(source, windows, table.rows)
+        core.exact_carry_table(table.rows, table.windows)
+        return table.rows[:, : sums.row_size(self._spec)].copy()
+
+    @classmethod
+    def from_array(
+        cls, rows: ArrayLike, by: ArrayLike | tuple[ArrayLike, ...], like: GroupedLossSums
+    ) -> Self:
+        """Return the object of rows of `to_array`, or of sums of some.
+
+        Parameters
+        ----------
+        rows : array_like of int, shape (groups, integers)
+        by : array_like, or tuple of several
+            The key of each row, as for `update`; rows of one key are added.
+        like : GroupedLossSums
+            An object of the thresholds, loss and dtype that the rows are of.
+
+        Returns
+        -------
+        GroupedLossSums
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the rows do not hold integers, have another length, or are beyond what any data
+            give.
+        """
+        if not isinstance(like, GroupedLossSums):
+            raise TypeError(f"like must be a GroupedLossSums, got {type(like).__qualname__}")
+        given, size = np.asarray(rows), sums.row_size(like._spec)
+        if given.ndim != 2 or given.shape[1] != size:
+            raise ValueError(
+                f"rows must have shape (groups, {size}) for {like!r}, got {given.shape}"
+            )
+        if given.dtype == object:
+            given = _integers(given)
+        if given.dtype.kind not in "iu":
+            raise TypeError(f"rows must hold integers, got dtype {given.dtype}")
+        if given.size and int(np.maximum.reduce(np.abs(given), axis=None)) >= _exact.ENTRY_LIMIT:
+            raise ValueError("a sum is beyond what any data give")
+        found = cls.__new__(cls)
+        found._start(like._spec)
+        codes = found._keys.codes(by, given.shape[:1])
+        found._table = _full(like._spec, len(found._keys))
+        np.add.at(found._table.rows[:, :size], codes, given.astype(np.int64))
+        core.exact_carry_table(found._table.rows, found._table.windows)
+        return found
+
     def digest(self) -> str:
         """Return a hash of the state: SHA-256 in hexadecimal."""
+        import hashlib  # and OpenSSL with it
+
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def __len__(self) -> int:
@@ -518,11 +612,24 @@ class GroupedLossSums:
         """Return the codes of the groups that have elements."""
         return np.flatnonzero(self._table.rows[: len(self._keys), 0])
 
-    def _sums_of(self, table: Table, row: AnyArray) -> sums.LossSums:
-        entries = [int(row[0])]
-        for number in table.numbers(row):
-            entries += self._spec.layout.entries(number)
-        return sums.LossSums._of(self._spec, entries)
+
+def _integers(given: AnyArray) -> AnyArray:
+    """Return Python's integers as those of 64 bits; as they are, if they are no such."""
+    try:
+        entries = [[operator.index(entry) for entry in row] for row in given.tolist()]
+        return np.array(entries, np.int64).reshape(given.shape)
+    except OverflowError:
+        raise ValueError("a sum is beyond what any data give") from None
+    except TypeError:
+        return given
+
+
+def _full(spec: Spec, count: int) -> Table:
+    """Return a table of zeros with whole sums for windows: its rows are those of `LossSums`."""
+    table = Table(spec)
+    table.windows[:, 1:] = 0, spec.layout.digits, 0
+    table.rows = np.zeros((count, table._place()), np.int64)
+    return table
 
 
 def _digits_of(numbers: list[Number]) -> tuple[AnyArray, AnyArray, AnyArray]:
@@ -551,5 +658,6 @@ def _figures(one: sums.LossSums, reduction: str) -> list[float]:
     return [*losses, float(one.mae), float(one.rmse), *shares]
 
 
-def _short(beta: float, spec: Spec) -> str:
+def short(beta: float, spec: Spec) -> str:
+    """Return a threshold as it is part of the name of a column."""
     return f"{np.float32(beta) if spec.single else beta:g}"

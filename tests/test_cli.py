@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from smoothl1 import _cli, _npy, smooth_l1_path
+from smoothl1 import _cli, _npy, _pictures, smooth_l1_path
 
 
 def command(*arguments, cwd=None):
@@ -45,17 +45,20 @@ def test_sample():
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == [
-        "predictions", "targets", "shape", "MAE", "RMSE", "loss", "loss", "throughput",
+        "predictions", "targets", "shape", "MAE", "RMSE", "bias", "largest", "loss", "loss",
+        "throughput",
     ]  # fmt: skip
     assert lines[2].split(None, 1)[1] == "(442,)"
     x, y = (np.load(_cli._DATA / f"diabetes_{name}.npy") for name in ("predictions", "targets"))
     losses = smooth_l1_path(x, y, [1.0, 30.0])
-    for line, loss, beta in zip(lines[5:7], losses, (1.0, 30.0), strict=True):
+    for line, loss, beta in zip(lines[7:9], losses, (1.0, 30.0), strict=True):
         assert line.split()[1] == f"{loss:.9g}"
         share = 100 * np.mean(np.abs(x - y) < beta)
         assert f"beta {beta:g}; {share:.3g} % of residuals in the quadratic piece" in line
     assert lines[3].split()[1] == f"{np.mean(np.abs(x - y)):.9g}"
     assert lines[4].split()[1] == f"{np.sqrt(np.mean((x - y) ** 2)):.9g}"
+    assert float(lines[5].split()[1]) == pytest.approx(np.mean(x - y), rel=1e-8)
+    assert lines[6].split()[1] == f"{np.max(np.abs(x - y)):.9g}"
 
 
 def test_json(files):
@@ -84,8 +87,27 @@ def test_weights(files, reduction):
     expected = smooth_l1_path(np.load(x), np.load(y), [1.0], reduction, weight=weight, exact=True)
     assert got["losses"][0]["loss"] == float(expected[0])
     assert got["reduction"] == reduction
-    # Of the residuals, whatever the weights.
-    assert got["mae"] == pytest.approx(np.abs(np.load(x) - np.load(y)).mean(), rel=1e-6)
+    residual = np.load(x) - np.load(y)
+    total = weight.sum()
+    assert got["mae"] == pytest.approx((weight * np.abs(residual)).sum() / total, rel=1e-6)
+    assert got["rmse"] ** 2 == pytest.approx((weight * residual**2).sum() / total, rel=1e-6)
+    assert got["bias"] == pytest.approx((weight * residual).sum() / total, rel=1e-5)
+    share = (weight * (np.abs(residual) < 1)).sum() / total
+    assert got["losses"][0]["quadratic_share"] == pytest.approx(share, rel=1e-6)
+    assert got["weight_sum"] == pytest.approx(total, rel=1e-6)
+    assert got["weights"] == str(w)
+
+
+def test_with_weights_the_mean_is_by_their_sum(files):
+    *_, save = files
+    x, y = save("a", np.array([0.0, 0, 0, 1000])), save("b", np.zeros(4))
+    w = save("c", np.array([1.0, 1, 1, 0]))
+    got = figures(x, y, "--weight", w)
+    assert got["reduction"] == "weighted_mean"
+    assert (got["mae"], got["rmse"], got["losses"][0]["loss"]) == (0, 0, 0)
+    assert "losses are divided by their sum" in command("evaluate", x, y, "--weight", w).stdout
+    by_rows = command("evaluate", x, y, "--weight", w, "--reduction", "mean").stdout
+    assert "losses are divided by the number of rows" in by_rows
 
 
 def test_large_files_in_pieces_have_the_bits_of_one_call(tmp_path, rng):
@@ -134,6 +156,38 @@ def test_values_that_json_lacks(files):
     got = figures(save("a", np.array([np.nan, 1.0])), save("b", np.zeros(2)))
     assert got["losses"][0]["loss"] is None
     assert got["mae"] is None
+    assert got["nan"] == 1
+    assert got["largest"] == 1
+    got = figures(save("a", np.array([np.inf, 1.0])), save("b", np.zeros(2)), "--beta", "inf")
+    assert float(got["losses"][0]["beta"]) == np.inf
+    assert float(got["mae"]) == float(got["bias"]) == float(got["largest"]) == np.inf
+
+
+def test_nan_can_be_ignored(files):
+    *_, save = files
+    a, b = save("a", np.array([np.nan, 3.0, 1.0])), save("b", np.array([0.0, np.nan, 3.0]))
+    got = figures(a, b, "--ignore-nan")
+    assert (got["nan"], got["rows"], got["mae"]) == (2, 1, 2.0)
+    assert "NaN          2 rows, ignored" in command("evaluate", a, b, "--ignore-nan").stdout
+
+
+def test_bars_count_every_residual(rng):
+    residual = rng.standard_t(2, 100_000)
+    residual[:7] = [0.0, -0.0, np.inf, -np.inf, 1e300, -1e300, 5e-324]
+    counted = _pictures.Residuals()
+    for part in np.array_split(residual, 7):
+        counted.add(part)
+    counted.add(np.array([np.nan]))
+    width, heights, left, right, reach = _pictures.bars(counted)
+    assert width == 2.0 ** np.log2(width)
+    edges = np.arange(-(len(heights) // 2), len(heights) // 2 + 1) * width
+    expected, _ = np.histogram(residual[np.isfinite(residual)], edges)
+    # In the cell of an edge itself: those below 0 belong to the bar that ends there.
+    assert abs(heights - expected).sum() <= 2
+    assert (left, right) == ((residual < -reach).sum(), (residual >= reach).sum())
+    assert heights.sum() + left + right == len(residual)
+    assert 16 <= len(heights) <= 64
+    assert np.mean(np.abs(residual) < reach) > 0.99
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])
@@ -174,6 +228,20 @@ def bad_input(tmp_path, rng):
     (tmp_path / "negative.npy").write_bytes(whole.replace(b"(10,), } ", b"(-10,), }"))
     yield ["x.npy"], "two files are needed, PREDICTIONS and TARGETS, or --sample"
     yield [], "two files are needed"
+    yield ["x.npy", "x.npy", "--by", "g"], "--by needs a table: --prediction COLUMN and --target"
+    yield ["x.npy", "x.npy", "--where", "g > 1"], "--where needs a table"
+    yield ["t.parquet"], "t.parquet: of a table the columns are needed, --prediction COLUMN"
+    yield ["t.csv.gz", "x.npy"], "t.csv.gz: of a table the columns are needed"
+    yield ["t.parquet", "--target", "y"], "--prediction COLUMN is needed, too"
+    yield ["--prediction", "p", "--target", "y"], "a file is needed"
+    yield ["--sample", "--prediction", "p", "--target", "y"], "--sample takes no columns"
+    yield ["x.npy", "x.npy", "--output", "no/o.json"], "--output no/o.json: no such directory"
+    yield ["x.npy", "x.npy", "--output", "."], "--output .: Is a directory"
+    yield ["x.npy", "x.npy", "--state", "no/s"], "--state no/s: no such directory"
+    yield ["x.npy", "x.npy", "--format", "parquet"], "--format parquet needs --output FILE"
+    yield ["x.npy", "x.npy", "--json", "--format", "csv"], "--json and --format csv exclude each"
+    yield ["x.npy", "x.npy", "--limit", "-1"], "argument --limit: must be an integer of at least 0"
+    yield ["x.npy", "x.npy", "--sort-by", "z"], "--sort-by z: no such column; there are rows, drop"
     yield ["x.npy", "x.npy", "--sample"], "--sample takes no files"
     yield ["missing.npy", "x.npy"], "missing.npy: No such file or directory"
     yield ["x.npy", "missing.npy"], "missing.npy: No such file or directory"
@@ -250,7 +318,7 @@ def test_plot_that_cannot_be_written(files, tmp_path, monkeypatch, capsys):
     figure = pytest.importorskip("matplotlib.figure")
     x, y, _, _ = files
 
-    def fail(self, path):
+    def fail(self, *arguments, **options):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(figure.Figure, "savefig", fail)
@@ -265,6 +333,64 @@ def test_without_the_optional_packages(files, monkeypatch, capsys):
     assert _cli.main(["evaluate", str(x), str(y)]) == 0
     assert _cli.main(["evaluate", str(x), str(y), "--plot", "a.png"]) == 2
     assert "--plot needs matplotlib: pip install 'smoothl1[plot]'" in capsys.readouterr().err
+
+
+def test_output_and_states(files, tmp_path):
+    x, y, w, _ = files
+    a, b = np.load(x), np.load(y)
+    halves = []
+    for i, part in enumerate((slice(0, 100), slice(100, 300))):
+        for name, array in (("a", a), ("b", b), ("c", np.load(w))):
+            np.save(tmp_path / f"{name}{i}.npy", array[part])
+        state = tmp_path / f"{i}.state"
+        parts = [tmp_path / f"{name}{i}.npy" for name in "abc"]
+        done = command("evaluate", *parts[:2], "--weight", parts[2], "--state", state)
+        assert done.returncode == 0, done.stderr
+        halves.append(state)
+    whole = tmp_path / "whole.json"
+    done = command("evaluate", x, y, "--weight", w, "--output", whole)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    merged = tmp_path / "merged.json"
+    for order in (halves, halves[::-1]):
+        assert command("merge", *order, "--output", merged).returncode == 0
+        one, other = json.loads(whole.read_text()), json.loads(merged.read_text())
+        for name in ("mae", "rmse", "bias", "largest", "losses", "rows", "weight_sum"):
+            assert one[name] == other[name]
+    table = command("evaluate", x, y, "--format", "csv").stdout.splitlines()
+    assert table[0] == "rows,dropped,nan,mae,rmse,bias,largest,loss,quadratic_share"
+    assert len(table) == 2
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name[0] == ".") == []
+
+
+def test_states_that_are_none(files, tmp_path, monkeypatch, capsys):
+    x, y, _, save = files
+    monkeypatch.chdir(tmp_path)
+    assert _cli.main(["evaluate", str(x), str(y), "--state", "good", "--beta", "0.5"]) == 0
+    assert _cli.main(["evaluate", str(x), str(y), "--state", "other"]) == 0
+    wide = str(save("wide", np.zeros((300, 7))))
+    assert _cli.main(["evaluate", wide, wide, "--state", "wide", "--beta", "0.5"]) == 0
+    good = (tmp_path / "good").read_bytes()
+    (tmp_path / "cut").write_bytes(good[:-3])
+    (tmp_path / "flipped").write_bytes(good[:60] + bytes([good[60] ^ 1]) + good[61:])
+    (tmp_path / "future").write_bytes(good[:4] + b"\x63" + good[5:])
+    (tmp_path / "text").write_text("no state")
+    capsys.readouterr()
+    for names, message in (
+        (["missing"], "missing: No such file or directory"),
+        (["."], ".: Is a directory"),
+        (["good", "cut"], "cut: the state is damaged: the checksum does not match"),
+        (["flipped"], "flipped: the state is damaged"),
+        (["future"], "future: the state is of an unknown version of the format"),
+        (["text"], "text: not a state of smoothl1 evaluate"),
+        (["good", "other"], "other: sums of other thresholds cannot be merged"),
+        (["good", "wide"], "wide: sums in float32 and in float64 cannot be merged"),
+        (["good", "--reduction", "weighted_mean"], "the states are of data without weights"),
+    ):
+        assert _cli.main(["merge", *names, "--output", "out"]) == 2
+        out, err = capsys.readouterr()
+        assert message in err
+        assert (out, err.count("\n")) == ("", 1)
+        assert not (tmp_path / "out").exists()
 
 
 def test_info():

@@ -177,6 +177,111 @@ def test_any_options(folder, monkeypatch, encoding):
     call()
 
 
+def write_tables():
+    """Write tables in the folder, and states."""
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    table = pa.table(
+        {
+            "p": [1.0, None, 3.0, float("nan"), float("inf"), 1e308],
+            "y": [1.0, 2.0, 0.0, 1.0, float("inf"), -1e308],
+            "k": ["a", None, "a", "b\n", "\u4e2d", ""],
+            "i": [1, 2, 3, None, 2**62, -(2**63)],
+            "rows": [0] * 6,
+            "list": [[1]] * 6,
+        }
+    )
+    pq.write_table(table, "t.parquet", row_group_size=2)
+    pq.write_table(table.slice(0, 0), "0.parquet")
+    with open("t.parquet", "rb") as file:
+        whole = file.read()
+    for name, content in {
+        "cut.parquet": whole[:-9],
+        "flipped.parquet": whole[:100] + b"\xff" * 40 + whole[140:],
+        "t.csv": b"p,y,k\n1,2,a\n3,,b\n",
+        "wrong.csv": b"p,y,k\n1,2,a\nx,3,b\n",
+        "ragged.csv": b"p,y\n1\n",
+    }.items():
+        with open(name, "wb") as file:
+            file.write(content)
+    assert _cli.main(["evaluate", "x.npy", "f.npy", "--state", "s1", "--output", os.devnull]) == 0
+    given = ["evaluate", "t.parquet", "--prediction=p", "--target=y", "--by=k"]
+    assert _cli.main([*given, "--state", "s2", "--output", os.devnull]) == 0
+
+
+COLUMNS = ["p", "y", "k", "i", "rows", "list", "none", "", "\0", "loss"]
+CONDITIONS = [
+    "i > 1",
+    "k == 'a'",
+    "p",
+    "is_nan(p)",
+    "i in (1, 2)",
+    "(",
+    "__import__('os')",
+    "z > 1",
+]
+TABLES = ["t.parquet", "0.parquet", "cut.parquet", "flipped.parquet", "t.csv", "wrong.csv",
+          "ragged.csv", "*.csv", "x.npy", "folder", "s1", "s2", "missing.parquet", "http://[",
+          "nonsense://x/y.parquet", "file:///nowhere.parquet", "[", "", "/dev/null"]  # fmt: skip
+OUTPUTS = ["o", "o.json", "o.csv", "o.parquet", "no/o", "folder", "", "a\0", os.devnull]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_any_options_of_tables(folder, encoding):
+    hypothesis = pytest.importorskip("hypothesis")
+    st = hypothesis.strategies
+    write_tables()
+
+    def option(name, values):
+        return st.sampled_from(values).map(lambda value: [f"--{name}={value}"])
+
+    words = st.one_of(
+        option("by", COLUMNS),
+        option("weight", COLUMNS),
+        option("where", CONDITIONS),
+        option("sort-by", [*COLUMNS, "mae", "loss_1", "quadratic_share"]),
+        option("limit", NUMBERS),
+        option("min-rows", NUMBERS),
+        option("nulls", ["drop", "error", "keep"]),
+        option("format", ["table", "json", "csv", "parquet", "xml"]),
+        option("output", OUTPUTS),
+        option("state", OUTPUTS),
+        option("beta", NUMBERS),
+        option("threads", ["1", "2", "3"]),
+        option("reduction", ["mean", "sum", "weighted_mean"]),
+        st.sampled_from([["--ignore-nan"], ["--json"], ["--sample"]]),
+        st.sampled_from(TABLES).map(lambda name: [name]),
+    )
+    start = st.one_of(
+        st.sampled_from(TABLES[:9]).map(
+            lambda name: ["evaluate", name, "--prediction=p", "--target=y"]
+        ),
+        st.sampled_from([["merge"], ["merge", "s1"], ["merge", "s2"], ["merge", "s2", "s2"]]),
+    )
+
+    @hypothesis.settings(
+        deadline=None,
+        max_examples=400 * hypothesis.settings.default.max_examples // 100,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(start, st.lists(words, max_size=4))
+    def call(start, more):
+        for name in OUTPUTS[:4]:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(name)
+        before = set(os.listdir())
+        words = [word for words in more for word in words]
+        code, out, _ = in_process([*start, *words], encoding)
+        if code == 2:
+            assert out == ""
+            assert set(os.listdir()) == before
+        else:
+            assert out or any(word.startswith("--output") for word in words)
+
+    call()
+
+
 @pytest.mark.parametrize("name", ["huge", "tiny", "mixed", "nan", "inf", "single", "zero", "int"])
 def test_plots_of_extreme_residuals(folder, name):
     pytest.importorskip("matplotlib")
@@ -238,7 +343,7 @@ def test_names_that_cannot_be_encoded(folder):
         for encoding in ("ascii", "latin-1", "utf-8", "utf-16"):
             code, out, _ = in_process(["evaluate", name, "x.npy"], encoding)
             assert code == 0
-            assert len(out.splitlines()) == 7
+            assert len(out.splitlines()) == 9
         code, out, _ = in_process(["evaluate", name, "x.npy", "--json"], "ascii")
         assert code == 0
         assert json.loads(out)["predictions"] == name
@@ -332,14 +437,14 @@ def test_files_that_change_while_they_are_read(folder, monkeypatch, change):
 
 
 def test_interrupted_at_any_time(folder, monkeypatch):
-    for name in ("_parser", "evaluate", "_lines", "_output", "_write", "_plot"):
+    for name in ("_parser", "evaluate", "_format_of", "_output", "_write", "_draw"):
 
-        def interrupt(*arguments):
+        def interrupt(*arguments, **options):
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
             patch.setattr(_cli, name, interrupt)
-            plot = ["--plot", "p.png"] if name == "_plot" else []
+            plot = ["--plot", "p.png"] if name == "_draw" else []
             if plot:
                 pytest.importorskip("matplotlib")
             assert in_process(["evaluate", "x.npy", "w.npy", *plot])[0] == 130
@@ -349,10 +454,10 @@ def test_interrupted_at_any_time(folder, monkeypatch):
     "error", [MemoryError(), MemoryError("of 3\nGiB"), RecursionError("deep"), ZeroDivisionError()]
 )
 def test_errors_that_nobody_expects(folder, monkeypatch, error):
-    def fail(self):
+    def fail(self, reduction):
         raise error
 
-    monkeypatch.setattr(_cli.Evaluation, "report", fail)
+    monkeypatch.setattr(_cli.Evaluation, "figures", fail)
     code, out, err = in_process(["evaluate", "x.npy", "w.npy"])
     assert (code, out) == (2, "")
     assert ("not enough memory" in err) == isinstance(error, MemoryError)
