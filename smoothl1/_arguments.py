@@ -194,8 +194,8 @@ def prepare(
     ``name`` is the threshold's, "beta" or "delta", and selects the loss; ``selects`` is
     whether the function has an argument ``where``.
     """
-    given = {"input": input, "target": target, name: threshold}
-    check_labels({**given, "weight": weight, "where": where})
+    names = ("input", "target", name, "weight", "where")
+    check_labels(names, (input, target, threshold, weight, where))
     x, y, dtype = as_pair(input, target, selects=selects)
     limit = check_threshold(name, threshold, dtype, selects=selects)
     if not isinstance(limit, float):

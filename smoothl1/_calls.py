@@ -84,7 +84,7 @@ def grad(
     threads = arguments.thread_argument(n_threads)
     scale, factor = 1.0, None
     if grad_output is not None:
-        check_labels({"input": input, "target": target, "grad_output": grad_output})
+        check_labels(("input", "target", "grad_output"), (input, target, grad_output))
         factor = arguments.as_array("grad_output", grad_output)
         if factor.ndim == 0:
             scale, factor = float(factor), None

@@ -21,7 +21,7 @@ from smoothl1._typing import AnyArray
 from smoothl1.grouped import GroupedLossSums
 from smoothl1.sums import LossSums
 
-_PREFIX = "__smoothl1_"  # of the columns of integers
+_PREFIX = "__exact_sums_"  # of the columns of integers
 _ALL = _PREFIX + "all"  # the key of a frame without groups
 
 

@@ -6,7 +6,7 @@ Neither library is imported: what is not imported has no objects.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,14 @@ _PLAIN = frozenset((np.ndarray, type(None), float, int, bool, list, tuple))
 _POSITION = "elements would be paired by position"
 
 
-def check_labels(named: Mapping[str, Any]) -> None:
+def check_labels(names: Sequence[str], values: Sequence[Any]) -> None:
     """Raise ``ValueError`` for arguments with labels that do not pair them as positions would.
 
     Where shapes differ, too, other checks have more to say.
     """
-    if _PLAIN.issuperset(map(type, named.values())):
+    if _PLAIN.issuperset(map(type, values)):
         return
+    named = dict(zip(names, values, strict=True))
     for package, kinds, check in _CHECKS:
         module = sys.modules.get(package)
         for kind in kinds if module is not None else ():

@@ -68,6 +68,7 @@ class Part:
 
     name: str
     batches: Iterable[pa.RecordBatch]
+    size: int = 0  # bytes of the file that it stands for, where that is known
 
 
 class Source:
@@ -171,8 +172,9 @@ class _Parquet(_Opened):
         self.separate = self._metadata.num_row_groups
 
     def parts(self, columns: Columns, threads: int) -> Iterator[Part]:
-        for group in range(self._metadata.num_row_groups):
-            yield Part(self.name, self._batches(group, columns, threads))
+        count = self._metadata.num_row_groups
+        for group in range(count):
+            yield Part(self.name, self._batches(group, columns, threads), self._file.size // count)
 
     def _batches(self, group: int, columns: Columns, threads: int) -> Iterator[pa.RecordBatch]:
         import pyarrow.parquet as pq
@@ -236,7 +238,7 @@ class _Ipc(_Opened):
                 yield from _pieces(_filled(batch.select(names), self._file, columns))
 
         for i in range(self.separate):
-            yield Part(self.name, batches(i))
+            yield Part(self.name, batches(i), self._file.size // self.separate)
 
 
 class _Csv(_Opened):

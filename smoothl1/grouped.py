@@ -306,8 +306,9 @@ class GroupedLossSums:
         """
         threads = arguments.thread_argument(n_threads)
         operands = sums.prepare(self._spec, input, target, weight, where)
-        keys = {f"by[{i}]": key for i, key in enumerate(by)} if type(by) is tuple else {"by": by}
-        check_labels({"input": input, "target": target, **keys})
+        keys = by if isinstance(by, tuple) else (by,)
+        names = [f"by[{i}]" for i in range(len(keys))] if isinstance(by, tuple) else ["by"]
+        check_labels(["input", "target", *names], [input, target, *keys])
         self._add(operands, by, threads)
         return self
 

@@ -295,7 +295,14 @@ class _Run:
             with readers.reading(part.name):
                 for batch in part.batches:
                     self._add(evaluation, batch, part.name, threads, residuals)
+                    self._show(batch.num_rows, 0)
+                self._show(0, part.size)
         return evaluation
+
+    def _show(self, rows: int, size: int) -> None:
+        if self._bar is not None:
+            with self._lock:
+                self._bar.rows(rows, size)
 
     def _add(
         self,
@@ -337,9 +344,6 @@ class _Run:
             with np.errstate(all="ignore"):
                 found = np.subtract(arrays[0], arrays[1], dtype=np.float64, casting="unsafe")
             residuals.add(found if where is None else found[where])
-        if self._bar is not None:
-            with self._lock:
-                self._bar.rows(batch.num_rows, batch.nbytes)
 
 
 class _Bar:
@@ -357,7 +361,7 @@ class _Bar:
             self._bar.close()
 
     def rows(self, count: int, size: int) -> None:
-        """Note a batch."""
+        """Note rows that were read, or bytes of files."""
         self._rows += count
         self._bar.set_postfix_str(f"{self._rows:,} rows", refresh=False)
         self._bar.update(size)

@@ -2,6 +2,7 @@
 
 import datetime
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -178,6 +179,25 @@ def test_folders_with_partitions(tmp_path):
         assert got.equals(tables.evaluate(table, **COLUMNS, by=by))
     got = tables.evaluate(tmp_path, **COLUMNS, where="month > 6 and carrier == 'AA'")
     assert got.equals(tables.evaluate(table, **COLUMNS, where="month > 6 and carrier == 'AA'"))
+
+
+def test_addresses_of_fsspec(tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    table = flights()
+    first = tables.evaluate(table, **COLUMNS, by="month")
+    for i in range(3):
+        pq.write_table(table.slice(i * 1000, 1000), tmp_path / "part.parquet")
+        memory.pipe(f"/bucket/run/{i}.parquet", (tmp_path / "part.parquet").read_bytes())
+    try:
+        files = [f"memory://bucket/run/{i}.parquet" for i in range(3)]
+        for data in (files, "memory://bucket/run", "memory://bucket/run/*.parquet"):
+            assert tables.evaluate(data, **COLUMNS, by="month").equals(first)
+        for name in ("memory://bucket/run/9.parquet", "memory://bucket/none/*.parquet"):
+            with pytest.raises(ValueError, match="memory://bucket/"):
+                tables.evaluate(name, **COLUMNS)
+    finally:
+        memory.rm("/bucket", recursive=True)
 
 
 def test_frames():
@@ -608,6 +628,21 @@ def test_plot(tmp_path, by):
     rows = tables.evaluate(flights(), **COLUMNS)["rows"].to_pylist()[0]
     assert f"{rows:,} residuals" in picture
     assert ("groups, by their loss" in picture) == bool(by)
+
+
+def test_progress_has_rows_and_bytes(tmp_path, monkeypatch):
+    tqdm = pytest.importorskip("tqdm")
+    pq.write_table(flights(), tmp_path / "t.parquet", row_group_size=500)
+    size = (tmp_path / "t.parquet").stat().st_size
+    monkeypatch.setattr(sys, "stderr", None)
+    assert tables._progress(size).__enter__() is None
+    monkeypatch.undo()
+    stream = io.StringIO()
+    bar = tqdm.tqdm(total=size, file=stream, miniters=1, mininterval=0)
+    monkeypatch.setattr(tables, "_progress", lambda total: tables._Bar(bar))
+    tables.evaluate(tmp_path / "t.parquet", **COLUMNS, progress=True, n_threads=2)
+    assert bar.postfix == "3,000 rows"
+    assert size - 6 < bar.n <= size
 
 
 def test_a_file_that_vanishes_meanwhile(tmp_path):

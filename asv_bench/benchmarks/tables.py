@@ -1,5 +1,7 @@
 """Tables: evaluations of Parquet files and of tables in memory, by group."""
 
+import atexit
+import functools
 import tempfile
 from pathlib import Path
 
@@ -31,6 +33,14 @@ def table(kind):
     )
 
 
+@functools.cache
+def folder():
+    """Return a folder that is there until the process ends."""
+    made = tempfile.TemporaryDirectory()
+    atexit.register(made.cleanup)
+    return Path(made.name)
+
+
 BY = {"none": (), "month": ("month",), "carrier and month": ("carrier", "month")}
 
 
@@ -47,12 +57,8 @@ class Tables:
         from smoothl1 import tables
 
         self.evaluate = tables.evaluate
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "rows.parquet"
+        self.path = folder() / f"{kind}.parquet"
         pq.write_table(self.table, self.path, row_group_size=N // 4)
-
-    def teardown(self, by, kind):
-        self.folder.cleanup()
 
     def time_parquet(self, by, kind):
         """Seconds from a Parquet file of four row groups."""
