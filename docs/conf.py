@@ -23,6 +23,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     # Of this folder:
+    "accessible",  # what axe-core finds, put right
     "api",  # pages for every public module, the command line, and the reference as one text
     "links",  # links of the Markdown files to files that are no pages
     "mathml",  # formulas without a script
@@ -34,6 +35,7 @@ exclude_patterns = [
     "_static",
     "_templates",
     "tests",
+    "words.txt",
     "examples",  # the gallery is made of them
     "gallery/*.ipynb",
     "licenses",
