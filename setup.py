@@ -217,7 +217,8 @@ def description(repository, version):
 
 def metadata():
     """Return what of the metadata depends on where the project is."""
-    version = re.search(r'"(.+)"', Path("smoothl1/_version.py").read_text(encoding="utf-8"))[1]
+    source = Path("smoothl1/_version.py").read_text(encoding="utf-8")
+    version = re.search(r'^__version__.*= "(.+)"$', source, re.MULTILINE)[1]
     repository = os.environ.get("SMOOTHL1_REPOSITORY", "").rstrip("/")
     urls = {"Documentation": os.environ.get("SMOOTHL1_SITE", "")}
     if repository:
