@@ -24,12 +24,12 @@ INCLUDED = {page: source for source, page in PAGES.items() if page.startswith("d
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 _PICTURE = re.compile(r"!\[([^\]]*)\]\((?!https?:)([^)\s]+)\)")
 
-# A line of a toctree: pages of that name, or whose names begin so with a hyphen, where there are.
+# A line of a toctree: pages of that name, or whose names go on after a hyphen or an underscore, where there are.
 _OPTIONAL = re.compile(r"^/([\w-]+)\?$", re.MULTILINE)
 
 
 def _existing(folder, name):
-    pages = sorted(Path(folder).glob(f"{name}.md")) + sorted(Path(folder).glob(f"{name}-*.md"))
+    pages = sorted(Path(folder).glob(f"{name}.md")) + sorted(Path(folder).glob(f"{name}[-_]*.md"))
     return "\n".join(f"/{page.stem}" for page in pages)
 
 
