@@ -24,7 +24,7 @@ INCLUDED = {page: source for source, page in PAGES.items() if page.startswith("d
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 _PICTURE = re.compile(r"!\[([^\]]*)\]\((?!https?:)([^)\s]+)\)")
 
-# A line of a toctree: pages of that name, or whose names go on after a hyphen or an underscore, where there are.
+# A line of a toctree: pages of that name, or with more behind a hyphen or an underscore, if any.
 _OPTIONAL = re.compile(r"^/([\w-]+)\?$", re.MULTILINE)
 
 
