@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+from numpydoc.numpydoc import mangle_signature
 
 import smoothl1
 from smoothl1 import _cli
@@ -52,10 +53,10 @@ def modules():
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
         ]
         name = "smoothl1" if path.stem == "__init__" else f"smoothl1.{path.stem}"
-        # Modules whose names are those of the package have no page.
-        taken = set(found[0][2]) if found else set()
+        if name == "smoothl1":  # what it takes from a module is on its own page
+            inner = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
         public = [item for item in (names[0] if names else []) if not item.startswith("__")]
-        if public and not set(public) <= taken:
+        if public and name not in inner:
             found.append((name, (ast.get_docstring(tree) or name).split("\n\n")[0], public))
     return found
 
@@ -212,9 +213,25 @@ def skip(app, what, name, thing, skipped, options):
     return True if routed else None
 
 
+def leave_data(app, config):
+    """Keep numpydoc from giving signatures to data, which ufuncs are here: Sphinx 9 fails there."""
+
+    def mangle(app, what, name, thing, options, signature, returned):
+        if what == "data":
+            return None
+        return mangle_signature(app, what, name, thing, options, signature, returned)
+
+    event = "autodoc-process-signature"
+    for listener in list(app.events.listeners[event]):
+        if listener.handler is mangle_signature:
+            app.disconnect(listener.id)
+            app.connect(event, mangle)
+
+
 def setup(app):
     """Write pages before the sources are looked for, texts at the end."""
     app.connect("config-inited", write_pages)
+    app.connect("config-inited", leave_data)
     app.connect("autodoc-skip-member", skip)
     app.connect("build-finished", write_texts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

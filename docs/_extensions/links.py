@@ -33,6 +33,13 @@ def _existing(folder, name):
     return "\n".join(f"/{page.stem}" for page in pages)
 
 
+def _example(path, anchor):
+    """Return the script that a link leads to, or whose section of the list it leads to."""
+    folder, _, name = path.rpartition("/")
+    name = anchor.lstrip("#").replace("-", "_") if name == "README.md" else name.removesuffix(".py")
+    return name if (ROOT / folder / f"{name}.py").exists() and folder == "docs/examples" else ""
+
+
 def _resolve(text, folder, page):
     """Return a text with the links of a file of a folder as those of a page."""
     here = posixpath.dirname(f"docs/{page}")
@@ -41,7 +48,10 @@ def _resolve(text, folder, page):
         label, target, anchor = match.groups(default="")
         path = posixpath.normpath(posixpath.join(folder, target))
         path += "/" if target.endswith("/") else ""
-        if path in PAGES:
+        example = _example(path, anchor)
+        if example:
+            path, anchor = f"docs/gallery/{example}.rst", ""
+        elif path in PAGES:
             path = f"docs/{PAGES[path]}"
         elif not (path.startswith("docs/") and path.endswith((".md", ".rst"))):
             return label if f"`{path.strip('/')}`" in label else f"{label} (`{path}`)"
