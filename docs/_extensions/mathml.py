@@ -4,14 +4,19 @@ from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
 
 
+def _formula(node, display):
+    text = node.astext().strip().replace(r"\arg\min", r"\operatorname{argmin}")
+    return convert(text, display=display)
+
+
 def _inline(self, node):
-    formula = convert(node.astext().strip())
+    formula = _formula(node, "inline")
     self.body.append(f'<span class="math">{formula}</span>')
     raise SkipNode
 
 
 def _block(self, node):
-    formula = convert(node.astext().strip(), display="block")
+    formula = _formula(node, "block")
     # Wider than a phone, it scrolls by itself; by the keys, too.
     self.body.append(
         f'<div class="math" tabindex="0" role="group" aria-label="formula">{formula}</div>\n'

@@ -4,6 +4,7 @@ import html.parser
 import importlib
 import inspect
 import json
+import re
 import urllib.parse
 
 import pytest
@@ -63,6 +64,13 @@ def test_links_anchors_and_assets(site, pages, name):
         if parts.fragment and target.suffix == ".html":
             there = pages[str(target.relative_to(site.resolve()))]
             assert urllib.parse.unquote(parts.fragment) in there.anchors, link
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_formulas_are_understood(site, name):
+    text = (site / name).read_text(encoding="utf-8")
+    for formula in re.findall(r"<math.*?</math>", text, re.DOTALL):
+        assert "\\" not in re.sub(r"<[^>]*>", "", formula), formula
 
 
 def test_texts_for_tools(site, pages):
