@@ -14,11 +14,15 @@ CFLAGS
     names the folders of the build, so that no two builds would give the same bytes.
 SOURCE_DATE_EPOCH
     The time of every file in the distributions: the same sources give the same bytes.
+SMOOTHL1_REPOSITORY, SMOOTHL1_SITE
+    Addresses of the repository and of the documentation. With them the metadata have URLs, and
+    links and pictures of the README work where it is shown by itself. Releases are built so.
 """
 
 import gzip
 import os
 import platform
+import re
 import sys
 import tarfile
 import tempfile
@@ -65,6 +69,12 @@ DIRECTIVES = {
     "auto_pickle": False,
 }
 
+GET_COMPILER = (
+    "Debian, Ubuntu: apt install gcc python3-dev; Fedora: dnf install gcc python3-devel; "
+    "macOS: xcode-select --install; Windows: Build Tools for Visual Studio with 'Desktop "
+    "development with C++'"
+)
+
 OPENMP = os.environ.get("SMOOTHL1_OPENMP", "1") != "0"
 WERROR = os.environ.get("SMOOTHL1_WERROR", "0") != "0"
 Options.warning_errors = WERROR
@@ -83,12 +93,16 @@ class Build(build_ext):
             self.parallel = os.cpu_count()
 
     def build_extensions(self):
+        self.check_tools()
         if self.compiler.compiler_type == "msvc":
             common, openmp, threads = MSVC_COMMON, ["/openmp"], []
         else:
             common = [flag for flag in COMMON if self.accepts([flag])]
             if "-ffp-contract=off" not in common:
-                raise SystemExit("smoothl1 needs a compiler that accepts -ffp-contract=off")
+                raise SystemExit(
+                    f"smoothl1: the C compiler ({self.compiler_name()}) is too old or unknown: it "
+                    f"does not accept -ffp-contract=off, as GCC 9 and Clang 14 do. {GET_COMPILER}"
+                )
             if not any(flag.startswith("-g") for flag in os.environ.get("CFLAGS", "").split()):
                 common.append("-g0")
             if WERROR:
@@ -120,10 +134,29 @@ class Build(build_ext):
         self.extensions = kept
         super().build_extensions()
 
+    def build_extension(self, extension):
+        start = time.monotonic()
+        print(f"smoothl1: compiling {extension.name}", flush=True)
+        super().build_extension(extension)
+        print(f"smoothl1: {extension.name} took {time.monotonic() - start:.0f} s", flush=True)
+
+    def compiler_name(self):
+        return getattr(self.compiler, "compiler", ["cl.exe"])[0]
+
+    def check_tools(self):
+        """Stop with one line where the compiler or Python's headers are missing."""
+        if not self.accepts([]):
+            raise SystemExit(
+                f"smoothl1: no working C compiler (tried: {self.compiler_name()}). {GET_COMPILER}"
+            )
+        if not self.accepts([], "#include <Python.h>\nint main(void) { return 0; }"):
+            version = ".".join(platform.python_version_tuple()[:2])
+            raise SystemExit(
+                f"smoothl1: the headers of Python {version} (Python.h) are missing. {GET_COMPILER}"
+            )
+
     def accepts(self, flags, source="int main(void) { return 0; }"):
         """Whether a program compiles and links with these flags, without a warning."""
-        if not flags:
-            return True
         strict = [] if self.compiler.compiler_type == "msvc" else ["-Werror"]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "try.c")
@@ -169,6 +202,38 @@ class SourceDistribution(sdist):
         return path
 
 
+def description(repository, version):
+    """Return the README; with a repository, its links and pictures are addresses there."""
+    text = Path("README.md").read_text(encoding="utf-8")
+    if not repository:
+        return text
+
+    def absolute(match):
+        kind = "raw" if match[1] else "blob"
+        return f"{match[1]}[{match[2]}]({repository}/{kind}/v{version}/{match[3]})"
+
+    return re.sub(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)\s]+)\)", absolute, text)
+
+
+def metadata():
+    """Return what of the metadata depends on where the project is."""
+    source = Path("smoothl1/_version.py").read_text(encoding="utf-8")
+    version = re.search(r'^__version__.*= "(.+)"$', source, re.MULTILINE)[1]
+    repository = os.environ.get("SMOOTHL1_REPOSITORY", "").rstrip("/")
+    urls = {"Documentation": os.environ.get("SMOOTHL1_SITE", "")}
+    if repository:
+        urls |= {
+            "Source": repository,
+            "Changelog": f"{repository}/blob/main/CHANGELOG.md",
+            "Issues": f"{repository}/issues",
+        }
+    return {
+        "long_description": description(repository, version),
+        "long_description_content_type": "text/markdown",
+        "project_urls": {name: url for name, url in urls.items() if url},
+    }
+
+
 def extensions():
     variants = ["baseline"]
     if is_x86() and sys.platform == "linux":
@@ -189,4 +254,8 @@ def extensions():
     ]
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": Build, "sdist": SourceDistribution})
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build_ext": Build, "sdist": SourceDistribution},
+    **metadata(),
+)

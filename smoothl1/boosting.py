@@ -87,8 +87,8 @@ class SmoothL1Objective:
 
     See Also
     --------
-    smoothl1.lightgbm.SmoothL1LGBMRegressor, smoothl1.xgboost.SmoothL1XGBRegressor : \
-estimators that do by themselves what the notes ask for.
+    smoothl1.lightgbm.SmoothL1LGBMRegressor : does by itself what the notes ask for.
+    smoothl1.xgboost.SmoothL1XGBRegressor : the same for XGBoost.
     smoothl1.smooth_l1_grad_hess : both derivatives, not multiplied by `beta`.
     smoothl1.huber_location : the constant from which boosting should start.
 

@@ -327,19 +327,26 @@ class SmoothL1HistGradientBoostingRegressor(HistGradientBoostingRegressor):  # t
     quantile : float, default=0.9
         Share of the residuals in the quadratic piece, > 0 and <= 1. Not looked at if `beta`
         is a number.
-    learning_rate, max_iter, max_leaf_nodes, max_depth, min_samples_leaf, l2_regularization, \
-max_features, max_bins, categorical_features, monotonic_cst, interaction_cst, warm_start, \
-early_stopping, scoring, validation_fraction, n_iter_no_change, tol, verbose, random_state
-        As for ``sklearn.ensemble.HistGradientBoostingRegressor``. `tol`, and `scoring`
-        "loss", refer to the mean Smooth L1 loss, without a `beta` to that with the threshold
-        of the start, which stays, in units of it. `l2_regularization` acts on the choice of
-        splits, and on the values of leaves with `monotonic_cst` only.
+    learning_rate, max_iter, max_leaf_nodes, max_depth, min_samples_leaf
+        As for ``sklearn.ensemble.HistGradientBoostingRegressor``, as all that follow.
+    l2_regularization : float, default=0.0
+        It acts on the choice of splits, and on the values of leaves with `monotonic_cst` only.
+    max_features, max_bins, categorical_features, monotonic_cst, interaction_cst, warm_start
+        As there.
+    early_stopping, scoring, validation_fraction, n_iter_no_change, tol
+        As there. `tol`, and `scoring` "loss", refer to the mean Smooth L1 loss, without a
+        `beta` to that with the threshold of the start, which stays, in units of it.
+    verbose, random_state
+        As there.
 
     Attributes
     ----------
-    n_iter_, train_score_, validation_score_, do_early_stopping_, is_categorical_, \
-n_trees_per_iteration_, n_features_in_, feature_names_in_
+    n_iter_, n_trees_per_iteration_, do_early_stopping_, is_categorical_
+        As there.
+    train_score_, validation_score_
         As there. Scores by "loss" are the negative mean Smooth L1 loss.
+    n_features_in_, feature_names_in_
+        As there.
 
     Raises
     ------

@@ -97,7 +97,7 @@ class SmoothL1Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
         Iterations of the solver; the most over the targets.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X has names that are all strings.
 
     See Also
@@ -115,14 +115,13 @@ class SmoothL1Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
     Penalties of scikit-learn's models that belong to the same minimum, with S the number of
     samples or the sum of their weights:
 
-    =========================================== ========================
-    model                                       its penalty
-    =========================================== ========================
-    ``HuberRegressor(epsilon=beta)``            ``alpha``
-    ``Ridge()``, for a `beta` beyond residuals  ``alpha * scale_``
-    ``SGDRegressor(loss="huber",                ``alpha * scale_ / S``
-    epsilon=beta * scale_)``
-    =========================================== ========================
+    ======================================================= ========================
+    model                                                   its penalty
+    ======================================================= ========================
+    ``HuberRegressor(epsilon=beta)``                        ``alpha``
+    ``Ridge()``, for a `beta` beyond residuals              ``alpha * scale_``
+    ``SGDRegressor(loss="huber", epsilon=beta * scale_)``   ``alpha * scale_ / S``
+    ======================================================= ========================
 
     For "huber" and "mad" the fit without a penalty follows any change of the units of y; a
     penalty is in the units of the features squared over those of y.

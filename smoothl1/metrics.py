@@ -51,10 +51,9 @@ def mean_smooth_l1_loss(
     beta : float or array-like of shape (n_outputs,), default=1.0
         Threshold, >= 0, in the units of `y_true`; an array holds one for each output. 0
         gives the mean absolute error.
-    multioutput : {"raw_values", "uniform_average"} or array-like of shape (n_outputs,), \
-default="uniform_average"
+    multioutput : {"raw_values", "uniform_average"} or array-like, default="uniform_average"
         "raw_values" returns the loss of each output, "uniform_average" their mean, an
-        array of weights their weighted mean.
+        array of weights of shape (n_outputs,) their weighted mean.
 
     Returns
     -------

@@ -260,7 +260,7 @@ def result_dtype(input, target):
 
 
 class Expected:
-    """Bounds of each result, in a wide type, by the formulas of the README."""
+    """Bounds of each result, in a wide type, by the formulas of docs/reference/promises.md."""
 
     def __init__(self, case, arrays):
         self.case = case

@@ -68,8 +68,10 @@ def main():
     soiled = soil(y, 0.1, np.random.default_rng(0))
     left.scatter(x, soiled, s=8, color="0.6")
     grid = np.linspace(x.min(), x.max(), 2)[:, np.newaxis]
-    for name, model in models().items():
-        left.plot(grid, model.fit(x, soiled).predict(grid), label=name, linewidth=2)
+    # Dashes, that a line above another hides nothing.
+    for (name, model), style in zip(models().items(), ("-", "-", "--"), strict=True):
+        predicted = model.fit(x, soiled).predict(grid)
+        left.plot(grid, predicted, label=name, linewidth=2, linestyle=style)
     left.set_ylim(0, 800)
     left.set_xlabel("body mass index, standardised")
     left.set_ylabel("progression")
@@ -82,8 +84,8 @@ def main():
     right.set_title("all features, 10 folds")
     right.set_yscale("log")
     for axis in (left, right):
-        axis.legend()
         axis.grid(alpha=0.3)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(output, metadata={"Date": None})
 
 
