@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import operator
 import threading
@@ -560,8 +561,6 @@ class GroupedLossSums:
 
     def digest(self) -> str:
         """Return a hash of the state: SHA-256 in hexadecimal."""
-        import hashlib  # and OpenSSL with it
-
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def __len__(self) -> int:

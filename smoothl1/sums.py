@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import operator
 import threading
@@ -380,8 +381,6 @@ class LossSums:
 
     def digest(self) -> str:
         """Return a hash of the state, a checksum of an evaluation: SHA-256 in hexadecimal."""
-        import hashlib  # and OpenSSL with it
-
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def __add__(self, other: LossSums) -> Self:

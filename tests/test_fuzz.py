@@ -237,9 +237,13 @@ def ufunc_cases(draw):
         fits = source.shape == shape and 0 not in (source.steps or (1,))
         if fits and source.dtype in FLOATS and draw(st.booleans()):
             out = fields["input"] = replace(source, memory=source.memory or 1)
-        fields["out"] = (out,)
         if draw(st.booleans()):
             fields["where"] = draw(views(shape, ["?"], ["often", "seldom"]))
+            if out is not fields["input"]:
+                # Of an out that shares memory NumPy makes a copy in the dtype of the loop, and
+                # back: what is not selected would lose digits.
+                out = replace(out, memory=None)
+        fields["out"] = (out,)
     return draw(st.sampled_from(ufuncs.__all__)), Case(**fields)
 
 
@@ -247,7 +251,7 @@ def ufunc_cases(draw):
     np.lib.NumpyVersion(np.__version__) < "2.0.0",
     reason="NumPy 1 looks at the values of 0-d operands to find the dtype of the result",
 )
-@settings(1000)
+@settings(500)
 @hypothesis.given(ufunc_cases())
 def test_any_ufunc(drawn):
     name, case = drawn
