@@ -49,7 +49,7 @@ def main():
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axis = figure.subplots()
     for name, found in results.items():
-        label = f"{name}: {len(set(found))} different results"
+        label = f"{name}: {len(set(found))} different result{'s' * (len(set(found)) > 1)}"
         print(label)
         axis.plot(sizes, (np.array(found) - exact) / unit, ".", label=label)
     axis.set_xscale("log")
