@@ -61,6 +61,20 @@ def evaluate_files(
     ValueError
         For bad arguments, where a file or a column is not what is needed, and where no
         scheduler answers.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pyarrow as pa
+    >>> import pyarrow.parquet
+    >>> from smoothl1.dask import evaluate_files
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for day, p in enumerate([0.5, 3.0]):
+    ...         part = pa.table({"p": [p], "y": [0.0]})
+    ...         pyarrow.parquet.write_table(part, f"{folder}/{day}.parquet")
+    ...     found = evaluate_files(f"{folder}/*.parquet", prediction="p", target="y")
+    >>> found.select(["rows", "mae", "loss"]).to_pylist()
+    [{'rows': 2, 'mae': 1.75, 'loss': 1.3125}]
     """
     from smoothl1 import tables
 

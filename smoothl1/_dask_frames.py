@@ -72,11 +72,12 @@ def evaluate(
     split_every: int | None = None,
     n_threads: SupportsIndex | None = 1,
 ) -> Any:
-    """Errors of the predictions in a Dask DataFrame, as a whole or by group, lazily.
+    """Return the errors of predictions in a Dask DataFrame, as a whole or by group, lazily.
 
     Parameters
     ----------
     frame : dask DataFrame
+        Divided into partitions in any way.
     prediction, target : str
         The columns to compare.
     weight : str, optional

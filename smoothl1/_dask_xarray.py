@@ -29,7 +29,7 @@ def evaluate_xarray(
     split_every: int | dict[int, int] | None = None,
     n_threads: SupportsIndex | None = 1,
 ) -> Any:
-    """Errors of predictions in an xarray DataArray, along some of its dimensions.
+    """Return the errors of predictions in an xarray DataArray, along some of its dimensions.
 
     Parameters
     ----------

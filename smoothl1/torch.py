@@ -89,6 +89,10 @@ def smooth_l1_loss(
     UserWarning
         For shapes that differ.
 
+    See Also
+    --------
+    smoothl1.smooth_l1_loss : the same on NumPy arrays, and the formula.
+
     Notes
     -----
     Where a gradient will be asked for, it is computed with the value, in one pass over memory;
@@ -97,10 +101,6 @@ def smooth_l1_loss(
     ``torch.get_num_threads()``, and changes no bit of a result.
 
     At ``beta=0`` the gradient of a NaN is NaN; that of PyTorch is 0.
-
-    See Also
-    --------
-    smoothl1.smooth_l1_loss : the same on NumPy arrays, and the formula.
 
     Examples
     --------
