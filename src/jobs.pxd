@@ -1,6 +1,6 @@
 """A job: what is to be computed, of which operands, and where the results go."""
 
-from libc.math cimport fma, isfinite
+from libc.math cimport fma
 from libc.string cimport memset
 
 from cache cimport smoothl1_prefetches
@@ -63,7 +63,8 @@ cdef struct Job:
     bint has_scratch       # not of the fast path
     Side side              # outputs are worked on side by side
     double scale           # of gradients
-    double scale_rest      # what its rounding left
+    double scale_rest      # what its rounding left, times the divisor
+    double divisor
     Py_ssize_t n           # elements of one output
     Py_ssize_t leaves      # of one output
     Py_ssize_t outputs
@@ -109,8 +110,10 @@ cdef inline void make_plan(Job* job) noexcept nogil:
     )
     plan.gradient.product = False
     plan.gradient.factor = plan.gradient.edge = 0.0
-    if plan.writes:
-        plan.gradient = make_gradient(job.scale, job.scale_rest, &job.params[0])
+    if plan.writes and job.operation != VALUE:
+        plan.gradient = make_gradient(
+            job.scale, job.scale_rest, job.divisor, &job.params[0]
+        )
     plan.fuses = (
         plan.sums and plan.counts and plan.gradient.product and job.operation == SLOPE
         and not options.has_factor
@@ -162,13 +165,12 @@ cdef inline void deliver(
 cdef inline void set_scale(Job* job, double scale, double divisor) noexcept nogil:
     """Let gradients be multiplied by scale / divisor."""
     job.scale = scale / divisor
-    job.scale_rest = fma(-job.scale, divisor, scale) / divisor
-    if not isfinite(job.scale_rest):
-        job.scale_rest = 0.0
+    job.scale_rest = fma(-job.scale, divisor, scale)
+    job.divisor = divisor
 
 
 cdef inline void clear_options(Job* job) noexcept nogil:
     memset(&job.options, 0, sizeof(Options))
-    job.scale = 1.0
+    job.scale = job.divisor = 1.0
     job.scale_rest = 0.0
     job.side = ALONE

@@ -222,15 +222,17 @@ cdef inline void make_exact_params(
         p.offset = pair_times(two_product(-0.5, p.beta), pair_of(p.over))
 
 
-cdef inline Gradient make_gradient(double scale, double rest, const Params* p) noexcept nogil:
-    """How to multiply slopes by scale + rest, its double-double.
+cdef inline Gradient make_gradient(
+    double scale, double rest, double divisor, const Params* p
+) noexcept nogil:
+    """How to multiply slopes by scale + rest / divisor, a double-double.
 
     A product by scale / beta, rounded once, is within 1.5 ulp of what is exact. It takes the
     place of the quotient, a third of whose instructions it has, but where that is the correctly
     rounded slope itself.
     """
     cdef Gradient g
-    cdef double ratio
+    cdef double ratio, error
     g.scale = scale
     g.edge = <float>scale if p.single else scale
     if p.huber:
@@ -238,8 +240,9 @@ cdef inline Gradient make_gradient(double scale, double rest, const Params* p) n
         ratio = scale
     else:
         ratio = scale / p.beta
-        if isfinite(ratio):
-            ratio += (fma(-ratio, p.beta, scale) + rest) / p.beta
+        if p.divide:
+            error = (fma(-ratio, p.beta, scale) + rest / divisor) / p.beta
+            ratio += error if isfinite(error) else 0.0
     g.factor = <float>ratio if p.single else ratio
     g.exact = not p.divide
     g.product = (
