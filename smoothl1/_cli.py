@@ -183,26 +183,16 @@ def _evaluate_tables(options: argparse.Namespace) -> Found:
         raise InputError(
             f"{options.files[0]}: Parquet, Arrow and CSV need pyarrow: {reports.NEEDS_TABLES}"
         ) from None
-    if options.dask is not None:
-        from smoothl1 import _dask_files
-
-        try:
-            evaluation = _dask_files.evaluate_tables(
-                options.files,
-                prediction=options.prediction,
-                target=options.target,
-                address=options.dask,
-                weight=options.weight,
-                by=options.by,
-                beta=options.betas,
-                where=options.where,
-                nulls=options.nulls,
-                ignore_nan=options.ignore_nan,
-                announce=_announce,
-            )
-        except ValueError as error:
-            raise InputError(f"--{line_of(error)}") from None
-        return evaluation, {"files": list(options.files), **_about(evaluation.question)}, None
+    asked = {
+        "prediction": options.prediction,
+        "target": options.target,
+        "weight": options.weight,
+        "by": options.by,
+        "beta": options.betas,
+        "where": options.where,
+        "nulls": options.nulls,
+        "ignore_nan": options.ignore_nan,
+    }
     seen: list[Residuals] = []
 
     def see() -> Residuals:
@@ -210,20 +200,20 @@ def _evaluate_tables(options: argparse.Namespace) -> Found:
         return seen[-1]
 
     try:
-        evaluation = tables.run(
-            options.files,
-            prediction=options.prediction,
-            target=options.target,
-            weight=options.weight,
-            by=options.by,
-            beta=options.betas,
-            where=options.where,
-            nulls=options.nulls,
-            ignore_nan=options.ignore_nan,
-            progress=True,
-            n_threads=options.threads,
-            residuals=None if options.plot is None else see,
-        )
+        if options.dask is not None:
+            from smoothl1 import _dask_files
+
+            evaluation = _dask_files.evaluate_tables(
+                options.files, address=options.dask, announce=_announce, **asked
+            )
+        else:
+            evaluation = tables.run(
+                options.files,
+                progress=True,
+                n_threads=options.threads,
+                residuals=None if options.plot is None else see,
+                **asked,
+            )
     except ValueError as error:
         raise InputError(f"--{line_of(error)}") from None
     about = {"files": list(options.files), **_about(evaluation.question)}

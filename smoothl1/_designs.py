@@ -6,6 +6,7 @@ is an intercept. Solvers know it by its products alone.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ _SMALL, _SMALL_PRODUCT = 50, 10**6
 _ROOT = 2**22
 
 
-class Design:
+class Design(ABC):
     """What the two kinds of design have in common: the way to parameters and back.
 
     Parameters
@@ -64,20 +65,20 @@ class Design:
             coef = unit * (theta[:p] / self.scale)
             return coef, float(unit * theta[p:].sum() - self.mean @ coef)
 
+    @abstractmethod
     def predict(self, theta: AnyArray) -> AnyArray:
         """Return Z theta."""
-        raise NotImplementedError
 
+    @abstractmethod
     def adjoint(self, v: AnyArray) -> AnyArray:
         """Return Z' v, or ``v Z`` for several rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gram(self, weight: AnyArray, rows: AnyArray | None = None) -> AnyArray:
         """Return Z' diag(weight) Z over all rows, or over those in ``rows``.
 
         Its lower triangle, with zeros or with the same values above; weight >= 0.
         """
-        raise NotImplementedError
 
     def root(self, weight: AnyArray) -> AnyArray | None:
         """Return the rows of diag(sqrt(weight)) Z that are not 0; None if they are many."""
@@ -86,9 +87,9 @@ class Design:
             return None
         return np.sqrt(weight[rows])[:, np.newaxis] * self._dense(rows)
 
+    @abstractmethod
     def _dense(self, rows: AnyArray) -> AnyArray:
         """Return these rows of Z, as a dense array of float64."""
-        raise NotImplementedError
 
 
 class DenseDesign(Design):

@@ -13,6 +13,7 @@ import itertools
 import os
 import threading
 import urllib.parse
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,7 +128,7 @@ def parts_of(file: File, columns: Columns, first: int, step: int) -> Iterator[Pa
     yield from itertools.islice(_open(file, columns).parts(columns, 1), first, None, step)
 
 
-class _Opened:
+class _Opened(ABC):
     """A file whose schema was read."""
 
     separate = 0
@@ -136,8 +137,9 @@ class _Opened:
         self.name = name
         self.schema = schema
 
+    @abstractmethod
     def parts(self, columns: Columns, threads: int) -> Iterator[Part]:
-        raise NotImplementedError
+        """Yield what is read of the file, a bounded part at a time."""
 
 
 class _Stream(_Opened):

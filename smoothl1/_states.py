@@ -29,7 +29,7 @@ from smoothl1._exact import Layout, Number, layout_of
 MAGIC = b"SL1S"
 VERSION = 1
 SUMS, GROUPED = 1, 2
-_NAMES = {SUMS: "LossSums", GROUPED: "GroupedLossSums"}
+NAMES = {SUMS: "LossSums", GROUPED: "GroupedLossSums"}
 
 _HEADER = struct.Struct("<4sBBBBI")
 _CHECK = struct.Struct("<I")
@@ -121,7 +121,7 @@ class Reader:
             raise ValueError("the state is damaged: its checksum does not match")
         if found != kind:
             raise ValueError(
-                f"the state is one of {_NAMES.get(found, f'kind {found}')}, not of {_NAMES[kind]}"
+                f"the state is one of {NAMES.get(found, f'kind {found}')}, not of {NAMES[kind]}"
             )
         if itemsize not in (4, 8) or flags > 3 or not 0 < count <= len(data) // 8:
             raise _damaged()

@@ -17,6 +17,7 @@ from smoothl1 import _exact, _states, sums
 from smoothl1._exact import Number
 from smoothl1._keys import Keys, canonical, from_state, to_state
 from smoothl1._labels import check_labels
+from smoothl1._mergeable import Mergeable
 from smoothl1._simd import core
 from smoothl1._states import Spec
 from smoothl1._typing import AnyArray
@@ -211,7 +212,7 @@ class Table:
                 to[:, new[3] : new[3] + 3] = rows[:, old[3] : old[3] + 3]
 
 
-class GroupedLossSums:
+class GroupedLossSums(Mergeable):
     """Sums of the Smooth L1 or Huber loss by group, over any number of pieces, exactly.
 
     Each group has what a `LossSums` of its elements has, and the same promise: only the
@@ -244,7 +245,7 @@ class GroupedLossSums:
     array([2.5   , 0.3125])
     """
 
-    __hash__ = None  # type: ignore[assignment]
+    _KIND = _states.GROUPED
 
     def __init__(
         self, beta: ArrayLike = 1.0, *, huber: bool = False, dtype: DTypeLike = np.float64
@@ -256,21 +257,6 @@ class GroupedLossSums:
         self._table = Table(spec)
         self._keys = Keys()
         self._lock = threading.RLock()
-
-    @property
-    def beta(self) -> float | tuple[float, ...]:
-        """The threshold, or the thresholds, rounded to `dtype`."""
-        return self._spec.betas[0] if self._spec.scalar else self._spec.betas
-
-    @property
-    def huber(self) -> bool:
-        """Whether the loss is Huber's."""
-        return self._spec.huber
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The working dtype."""
-        return np.dtype(np.float32 if self._spec.single else np.float64)
 
     def update(
         self,
@@ -549,11 +535,13 @@ class GroupedLossSums:
             given = _integers(given)
         if given.dtype.kind not in "iu":
             raise TypeError(f"rows must hold integers, got dtype {given.dtype}")
-        if given.size and int(np.maximum.reduce(np.abs(given), axis=None)) >= _exact.ENTRY_LIMIT:
-            raise ValueError("a sum is beyond what any data give")
         found = cls.__new__(cls)
         found._start(like._spec)
         codes = found._keys.codes(by, given.shape[:1])
+        sizes = np.zeros((len(found._keys), size))  # of sums, so far from wrapping that floats do
+        np.add.at(sizes, codes, np.abs(given.astype(np.float64)))
+        if sizes.size and float(np.maximum.reduce(sizes, axis=None)) >= _exact.ENTRY_LIMIT:
+            raise ValueError("a sum is beyond what any data give")
         found._table = _full(like._spec, len(found._keys))
         np.add.at(found._table.rows[:, :size], codes, given.astype(np.int64))
         core.exact_carry_table(found._table.rows, found._table.windows)
@@ -565,21 +553,6 @@ class GroupedLossSums:
 
     def __len__(self) -> int:
         return len(self._present())
-
-    def __add__(self, other: GroupedLossSums) -> Self:
-        if not isinstance(other, GroupedLossSums):
-            return NotImplemented
-        return self.copy().merge(other)
-
-    def __radd__(self, other: int) -> Self:
-        if type(other) is int and other == 0:  # the start of sum()
-            return self.copy()
-        return NotImplemented
-
-    def __iadd__(self, other: GroupedLossSums) -> Self:
-        if not isinstance(other, GroupedLossSums):
-            return NotImplemented
-        return self.merge(other)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, GroupedLossSums):
@@ -594,18 +567,6 @@ class GroupedLossSums:
     def __repr__(self) -> str:
         name = f"{type(self).__name__}({sums.parameters(self._spec)})"
         return f"{name} of {len(self)} groups"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self).from_bytes, (self.to_bytes(),)
-
-    def __copy__(self) -> Self:
-        return self.copy()
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self.copy()
-
-    def __dask_tokenize__(self) -> tuple[str, bytes]:
-        return "smoothl1.GroupedLossSums", self.to_bytes()
 
     def _present(self) -> NDArray[np.intp]:
         """Return the codes of the groups that have elements."""

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from smoothl1 import _arguments as arguments
 from smoothl1 import _exact, _states
 from smoothl1._exact import Form, Number
+from smoothl1._mergeable import Mergeable
 from smoothl1._simd import core
 from smoothl1._states import Spec
 from smoothl1._typing import AnyArray, Loss
@@ -44,7 +45,7 @@ def make_spec(beta: ArrayLike, huber: bool, dtype: DTypeLike) -> Spec:
     return Spec(tuple(betas.tolist()), bool(huber), working == np.float32, given.ndim == 0)
 
 
-class LossSums:
+class LossSums(Mergeable):
     """Sums of the Smooth L1 or Huber loss over any number of pieces, exactly.
 
     The sum of the terms is kept without rounding, in integers. So only the data decide
@@ -104,7 +105,7 @@ class LossSums:
     4
     """
 
-    __hash__ = None  # type: ignore[assignment]
+    _KIND = _states.SUMS
 
     def __init__(
         self, beta: ArrayLike = 1.0, *, huber: bool = False, dtype: DTypeLike = np.float64
@@ -113,21 +114,6 @@ class LossSums:
         self._forms = forms_of(self._spec)
         self._row = np.zeros(row_size(self._spec), np.int64)
         self._lock = threading.Lock()
-
-    @property
-    def beta(self) -> float | tuple[float, ...]:
-        """The threshold, or the thresholds, rounded to `dtype`."""
-        return self._spec.betas[0] if self._spec.scalar else self._spec.betas
-
-    @property
-    def huber(self) -> bool:
-        """Whether the loss is Huber's."""
-        return self._spec.huber
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The working dtype."""
-        return np.dtype(np.float32 if self._spec.single else np.float64)
 
     def update(
         self,
@@ -383,21 +369,6 @@ class LossSums:
         """Return a hash of the state, a checksum of an evaluation: SHA-256 in hexadecimal."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
-    def __add__(self, other: LossSums) -> Self:
-        if not isinstance(other, LossSums):
-            return NotImplemented
-        return self.copy().merge(other)
-
-    def __radd__(self, other: int) -> Self:
-        if type(other) is int and other == 0:  # the start of sum()
-            return self.copy()
-        return NotImplemented
-
-    def __iadd__(self, other: LossSums) -> Self:
-        if not isinstance(other, LossSums):
-            return NotImplemented
-        return self.merge(other)
-
     def __sub__(self, other: LossSums) -> Self:
         if not isinstance(other, LossSums):
             return NotImplemented
@@ -419,18 +390,6 @@ class LossSums:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({parameters(self._spec)}) of {self.n} elements"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self).from_bytes, (self.to_bytes(),)
-
-    def __copy__(self) -> Self:
-        return self.copy()
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self.copy()
-
-    def __dask_tokenize__(self) -> tuple[str, bytes]:
-        return "smoothl1.LossSums", self.to_bytes()
 
     def _check(self, other: object) -> None:
         if not isinstance(other, LossSums):

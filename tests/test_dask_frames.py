@@ -193,6 +193,11 @@ def test_rows_of_groups(dtype, rng):
     ):
         with pytest.raises(error, match=message):
             GroupedLossSums.from_array(bad, keys, whole)
+    # Each within the range, and their sum not.
+    halves = np.zeros((4, rows.shape[1]), np.int64)
+    halves[:, 0], halves[:, 3] = 1, 2**61
+    with pytest.raises(ValueError, match="beyond what any data give"):
+        GroupedLossSums.from_array(halves, ["a"] * 4, whole)
     with pytest.raises(TypeError, match="like must be a GroupedLossSums"):
         GroupedLossSums.from_array(rows, keys, LossSums())
 
