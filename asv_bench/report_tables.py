@@ -22,13 +22,14 @@ import numpy as np
 
 OURS = """
 import sys
-from smoothl1 import _cli, tables
+from smoothl1 import tables
+from smoothl1._evaluate import cli
 import pyarrow.parquet
 before = peak()
 path, *by = sys.argv[1:]
 options = [word for name in by for word in ("--by", name)]
 options += ["--prediction", "p", "--target", "y", "--threads", "2", "--format", "csv"]
-assert _cli.main(["evaluate", path, *options, "--output", "/dev/null"]) == 0
+assert cli.main(["evaluate", path, *options, "--output", "/dev/null"]) == 0
 """
 
 DUCKDB = """

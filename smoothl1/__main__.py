@@ -2,7 +2,7 @@
 
 import sys
 
-from smoothl1._cli import main
+from smoothl1._evaluate.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

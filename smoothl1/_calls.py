@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from smoothl1 import _arguments as arguments
-from smoothl1 import _exact
 from smoothl1._arguments import Operands
 from smoothl1._labels import check_labels
 from smoothl1._simd import core
+from smoothl1._sums import rounding
 from smoothl1._typing import AnyArray, Axis, Loss
 
 
@@ -200,7 +200,7 @@ def reduced(work: core.Work, reduction: str, dtype: np.dtype[Any], exact: bool =
     Of shape (outputs, thresholds).
     """
     if exact:
-        values, empty = _exact.reduced(work, reduction, dtype)
+        values, empty = rounding.reduced(work, reduction, dtype)
     else:
         values, empty = work.sum(reduction, dtype == np.float32)
     if empty:

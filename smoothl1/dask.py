@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from smoothl1 import _arguments as arguments
-from smoothl1 import _dask_arrays as lazy
-from smoothl1._dask_files import evaluate_files
-from smoothl1._dask_frames import evaluate
-from smoothl1._dask_xarray import evaluate_xarray
+from smoothl1._lazy import arrays as lazy
+from smoothl1._lazy.files import evaluate_files
+from smoothl1._lazy.frames import evaluate
+from smoothl1._lazy.xarray import evaluate_xarray
 from smoothl1._typing import Axis, Reduction
 from smoothl1.sums import LossSums
 
 if TYPE_CHECKING:
-    from smoothl1._dask_linear import SmoothL1Regressor as SmoothL1Regressor
+    from smoothl1._lazy.linear import SmoothL1Regressor as SmoothL1Regressor
 
 __all__ = [
     "SmoothL1Regressor",
@@ -42,7 +42,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import the regressor, which needs scikit-learn, when it is asked for."""
     if name == "SmoothL1Regressor":
-        from smoothl1._dask_linear import SmoothL1Regressor
+        from smoothl1._lazy.linear import SmoothL1Regressor
 
         return SmoothL1Regressor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from smoothl1 import _arguments as arguments
-from smoothl1 import _exact, _states, sums
-from smoothl1._exact import Number
-from smoothl1._keys import Keys, canonical, from_state, to_state
+from smoothl1 import sums
 from smoothl1._labels import check_labels
-from smoothl1._mergeable import Mergeable
 from smoothl1._simd import core
-from smoothl1._states import Spec
+from smoothl1._sums import rounding, states
+from smoothl1._sums.keys import Keys, canonical, from_state, to_state
+from smoothl1._sums.mergeable import Mergeable
+from smoothl1._sums.rounding import Number
+from smoothl1._sums.states import Spec
 from smoothl1._typing import AnyArray
 
 # Elements, or tables, that are added between two carries: a digit has room for 2**30.
@@ -178,8 +179,8 @@ class Table:
         if windows[0, 2] == 1 and windows[0, 3] < 0:  # no weights but 1
             weights = rows[:, windows[0, 0]].astype(np.float64)
         else:
-            exact = (self.sums_of(row).weight_sum for row in rows)
-            weights = np.fromiter(exact, np.float64, len(rows))
+            weight_sums = (self.sums_of(row).weight_sum for row in rows)
+            weights = np.fromiter(weight_sums, np.float64, len(rows))
         columns = {
             "n": rows[:, 0].copy(),
             "weight_sum": weights,
@@ -245,7 +246,7 @@ class GroupedLossSums(Mergeable):
     array([2.5   , 0.3125])
     """
 
-    _KIND = _states.GROUPED
+    _KIND = states.GROUPED
 
     def __init__(
         self, beta: ArrayLike = 1.0, *, huber: bool = False, dtype: DTypeLike = np.float64
@@ -396,7 +397,7 @@ class GroupedLossSums(Mergeable):
         """Add the sums of one group, of the same thresholds, loss and dtype; return itself."""
         sums.check_same(self._spec, group._spec)
         table = Table(self._spec)
-        numbers = _exact.numbers_at(group._row, self._spec.layout, 0, len(table.windows))
+        numbers = rounding.numbers_at(group._row, self._spec.layout, 0, len(table.windows))
         table.widen(*_digits_of(numbers))
         table.reserve(1)
         table.put(0, group.n, numbers)
@@ -434,7 +435,7 @@ class GroupedLossSums(Mergeable):
         TypeError
             If a key is none of str, bytes, int, float, bool, None, and tuples of these.
         """
-        writer = _states.Writer(_states.GROUPED, self._spec)
+        writer = states.Writer(states.GROUPED, self._spec)
         with self._lock:
             self._table.carry()
             keys = self._keys.every()
@@ -458,7 +459,7 @@ class GroupedLossSums(Mergeable):
             If the bytes are damaged, of an unknown version, or no state at all.
         """
         data = bytes(memoryview(data))
-        reader = _states.Reader(data, _states.GROUPED)
+        reader = states.Reader(data, states.GROUPED)
         spec = sums.checked(reader.spec)
         found = cls.__new__(cls)
         found._start(spec)
@@ -540,7 +541,7 @@ class GroupedLossSums(Mergeable):
         codes = found._keys.codes(by, given.shape[:1])
         sizes = np.zeros((len(found._keys), size))  # of sums, so far from wrapping that floats do
         np.add.at(sizes, codes, np.abs(given.astype(np.float64)))
-        if sizes.size and float(np.maximum.reduce(sizes, axis=None)) >= _exact.ENTRY_LIMIT:
+        if sizes.size and float(np.maximum.reduce(sizes, axis=None)) >= rounding.ENTRY_LIMIT:
             raise ValueError("a sum is beyond what any data give")
         found._table = _full(like._spec, len(found._keys))
         np.add.at(found._table.rows[:, :size], codes, given.astype(np.int64))

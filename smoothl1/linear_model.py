@@ -16,8 +16,8 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from smoothl1._arrays import refuse_masked
-from smoothl1._designs import DenseDesign, Design, SparseDesign
-from smoothl1._solvers import Problem, Solution, lbfgs, newton
+from smoothl1._linear.designs import DenseDesign, Design, SparseDesign
+from smoothl1._linear.solvers import Problem, Solution, lbfgs, newton
 from smoothl1._typing import AnyArray
 from smoothl1.location import huber_location
 

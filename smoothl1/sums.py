@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from smoothl1 import _arguments as arguments
-from smoothl1 import _exact, _states
-from smoothl1._exact import Form, Number
-from smoothl1._mergeable import Mergeable
 from smoothl1._simd import core
-from smoothl1._states import Spec
+from smoothl1._sums import rounding, states
+from smoothl1._sums.mergeable import Mergeable
+from smoothl1._sums.rounding import Form, Number
+from smoothl1._sums.states import Spec
 from smoothl1._typing import AnyArray, Loss
 
 __all__ = ["LossSums"]
@@ -105,7 +105,7 @@ class LossSums(Mergeable):
     4
     """
 
-    _KIND = _states.SUMS
+    _KIND = states.SUMS
 
     def __init__(
         self, beta: ArrayLike = 1.0, *, huber: bool = False, dtype: DTypeLike = np.float64
@@ -208,7 +208,7 @@ class LossSums(Mergeable):
         """
         how = arguments.check_reduction(reduction, arguments.REDUCTIONS[1:])
         row, layout = self._row, self._spec.layout
-        divisor = _exact.divisor_of(how, row, layout)
+        divisor = rounding.divisor_of(how, row, layout)
         if divisor[0].special is None and divisor[0].value == 0:
             if how == "weighted_mean":
                 raise ValueError("the weights sum to 0, by which no mean can be divided")
@@ -216,8 +216,8 @@ class LossSums(Mergeable):
             return self._figures([math.nan] * len(self._forms), self.dtype)
         losses = []
         for k, form in enumerate(self._forms):
-            terms, linear = _exact.numbers_at(row, layout, 1 + 2 * k, 2)
-            losses.append(_exact.mean(form, terms, linear, divisor, layout, self.dtype))
+            terms, linear = rounding.numbers_at(row, layout, 1 + 2 * k, 2)
+            losses.append(rounding.mean(form, terms, linear, divisor, layout, self.dtype))
         return self._figures(losses, self.dtype)
 
     @property
@@ -233,7 +233,7 @@ class LossSums(Mergeable):
         if special is not None:
             return np.float64(special)
         exponent = self._spec.layout.exponent
-        return np.float64(_exact.scaled(number.value, 1, exponent, np.dtype(np.float64)))
+        return np.float64(rounding.scaled(number.value, 1, exponent, np.dtype(np.float64)))
 
     @property
     def mae(self) -> Loss:
@@ -251,12 +251,12 @@ class LossSums(Mergeable):
         weights = self._weights()
         layout, shares = self._spec.layout, []
         for k in range(len(self._forms)):
-            linear = _exact.numbers_at(self._row, layout, 2 + 2 * k, 1)[0]
+            linear = rounding.numbers_at(self._row, layout, 2 + 2 * k, 1)[0]
             if weights.special is not None or linear.special is not None or not weights.value:
                 shares.append(math.nan)
                 continue
             inside = weights.value - linear.value
-            shares.append(_exact.rounded(inside, weights.value, np.dtype(np.float64)))
+            shares.append(rounding.rounded(inside, weights.value, np.dtype(np.float64)))
         return self._figures(shares, np.dtype(np.float64))
 
     def reset(self) -> Self:
@@ -277,10 +277,10 @@ class LossSums(Mergeable):
         bytes
             For `from_bytes`, of this or any later version of the package.
         """
-        writer = _states.Writer(_states.SUMS, self._spec)
+        writer = states.Writer(states.SUMS, self._spec)
         row = self._row
         writer.integer(int(row[0]))
-        for number in _exact.numbers_at(row, self._spec.layout, 0, _count(self._spec)):
+        for number in rounding.numbers_at(row, self._spec.layout, 0, _count(self._spec)):
             writer.number(number)
         return writer.done()
 
@@ -303,7 +303,7 @@ class LossSums(Mergeable):
             If they are damaged, of an unknown version, or no state at all.
         """
         data = bytes(memoryview(data))
-        reader = _states.Reader(data, _states.SUMS)
+        reader = states.Reader(data, states.SUMS)
         spec = checked(reader.spec)
         row = [reader.integer()]
         for _ in range(_count(spec)):
@@ -403,27 +403,27 @@ class LossSums(Mergeable):
             core.exact_carry(total[1:], layout.size, layout.digits)
             # Not ``total.max()``, at whose first call NumPy imports.
             least, most = int(np.minimum.reduce(total)), int(np.maximum.reduce(total))
-            if most >= _exact.ENTRY_LIMIT or least <= -_exact.ENTRY_LIMIT:
+            if most >= rounding.ENTRY_LIMIT or least <= -rounding.ENTRY_LIMIT:
                 raise OverflowError("the sums are beyond what 64 bits can count")
             self._row = total  # which nobody writes to again
 
     def _weights(self) -> Number:
-        return _exact.numbers_at(self._row, self._spec.layout, 0, 1)[0]
+        return rounding.numbers_at(self._row, self._spec.layout, 0, 1)[0]
 
     def _moment(self, form: Form, which: int) -> Loss:
         layout, dtype = self._spec.layout, self.dtype
         weights = self._weights()
-        terms = _exact.numbers_at(self._row, layout, 1 + 2 * len(self._forms) + which, 1)[0]
+        terms = rounding.numbers_at(self._row, layout, 1 + 2 * len(self._forms) + which, 1)[0]
         if weights.special is None and weights.value == 0:
             return dtype.type(math.nan)
         divisor = weights, layout.exponent
         if which == 0 or terms.special is not None or weights.special is not None:
-            return dtype.type(_exact.mean(form, terms, Number(0), divisor, layout, dtype))
+            return dtype.type(rounding.mean(form, terms, Number(0), divisor, layout, dtype))
         above, below = form.quotient(terms.value, 0)
         below *= weights.value
         if below < 0:
             above, below = -above, -below
-        return dtype.type(_exact.square_root(above, below, dtype) if above >= 0 else math.nan)
+        return dtype.type(rounding.square_root(above, below, dtype) if above >= 0 else math.nan)
 
     def _figures(self, values: list[float], dtype: np.dtype[Any]) -> Loss:
         figures = np.array(values, dtype)

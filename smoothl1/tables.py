@@ -18,15 +18,15 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from smoothl1 import _arguments as arguments
-from smoothl1 import _readers as readers
 from smoothl1._config import get_num_threads
-from smoothl1._evaluation import Evaluation, Question, make_question
-from smoothl1._keys import Coded
-from smoothl1._npy import InputError
+from smoothl1._evaluate import readers
+from smoothl1._evaluate.evaluation import Evaluation, Question, make_question
+from smoothl1._evaluate.npy import InputError
+from smoothl1._sums.keys import Coded
 from smoothl1._typing import AnyArray
 
 if TYPE_CHECKING:
-    from smoothl1._where import Where
+    from smoothl1._evaluate.where import Where
 
 __all__ = ["evaluate"]
 
@@ -241,7 +241,7 @@ def run_part(question: Question, nulls: str, parts: Iterator[readers.Part]) -> E
 
 def _condition(where: str) -> Where:
     # With pyarrow.compute, which takes as long to import as some evaluations take.
-    from smoothl1._where import Where
+    from smoothl1._evaluate.where import Where
 
     return Where(where)
 

@@ -1,7 +1,8 @@
 """From exact sums to figures: in double-double, and only where that is beyond doubt.
 
 A figure is settled if no value within the error of double-double rounds otherwise. The others,
-ties among them, are left to Python's integers (``smoothl1/_exact.py``), as is whatever is rare.
+ties among them, are left to Python's integers (``smoothl1/_sums/rounding.py``), as is
+whatever is rare.
 """
 
 from libc.math cimport sqrt

@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from smoothl1 import _cli, _npy, _pictures, smooth_l1_path
+from smoothl1 import smooth_l1_path
+from smoothl1._evaluate import cli, npy, pictures
 
 
 def command(*arguments, cwd=None):
@@ -49,7 +50,7 @@ def test_sample():
         "throughput",
     ]  # fmt: skip
     assert lines[2].split(None, 1)[1] == "(442,)"
-    x, y = (np.load(_cli._DATA / f"diabetes_{name}.npy") for name in ("predictions", "targets"))
+    x, y = (np.load(cli._DATA / f"diabetes_{name}.npy") for name in ("predictions", "targets"))
     losses = smooth_l1_path(x, y, [1.0, 30.0])
     for line, loss, beta in zip(lines[7:9], losses, (1.0, 30.0), strict=True):
         assert line.split()[1] == f"{loss:.9g}"
@@ -111,7 +112,7 @@ def test_with_weights_the_mean_is_by_their_sum(files):
 
 
 def test_large_files_in_pieces_have_the_bits_of_one_call(tmp_path, rng):
-    n = 2 * _npy.PIECE + 1001
+    n = 2 * npy.PIECE + 1001
     x, y = rng.standard_normal((2, n)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "y.npy", y.astype(np.float64))
@@ -131,12 +132,12 @@ def test_fortran_order(files):
 
 
 def test_fortran_order_in_pieces(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr(_npy, "PIECE", 64)
+    monkeypatch.setattr(npy, "PIECE", 64)
     a, b = rng.standard_normal((2, 50, 6))
     np.save(tmp_path / "a.npy", a)
     np.save(tmp_path / "b.npy", np.asfortranarray(b))
-    files = [_npy.NpyFile.open(tmp_path / name) for name in ("a.npy", "b.npy")]
-    pieces = list(_npy.pieces(files))
+    files = [npy.NpyFile.open(tmp_path / name) for name in ("a.npy", "b.npy")]
+    pieces = list(npy.pieces(files))
     assert len(pieces) == 5
     np.testing.assert_array_equal(np.concatenate([p[0] for p in pieces]), a)
     np.testing.assert_array_equal(np.concatenate([p[1] for p in pieces]), b)
@@ -174,11 +175,11 @@ def test_nan_can_be_ignored(files):
 def test_bars_count_every_residual(rng):
     residual = rng.standard_t(2, 100_000)
     residual[:7] = [0.0, -0.0, np.inf, -np.inf, 1e300, -1e300, 5e-324]
-    counted = _pictures.Residuals()
+    counted = pictures.Residuals()
     for part in np.array_split(residual, 7):
         counted.add(part)
     counted.add(np.array([np.nan]))
-    width, heights, left, right, reach = _pictures.bars(counted)
+    width, heights, left, right, reach = pictures.bars(counted)
     assert width == 2.0 ** np.log2(width)
     edges = np.arange(-(len(heights) // 2), len(heights) // 2 + 1) * width
     expected, _ = np.histogram(residual[np.isfinite(residual)], edges)
@@ -294,7 +295,7 @@ def test_bad_input(tmp_path, rng, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for arguments, message in bad_input(tmp_path, rng):
         try:
-            code = _cli.main(["evaluate", *arguments])
+            code = cli.main(["evaluate", *arguments])
         except SystemExit as stop:  # argparse
             code = stop.code
         out, err = capsys.readouterr()
@@ -322,7 +323,7 @@ def test_plot_that_cannot_be_written(files, tmp_path, monkeypatch, capsys):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(figure.Figure, "savefig", fail)
-    assert _cli.main(["evaluate", str(x), str(y), "--plot", str(tmp_path / "p.png")]) == 2
+    assert cli.main(["evaluate", str(x), str(y), "--plot", str(tmp_path / "p.png")]) == 2
     assert capsys.readouterr().err.endswith("p.png: Permission denied\n")
 
 
@@ -330,8 +331,8 @@ def test_without_the_optional_packages(files, monkeypatch, capsys):
     x, y, _, _ = files
     for name in ("tqdm", "matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert _cli.main(["evaluate", str(x), str(y)]) == 0
-    assert _cli.main(["evaluate", str(x), str(y), "--plot", "a.png"]) == 2
+    assert cli.main(["evaluate", str(x), str(y)]) == 0
+    assert cli.main(["evaluate", str(x), str(y), "--plot", "a.png"]) == 2
     assert "--plot needs matplotlib: pip install 'smoothl1[plot]'" in capsys.readouterr().err
 
 
@@ -365,10 +366,10 @@ def test_output_and_states(files, tmp_path):
 def test_states_that_are_none(files, tmp_path, monkeypatch, capsys):
     x, y, _, save = files
     monkeypatch.chdir(tmp_path)
-    assert _cli.main(["evaluate", str(x), str(y), "--state", "good", "--beta", "0.5"]) == 0
-    assert _cli.main(["evaluate", str(x), str(y), "--state", "other"]) == 0
+    assert cli.main(["evaluate", str(x), str(y), "--state", "good", "--beta", "0.5"]) == 0
+    assert cli.main(["evaluate", str(x), str(y), "--state", "other"]) == 0
     wide = str(save("wide", np.zeros((300, 7))))
-    assert _cli.main(["evaluate", wide, wide, "--state", "wide", "--beta", "0.5"]) == 0
+    assert cli.main(["evaluate", wide, wide, "--state", "wide", "--beta", "0.5"]) == 0
     good = (tmp_path / "good").read_bytes()
     (tmp_path / "cut").write_bytes(good[:-3])
     (tmp_path / "flipped").write_bytes(good[:60] + bytes([good[60] ^ 1]) + good[61:])
@@ -386,7 +387,7 @@ def test_states_that_are_none(files, tmp_path, monkeypatch, capsys):
         (["good", "wide"], "wide: sums in float32 and in float64 cannot be merged"),
         (["good", "--reduction", "weighted_mean"], "the states are of data without weights"),
     ):
-        assert _cli.main(["merge", *names, "--output", "out"]) == 2
+        assert cli.main(["merge", *names, "--output", "out"]) == 2
         out, err = capsys.readouterr()
         assert message in err
         assert (out, err.count("\n")) == ("", 1)
@@ -412,8 +413,8 @@ def test_interrupt_and_closed_pipe(monkeypatch, capfd):
     def interrupt(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_cli, "evaluate", interrupt)
-    assert _cli.main(["evaluate", "--sample"]) == 130
+    monkeypatch.setattr(cli, "evaluate", interrupt)
+    assert cli.main(["evaluate", "--sample"]) == 130
     if os.name == "posix":
         for unbuffered in ("", "1"):  # the pipe breaks at the flush, or in the middle
             done = subprocess.run(
@@ -429,7 +430,7 @@ def test_interrupt_and_closed_pipe(monkeypatch, capfd):
 
 def test_progress_is_shown_on_a_terminal_only(files):
     pytest.importorskip("tqdm")
-    bar = _cli._progress(100)
+    bar = cli._progress(100)
     assert bar.disable == (not sys.stderr.isatty())
     bar.close()
 
@@ -443,7 +444,7 @@ def test_memory_is_bounded(tmp_path):
         del header
     code = (
         # Not ru_maxrss, which a child inherits from its parent.
-        "import sys; from smoothl1._cli import main;"
+        "import sys; from smoothl1._evaluate.cli import main;"
         "main(['evaluate', *sys.argv[1:], '--json']);"
         "lines = open('/proc/self/status').read().splitlines();"
         "print(*(line.split()[1] for line in lines if line.startswith('VmHWM')))"

@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from smoothl1 import _cli, _npy
+from smoothl1._evaluate import cli as _cli
+from smoothl1._evaluate import npy as _npy
 from tests.processes import SETTINGS, linux
 
 pytestmark = pytest.mark.thread_unsafe(reason="changes files, environment and standard streams")

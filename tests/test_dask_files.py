@@ -10,9 +10,9 @@ import pytest
 
 import smoothl1
 import smoothl1.dask as sd
-from smoothl1 import _zarr
-from smoothl1._cli import main
-from smoothl1._npy import InputError
+from smoothl1._evaluate import zarr as _zarr
+from smoothl1._evaluate.cli import main
+from smoothl1._evaluate.npy import InputError
 
 da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import smoothl1
-from smoothl1 import GroupedLossSums, LossSums, _keys, _states
+from smoothl1 import GroupedLossSums, LossSums
 from smoothl1._simd import core
+from smoothl1._sums import keys, states
 from tests import exact
 
 
@@ -324,8 +325,8 @@ def with_checksum(body):
 def test_damaged_bytes_are_a_value_error():
     rng = np.random.default_rng(12)
     x = np.array([1.0, -2.0, 1e-300, 1e300, np.inf])
-    keys = np.array(["a", 5, 2.5, None, ("b", 1)], object)
-    data = GroupedLossSums(0.5).update(x, 0.0, keys, weight=[1, -1, 1, 1, 1]).to_bytes()
+    named = np.array(["a", 5, 2.5, None, ("b", 1)], object)
+    data = GroupedLossSums(0.5).update(x, 0.0, named, weight=[1, -1, 1, 1, 1]).to_bytes()
     accepted = 0
     for _ in range(2000):
         body = bytearray(data[:-4])
@@ -353,18 +354,18 @@ def test_damaged_bytes_are_a_value_error():
         GroupedLossSums.from_bytes(LossSums().to_bytes())
     for bad in (b"", b"x", b"i", b"d1", b"(\xff\0\0\0", b"(\1", b"s\xff", b"nn"):
         with pytest.raises(ValueError, match="a key that is none"):
-            _keys.from_state(bad)
+            keys.from_state(bad)
     with pytest.raises(TypeError, match="keys of type complex cannot be stored"):
-        _keys.to_state(1j)
+        keys.to_state(1j)
 
 
 def test_a_group_twice_is_refused():
     one = GroupedLossSums().update([1.0], 0.0, ["a"])
     row = one._table.rows[0]
-    writer = _states.Writer(_states.GROUPED, one._spec)
+    writer = states.Writer(states.GROUPED, one._spec)
     writer.integer(2)
     for _ in range(2):
-        writer.raw(_keys.to_state("a"))
+        writer.raw(keys.to_state("a"))
         writer.integer(1)
         for number in one._table.numbers(row):
             writer.number(number)

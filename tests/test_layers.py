@@ -86,7 +86,7 @@ def test_import_is_light_and_starts_no_threads():
     code = (
         "import sys, numpy\n"
         "before = set(sys.modules)\n"
-        "import smoothl1, smoothl1._cli, smoothl1.boosting, smoothl1.compat\n"
+        "import smoothl1, smoothl1._evaluate.cli, smoothl1.boosting, smoothl1.compat\n"
         "names = {m.split('.')[0] for m in set(sys.modules) - before}\n"
         "others = names - set(sys.stdlib_module_names) - {'smoothl1', 'numpy'}\n"
         "print(sorted(n for n in others if not n.startswith(('_', 'cython'))))\n"
@@ -94,3 +94,36 @@ def test_import_is_light_and_starts_no_threads():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.stdout.split("\n")[:2] == ["[]", "(False, False)"], done.stderr
+
+
+def imported(path):
+    """Return what a module imports when it is itself imported: of ours, module and names."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "smoothl1":
+            yield node.module, [alias.name for alias in node.names]
+
+
+def test_modules_import_one_way():
+    paths = {
+        ".".join(("smoothl1", *path.relative_to(PACKAGE).with_suffix("").parts)): path
+        for path in PACKAGE.glob("**/*.py")
+        if path.name not in ("__init__.py", "__main__.py")
+    }
+    graph = {}
+    for name, path in paths.items():
+        used = graph[name] = set()
+        for module, names in imported(path):
+            inner = {f"{module}.{n}" for n in names} & set(paths)
+            used |= inner or {module} & set(paths)
+            private = [n for n in names if n.startswith("_") and f"{module}.{n}" not in paths]
+            assert set(private) <= {"__version__", "_smoothl1_baseline"}, f"{name}: {private}"
+    assert len(graph) > 40
+    assert graph["smoothl1.functional"]
+    list(graphlib.TopologicalSorter(graph).static_order())  # names a cycle, if there is one
+    # What the folders hold is made for the public modules, and imports those of the top level.
+    light = {"smoothl1.functional", "smoothl1.sums", "smoothl1.grouped", "smoothl1.location"}
+    for name, used in graph.items():
+        folder = name.split(".")[1]
+        if folder.startswith("_") and (PACKAGE / folder).is_dir():
+            public = {u for u in used if not u.split(".")[1].startswith("_")}
+            assert public <= light | {"smoothl1.linear_model"}, f"{name} uses {public}"

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 import smoothl1
-from smoothl1 import LossSums, _exact, _simd, _states, huber_loss, smooth_l1_loss, smooth_l1_path
+from smoothl1 import LossSums, _simd, huber_loss, smooth_l1_loss, smooth_l1_path
+from smoothl1._sums import rounding, states
 from tests import exact
 from tests.processes import linux, run
 from tests.test_simd import python
@@ -182,7 +183,7 @@ def test_billions_of_states(dtype, rng):
     x = rng.standard_normal(100).astype(dtype)
     one = LossSums(dtype=dtype).update(x, dtype(0), weight=-np.ones(100, dtype))
     vector = one.to_array()
-    vector[1 : 1 + _exact.layout_of(dtype is np.float32).digits - 1] = 2**32 - 1
+    vector[1 : 1 + rounding.layout_of(dtype is np.float32).digits - 1] = 2**32 - 1
     one = LossSums.from_array(vector, one)
     vector = one.to_array()
     total = vector.copy()
@@ -498,23 +499,23 @@ def test_damaged_bytes_are_a_value_error():
             LossSums.from_bytes(data[:size])
     for _ in range(500):
         with pytest.raises(ValueError, match="state"):
-            LossSums.from_bytes(with_checksum(_states.MAGIC + rng.bytes(int(rng.integers(99)))))
+            LossSums.from_bytes(with_checksum(states.MAGIC + rng.bytes(int(rng.integers(99)))))
 
 
 def test_numbers_in_bytes():
-    spec = _states.Spec((1.0,), False, False, True)
+    spec = states.Spec((1.0,), False, False, True)
     values = [0, 1, -1, 127, 128, -128, -129, 255, 256, -256, 2**64, -(2**64), 2**2000, 3 << 999]
     counts = [0, 1, -1, 63, 64, 2**62 - 1, 1 - 2**62]
-    writer = _states.Writer(_states.SUMS, spec)
+    writer = states.Writer(states.SUMS, spec)
     for value in values:
-        writer.number(_exact.Number(value))
-        writer.number(_exact.Number(value, 1, -2, 3))
+        writer.number(rounding.Number(value))
+        writer.number(rounding.Number(value, 1, -2, 3))
     for count in counts:
         writer.integer(count)
-    reader = _states.Reader(writer.done(), _states.SUMS)
+    reader = states.Reader(writer.done(), states.SUMS)
     for value in values:
-        assert reader.number() == _exact.Number(value)
-        assert reader.number() == _exact.Number(value, 1, -2, 3)
+        assert reader.number() == rounding.Number(value)
+        assert reader.number() == rounding.Number(value, 1, -2, 3)
     for count in counts:
         assert reader.integer() == count
     reader.done()

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from smoothl1 import _cli, _npy, smooth_l1_loss
+from smoothl1 import smooth_l1_loss
+from smoothl1._evaluate import cli
+from smoothl1._evaluate import npy as reader
 
 VALUES = np.arange(24.0).reshape(4, 6) / 8
 
 
 def evaluate(capsys, *arguments):
     """Run in this process; return exit code, standard output and standard error."""
-    code = _cli.main(["evaluate", *map(str, arguments)])
+    code = cli.main(["evaluate", *map(str, arguments)])
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -78,7 +80,7 @@ def test_a_file_from_python_2_is_read(good, bad, capsys):
 
 def test_data_at_an_odd_offset_and_bytes_behind_them_are_no_trouble(good, bad, capsys):
     bad.write_bytes(file_of(header_of()[:-1] + " \n", VALUES.tobytes() + b"more"))
-    assert _npy.NpyFile.open(bad).offset % 8
+    assert reader.NpyFile.open(bad).offset % 8
     code, out, _ = evaluate(capsys, bad, good)
     assert code == 0
     assert "MAE          0\n" in out
@@ -208,9 +210,9 @@ def test_what_cannot_be_mapped_is_not_opened(good, tmp_path, kind):
 def test_a_file_cut_off_after_its_header_was_read(good, bad):
     np.save(bad, VALUES)
     for change in (lambda: os.truncate(bad, 200), bad.unlink):
-        file = _npy.NpyFile.open(bad)
+        file = reader.NpyFile.open(bad)
         change()
-        with pytest.raises(_npy.InputError, match=r"bad\.npy: "):
+        with pytest.raises(reader.InputError, match=r"bad\.npy: "):
             file.array()
         np.save(bad, VALUES)
 
@@ -228,10 +230,10 @@ def test_headers_cost_no_memory(good, tmp_path):
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     code = (
-        "import resource, sys; from smoothl1 import _cli;"
+        "import resource, sys; from smoothl1._evaluate import cli;"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize();"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 2**26,) * 2);"
-        "print(*(_cli.main(['evaluate', name, sys.argv[1]]) for name in sys.argv[2:]))"
+        "print(*(cli.main(['evaluate', name, sys.argv[1]]) for name in sys.argv[2:]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, good, *files],

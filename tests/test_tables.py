@@ -18,8 +18,9 @@ import pyarrow.csv  # noqa: E402
 import pyarrow.feather  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-from smoothl1 import _cli, _readers, smooth_l1_loss, tables  # noqa: E402
-from smoothl1._npy import InputError  # noqa: E402
+from smoothl1 import smooth_l1_loss, tables  # noqa: E402
+from smoothl1._evaluate import cli, readers  # noqa: E402
+from smoothl1._evaluate.npy import InputError  # noqa: E402
 
 COLUMNS = {"prediction": "p", "target": "y"}
 
@@ -493,7 +494,7 @@ def test_bad_files_get_one_line_and_nothing_is_written(tmp_path, monkeypatch, ca
     for arguments, message in bad_files(tmp_path):
         before = before or sorted(os.listdir())
         for more in ([], ["--output", "o.json", "--state", "s"]):
-            code = _cli.main(["evaluate", *arguments, "--prediction", "p", "--target", "y", *more])
+            code = cli.main(["evaluate", *arguments, "--prediction", "p", "--target", "y", *more])
             out, err = capsys.readouterr()
             assert (code, out) == (2, ""), (arguments, err)
             assert err.startswith(f"smoothl1: {message}") or message in err, err
@@ -559,7 +560,7 @@ def test_shards_merge_to_the_bits_of_one_run(tmp_path):
         pq.write_table(table.slice(i * 1000, 1000), tmp_path / f"{i}.parquet")
     states = [tmp_path / f"{i}.sl1" for i in range(3)]
     for i, state in enumerate(states):
-        assert _cli.main(
+        assert cli.main(
             ["evaluate", str(tmp_path / f"{i}.parquet"), *options, "--state", str(state),
              "--output", os.devnull]
         ) == 0  # fmt: skip
@@ -568,10 +569,10 @@ def test_shards_merge_to_the_bits_of_one_run(tmp_path):
         flag = "--state" if suffix == ".sl1" else "--output"
         more = ["--output", os.devnull] if suffix == ".sl1" else []
         files = [str(tmp_path / f"{i}.parquet") for i in range(3)]
-        assert _cli.main(["evaluate", *files, *options, flag, f"{whole}{suffix}", *more]) == 0
+        assert cli.main(["evaluate", *files, *options, flag, f"{whole}{suffix}", *more]) == 0
         for order in ((0, 1, 2), (2, 0, 1)):
             given = [str(states[i]) for i in order]
-            assert _cli.main(["merge", *given, flag, f"{merged}{suffix}", *more]) == 0
+            assert cli.main(["merge", *given, flag, f"{merged}{suffix}", *more]) == 0
             with open(f"{whole}{suffix}", "rb") as a, open(f"{merged}{suffix}", "rb") as b:
                 assert a.read() == b.read()
 
@@ -579,9 +580,9 @@ def test_shards_merge_to_the_bits_of_one_run(tmp_path):
 def test_a_table_that_is_too_wide_says_what_it_leaves_out(tmp_path, monkeypatch, capsys):
     pytest.importorskip("rich")
     pq.write_table(flights(), tmp_path / "t.parquet")
-    monkeypatch.setattr(_cli, "_width", lambda: 60)
+    monkeypatch.setattr(cli, "_width", lambda: 60)
     arguments = ["--prediction", "p", "--target", "y", "--by", "carrier", "--beta", "1"]
-    assert _cli.main(["evaluate", str(tmp_path / "t.parquet"), *arguments]) == 0
+    assert cli.main(["evaluate", str(tmp_path / "t.parquet"), *arguments]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[3:-1])) <= 60
     assert "in a wider terminal, or with --format csv)" in lines[-1]
@@ -593,15 +594,15 @@ def test_without_the_optional_packages(tmp_path, monkeypatch, capsys):
     arguments = ["evaluate", str(tmp_path / "t.parquet"), "--prediction", "p", "--target", "y"]
     for name in ("rich", "rich.console", "rich.table", "rich.text"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert _cli.main([*arguments]) == 0
-    assert _cli.main([*arguments, "--by", "month", "--json"]) == 0
-    assert _cli.main([*arguments, "--by", "month"]) == 2
+    assert cli.main([*arguments]) == 0
+    assert cli.main([*arguments, "--by", "month", "--json"]) == 0
+    assert cli.main([*arguments, "--by", "month"]) == 2
     err = capsys.readouterr().err
     assert "needs rich for groups: pip install 'smoothl1[tables]'; or use --format json" in err
     code = (
         "import sys\n"
         "for name in ('pyarrow', 'rich', 'tqdm'): sys.modules[name] = None\n"
-        "from smoothl1._cli import main\n"
+        "from smoothl1._evaluate.cli import main\n"
         "assert main(['evaluate', '--sample']) == 0\n"
         "sys.exit(main(sys.argv[1:]))"
     )
@@ -619,7 +620,7 @@ def test_without_the_optional_packages(tmp_path, monkeypatch, capsys):
 def test_plot(tmp_path, by):
     pytest.importorskip("matplotlib")
     pq.write_table(flights(), tmp_path / "t.parquet", row_group_size=500)
-    code = _cli.main(
+    code = cli.main(
         ["evaluate", str(tmp_path / "t.parquet"), "--prediction", "p", "--target", "y", *by,
          "--plot", str(tmp_path / "p.svg"), "--output", os.devnull]
     )  # fmt: skip
@@ -647,7 +648,7 @@ def test_progress_has_rows_and_bytes(tmp_path, monkeypatch):
 
 def test_a_file_that_vanishes_meanwhile(tmp_path):
     pq.write_table(flights(), tmp_path / "t.parquet", row_group_size=500)
-    source = _readers.Source(tmp_path / "t.parquet", _readers.Columns(("p", "y"), (), ()))
+    source = readers.Source(tmp_path / "t.parquet", readers.Columns(("p", "y"), (), ()))
     parts = source.parts(1)
     os.unlink(tmp_path / "t.parquet")
     with pytest.raises(InputError, match=r"t\.parquet: No such file or directory"):

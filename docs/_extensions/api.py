@@ -15,7 +15,7 @@ import numpy as np
 from numpydoc.numpydoc import mangle_signature
 
 import smoothl1
-from smoothl1 import _cli
+from smoothl1._evaluate import cli as _cli
 
 # Of the package itself; what is in none of these comes last.
 TOPICS = {

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from smoothl1._files import reason, write
-from smoothl1._npy import InputError, line_of
+from smoothl1._evaluate.files import reason, write
+from smoothl1._evaluate.npy import InputError, line_of
 from smoothl1._typing import AnyArray
 
 _SHIFT = np.uint64(52 - 7)  # sign, exponent, and the first 7 bits after the point

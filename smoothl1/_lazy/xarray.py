@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from smoothl1 import _arguments as arguments
-from smoothl1 import _dask_arrays as lazy
+from smoothl1._lazy import arrays as lazy
 from smoothl1._typing import AnyArray
 from smoothl1.grouped import GroupedLossSums
 from smoothl1.sums import LossSums

@@ -24,7 +24,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from smoothl1._exact import Layout, Number, layout_of
+from smoothl1._sums.rounding import Layout, Number, layout_of
 
 MAGIC = b"SL1S"
 VERSION = 1

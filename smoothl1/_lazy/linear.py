@@ -21,10 +21,10 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from smoothl1 import _dask_arrays as lazy
 from smoothl1 import linear_model
-from smoothl1._passes import Batches, Blocks, Source
-from smoothl1._solvers import _VANISHED, _Inverse
+from smoothl1._lazy import arrays as lazy
+from smoothl1._lazy.passes import Batches, Blocks, Source
+from smoothl1._linear.solvers import VANISHED, Inverse
 from smoothl1._typing import AnyArray
 from smoothl1.functional import smooth_l1_loss, smooth_l1_value_and_grad
 from smoothl1.location import huber_location
@@ -491,7 +491,7 @@ class _Newton:
         while True:
             gradient = sums.gradient + self._penalty * theta
             slope_t = 0.5 * (self._share - sums.outside - sums.inside / t**2)
-            if self._share and not self._vanished and t <= _VANISHED * self._least and slope_t > 0:
+            if self._share and not self._vanished and t <= VANISHED * self._least and slope_t > 0:
                 self._vanished, t = True, self._least
                 sums, value = self._look(theta, t, majorize)
                 continue
@@ -540,7 +540,7 @@ class _Newton:
         """Return a step in theta and t, and whether the gradient is in the range of the Hessian."""
         gram = sums.gram.copy()
         gram.flat[:: len(gram) + 1] += self._penalty
-        inverse = _Inverse(gram, lambda: None)
+        inverse = Inverse(gram, lambda: None)
         d_theta = -inverse(gradient)
         good = inverse.holds(gradient, 1e-11)
         if not self._share or self._vanished:

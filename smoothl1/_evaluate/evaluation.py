@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from smoothl1 import _arguments as arguments
 from smoothl1 import sums
-from smoothl1._keys import Coded, canonical, from_state, to_state
+from smoothl1._sums.keys import Coded, canonical, from_state, to_state
 from smoothl1._typing import AnyArray
 from smoothl1.grouped import GroupedLossSums, Table
 from smoothl1.sums import LossSums

@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs
 
-from smoothl1._npy import InputError, line_of
+from smoothl1._evaluate.npy import InputError, line_of
 
 # Rows whose temporary arrays stay in a cache of second level, about.
 BATCH = 2**17

@@ -12,10 +12,10 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from smoothl1 import _zarr
-from smoothl1._evaluation import Evaluation, Question
-from smoothl1._npy import InputError
-from smoothl1._passes import merged_lazily
+from smoothl1._evaluate import zarr
+from smoothl1._evaluate.evaluation import Evaluation, Question
+from smoothl1._evaluate.npy import InputError
+from smoothl1._lazy.passes import merged_lazily
 
 # Parts of a file that are tasks of their own; more than so many share tasks.
 _PARTS = 64
@@ -126,8 +126,8 @@ def evaluate_arrays(
     announce: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Return the evaluation of Zarr arrays, or ``.npy`` files, of one shape."""
-    files = [_zarr.open_array(path) for path in paths]
-    shape, step = files[0].shape, _zarr.steps(files)
+    files = [zarr.open_array(path) for path in paths]
+    shape, step = files[0].shape, zarr.steps(files)
     starts = itertools.product(*(range(0, n, m) for n, m in zip(shape, step, strict=True)))
     # Workers may run in another folder.
     absolute = tuple(path.absolute() for path in paths)
@@ -147,9 +147,10 @@ class _TablePart:
 
     def evaluation(self) -> Evaluation:
         """Read them."""
-        from smoothl1 import _readers, tables
+        from smoothl1 import tables
+        from smoothl1._evaluate import readers
 
-        parts = _readers.parts_of(self.file, self.columns, self.first, self.step)
+        parts = readers.parts_of(self.file, self.columns, self.first, self.step)
         return tables.run_part(self.question, self.nulls, parts)
 
 
@@ -165,7 +166,7 @@ class _ArrayPart:
     def evaluation(self) -> Evaluation:
         """Read it."""
         region = tuple(slice(a, a + n) for a, n in zip(self.start, self.step, strict=True))
-        pieces = _zarr.read([_zarr.open_array(path) for path in self.paths], region)
+        pieces = zarr.read([zarr.open_array(path) for path in self.paths], region)
         found = Evaluation(self.question)
         found.add(*pieces, n_threads=1)
         return found

@@ -271,8 +271,8 @@ def round_rows(rows: AnyArray, question: Question) -> dict[str, AnyArray]:
 
 
 def _check_where(where: str, columns: list[Any]) -> None:
-    from smoothl1._npy import InputError
-    from smoothl1._where import Where
+    from smoothl1._evaluate.npy import InputError
+    from smoothl1._evaluate.where import Where
 
     try:
         used = Where(where).columns
@@ -295,7 +295,7 @@ def _chosen(part: Any, where: str | Callable[[Any], Any]) -> AnyArray:
     """Return which rows of a partition a condition chooses; null chooses none."""
     import pyarrow as pa
 
-    from smoothl1._where import Where
+    from smoothl1._evaluate.where import Where
 
     if isinstance(where, str):
         condition = Where(where)

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from smoothl1 import _npy
 from smoothl1._arrays import as_array
-from smoothl1._npy import InputError, NpyFile, line_of
+from smoothl1._evaluate import npy
+from smoothl1._evaluate.npy import InputError, NpyFile, line_of
 from smoothl1._typing import AnyArray
 
 # Elements that are read at a time, if a chunk is no larger.
@@ -89,7 +89,7 @@ def open_array(path: Path) -> File:
 def pieces(files: Sequence[File]) -> Iterator[list[AnyArray]]:
     """Yield matching pieces of all files, in bounded memory."""
     if all(isinstance(file, NpyFile) for file in files):
-        yield from _npy.pieces([file for file in files if isinstance(file, NpyFile)])
+        yield from npy.pieces([file for file in files if isinstance(file, NpyFile)])
         return
     step = steps(files)
     ranges = [range(0, n, m) for n, m in zip(files[0].shape, step, strict=True)]

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from smoothl1._evaluation import Evaluation
-from smoothl1._files import write
-from smoothl1._npy import InputError, printable
+from smoothl1._evaluate.evaluation import Evaluation
+from smoothl1._evaluate.files import write
+from smoothl1._evaluate.npy import InputError, printable
 
 FORMATS = ("table", "json", "csv", "parquet")
 NEEDS_TABLES = "pip install 'smoothl1[tables]'"

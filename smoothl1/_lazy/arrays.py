@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from smoothl1 import _arguments as arguments
-from smoothl1 import _calls, _exact
+from smoothl1 import _calls
 from smoothl1._arguments import Operands
 from smoothl1._arrays import as_mask
 from smoothl1._simd import core
+from smoothl1._sums import rounding
 from smoothl1._typing import AnyArray, Axis
 from smoothl1.sums import LossSums, make_spec
 
@@ -165,7 +166,7 @@ class Plan:
         """Return the number of integers of an output."""
         work = self.call.empty_work()
         size = int(core.exact_sums(work, 0, 0).shape[1])
-        layout = _exact.layout_of(self.call.working != "float64")
+        layout = rounding.layout_of(self.call.working != "float64")
         return size - 2 * layout.size if self.call.moments else size
 
 
@@ -178,7 +179,7 @@ def sum_block(*blocks: AnyArray, call: Call) -> AnyArray:
     if call.moments:
         rows = core.exact_sums(work, 0, outputs, linear=True, weights=True, moments=True)
         # The moments have no use for weights in the linear piece.
-        size = _exact.layout_of(operands.dtype != np.float64).size
+        size = rounding.layout_of(operands.dtype != np.float64).size
         last = rows.shape[1] - 3 * size
         rows = np.concatenate([rows[:, :last], rows[:, last + size : last + 2 * size]], axis=1)
     else:
@@ -189,7 +190,7 @@ def sum_block(*blocks: AnyArray, call: Call) -> AnyArray:
 
 def carried(rows: AnyArray, single: bool) -> AnyArray:
     """Return rows, sums of such, as those of a single block would be."""
-    layout = _exact.layout_of(single)
+    layout = rounding.layout_of(single)
     digits = np.array(rows[:, 1:], np.int64, order="C")
     core.exact_carry(digits, layout.size, layout.digits)
     return np.concatenate([rows[:, :1], digits], axis=1)
@@ -200,7 +201,7 @@ def round_block(total: AnyArray, *, call: Call) -> Any:
     dtype = np.dtype(call.dtype)
     flat = total.reshape(-1, total.shape[-1])
     rows = np.ascontiguousarray(carried(flat, dtype != np.float64))
-    losses, empty = _exact.settled(call.empty_work(), rows, call.reduction, dtype)
+    losses, empty = rounding.settled(call.empty_work(), rows, call.reduction, dtype)
     if empty:
         _calls.no_elements(call.reduction)
     if call.betas is not None:
@@ -212,12 +213,12 @@ def round_block(total: AnyArray, *, call: Call) -> Any:
 def divisor_block(total: AnyArray, *, call: Call) -> Any:
     """Return what the reduction divides by."""
     single = np.dtype(call.dtype) != np.float64
-    layout = _exact.layout_of(single)
+    layout = rounding.layout_of(single)
     row = carried(total.reshape(1, -1), single)[0]
-    number, exponent = _exact.divisor_of(call.reduction, row, layout)
+    number, exponent = rounding.divisor_of(call.reduction, row, layout)
     if number.special is not None:
         return np.float64(number.special)
-    scaled = _exact.scaled(number.value, 1, exponent, np.dtype(np.float64))
+    scaled = rounding.scaled(number.value, 1, exponent, np.dtype(np.float64))
     if scaled == 0 and call.reduction == "weighted_mean":
         _calls.no_elements(call.reduction)
     return np.float64(scaled)

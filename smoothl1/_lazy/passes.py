@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from smoothl1 import _dask_arrays as lazy
+from smoothl1._lazy import arrays as lazy
 from smoothl1._typing import AnyArray
 
 # What is merged in one task.

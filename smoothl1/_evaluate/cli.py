@@ -22,19 +22,18 @@ from typing import Any, NoReturn, TextIO
 import numpy as np
 
 from smoothl1 import _arguments as arguments
-from smoothl1 import _pictures as pictures
-from smoothl1 import _reports as reports
 from smoothl1 import _threads
 from smoothl1._config import config_lines, show_config
-from smoothl1._evaluation import Evaluation, Question, make_question
-from smoothl1._files import check_writable, reason, write
-from smoothl1._npy import InputError, line_of, printable
-from smoothl1._pictures import Residuals
-from smoothl1._reports import Report
+from smoothl1._evaluate import pictures, reports
+from smoothl1._evaluate.evaluation import Evaluation, Question, make_question
+from smoothl1._evaluate.files import check_writable, reason, write
+from smoothl1._evaluate.npy import InputError, line_of, printable
+from smoothl1._evaluate.pictures import Residuals
+from smoothl1._evaluate.reports import Report
+from smoothl1._evaluate.zarr import open_array, pieces
 from smoothl1._version import __version__
-from smoothl1._zarr import open_array, pieces
 
-_DATA = Path(__file__).parent / "data"
+_DATA = Path(__file__).parents[1] / "data"
 
 # Suffixes of what has columns.
 _TABLES = {".parquet", ".pq", ".parq", ".arrow", ".arrows", ".feather", ".ipc", ".csv", ".tsv"}
@@ -136,9 +135,9 @@ def _evaluate_arrays(options: argparse.Namespace) -> Found:
     ):
         start = time.perf_counter()
         if options.dask is not None:
-            from smoothl1 import _dask_files
+            from smoothl1._lazy import files as lazy_files
 
-            evaluation = _dask_files.evaluate_arrays(
+            evaluation = lazy_files.evaluate_arrays(
                 paths, question, address=options.dask, announce=_announce
             )
         for prediction, target, *rest in pieces(files) if options.dask is None else ():
@@ -201,9 +200,9 @@ def _evaluate_tables(options: argparse.Namespace) -> Found:
 
     try:
         if options.dask is not None:
-            from smoothl1 import _dask_files
+            from smoothl1._lazy import files as lazy_files
 
-            evaluation = _dask_files.evaluate_tables(
+            evaluation = lazy_files.evaluate_tables(
                 options.files, address=options.dask, announce=_announce, **asked
             )
         else:

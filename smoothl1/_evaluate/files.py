@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from smoothl1._npy import InputError, line_of
+from smoothl1._evaluate.npy import InputError, line_of
 
 
 def reason(error: Exception) -> str:

@@ -27,7 +27,7 @@ import scipy.linalg
 import scipy.optimize
 import scipy.sparse.linalg
 
-from smoothl1._designs import Design
+from smoothl1._linear.designs import Design
 from smoothl1._simd import core
 from smoothl1._typing import AnyArray
 from smoothl1.functional import smooth_l1_value_and_grad
@@ -48,7 +48,7 @@ _GAP, _INTERIOR_STEPS = 1e-9, 60
 # What interior points may miss of the gradient.
 _MISSED = 1e-11
 # Multiples of the least threshold that are taken for it, where interior points say so.
-_VANISHED = 2.0**10
+VANISHED = 2.0**10
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class Problem:
             point.curvature = float(inner @ point.residual) / t**2
         return point
 
-    def inverse(self, gram: AnyArray, weight: AnyArray) -> _Inverse:
+    def inverse(self, gram: AnyArray, weight: AnyArray) -> Inverse:
         """Divide by ``gram``, which is Z' diag(weight) Z and is overwritten, and the penalty."""
         gram.flat[:: len(gram) + 1] += self.penalty
 
@@ -98,7 +98,7 @@ class Problem:
             rows = self.design.root(weight)
             return None if rows is None else np.vstack([rows, np.diag(np.sqrt(self.penalty))])
 
-        return _Inverse(gram, root)
+        return Inverse(gram, root)
 
     def penalised(self) -> bool:
         """Return whether there is a penalty, but for features that are constant."""
@@ -269,7 +269,7 @@ class _Iterates:
         gradient = problem.penalty * found.theta - problem.design.adjoint(slopes)
         theta = found.theta - self._inverse(found.active, t)(gradient)
         corner = problem.point(theta, problem.y - problem.design.predict(theta), t)
-        if problem.share and t <= problem.threshold and corner.threshold < _VANISHED * t:
+        if problem.share and t <= problem.threshold and corner.threshold < VANISHED * t:
             # It vanishes, and no longer follows residuals that are but rounding.
             self.problem = problem = replace(problem, share=0.0)
             near, corner = (problem.at(p.theta, p.residual, t) for p in (near, corner))
@@ -342,7 +342,7 @@ class _Iterates:
             point.theta, point.residual, point.threshold, self.n_iter, converged, message
         )
 
-    def _inverse(self, active: AnyArray, threshold: float) -> _Inverse:
+    def _inverse(self, active: AnyArray, threshold: float) -> Inverse:
         """Divide by the Hessian by theta, with the Gram matrix brought up to date."""
         design, weight = self.problem.design, self.problem.weight
         joined = np.flatnonzero(active & ~self.active)
@@ -410,7 +410,7 @@ def _majorizer(problem: Problem, point: Point) -> AnyArray:
     return problem.weight / np.maximum(np.abs(point.residual), point.threshold)
 
 
-class _Inverse:
+class Inverse:
     """A positive semidefinite matrix, of which the lower triangle is read, as a divisor.
 
     Where it is singular to rounding its root decides: a matrix whose square it is, given by

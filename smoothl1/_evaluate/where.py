@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from smoothl1._npy import InputError, line_of
+from smoothl1._evaluate.npy import InputError, line_of
 from smoothl1._typing import AnyArray
 
 _COMPARED: dict[type[ast.AST], Any] = {

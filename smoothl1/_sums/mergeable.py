@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from smoothl1._states import NAMES, Spec
+from smoothl1._sums.states import NAMES, Spec
 
 
 class Mergeable(ABC):

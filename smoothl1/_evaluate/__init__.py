@@ -1,0 +1,1 @@
+"""What ``smoothl1 evaluate`` and ``smoothl1.tables`` are made of."""

@@ -1,0 +1,1 @@
+"""What ``smoothl1.dask`` is made of."""

@@ -1,0 +1,1 @@
+"""What the linear regressors are made of: designs and solvers."""

@@ -1,0 +1,1 @@
+"""What exact sums are made of: their rounding, their bytes, their keys."""
