@@ -27,6 +27,10 @@ import sys
 import tarfile
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from operator import call
 from pathlib import Path
 
 import numpy
@@ -84,6 +88,28 @@ def is_x86():
     return platform.machine().lower() in {"x86_64", "amd64"}
 
 
+def translate(extensions):
+    """Have Cython write the C files: those of several instruction sets at once, in processes."""
+    # The C file takes its name from the .pyx, hence a folder for each module.
+    tasks = [
+        partial(
+            cythonize,
+            [extension],
+            build_dir=f"build/cython/{extension.name}",
+            compiler_directives=DIRECTIVES,
+        )
+        for extension in extensions
+    ]
+    if len(tasks) > 1:
+        # Only Linux has several. Processes that are spawned would run this file again.
+        with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
+            found = list(pool.map(call, tasks))
+    else:
+        found = map(call, tasks)
+    for extension, (translated,) in zip(extensions, found, strict=True):
+        extension.sources = translated.sources
+
+
 class Build(build_ext):
     """Asks the compiler what it can do before using it."""
 
@@ -126,11 +152,8 @@ class Build(build_ext):
                 continue
             extension.extra_compile_args = common + openmp + flags + extension.extra_compile_args
             extension.extra_link_args = threads + extension.extra_link_args
-            # The C file takes its name from the .pyx, hence a folder for each module.
-            extension.sources = cythonize(
-                [extension], build_dir=f"build/cython/{variant}", compiler_directives=DIRECTIVES
-            )[0].sources
             kept.append(extension)
+        translate(kept)
         self.extensions = kept
         super().build_extensions()
 

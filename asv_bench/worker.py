@@ -84,14 +84,14 @@ class Worker:
         return self.timer.timeit(calls) / calls
 
     def track(self, name):
-        """Return the figure of a benchmark that counts, from its module's one cache."""
+        """Return the figure of a benchmark that counts, given its module's cache if any."""
         _, cls, method, values = self.found[name]
         module = sys.modules[cls.__module__]
         if module not in self.caches:
-            self.caches[module] = module.setup_cache()
+            self.caches[module] = [module.setup_cache()] if hasattr(module, "setup_cache") else []
         benchmark = cls()
-        benchmark.setup(self.caches[module], *values)
-        return getattr(benchmark, method)(self.caches[module], *values)
+        benchmark.setup(*self.caches[module], *values)
+        return getattr(benchmark, method)(*self.caches[module], *values)
 
     def peak(self, name):
         """Return the bytes that this process has needed at most, a benchmark included."""
