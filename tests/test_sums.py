@@ -41,6 +41,46 @@ def test_error_against_the_exact_sum(dtype, huber, beta, rng):
             assert reference.ulp_error(loss(x, y, "mean", beta), total / n, dtype) <= bound
 
 
+@pytest.mark.parametrize("huber", [False, True], ids=["smooth_l1", "huber"])
+@pytest.mark.parametrize("beta", [1 / 9, 0.5, 0.7, 1.0, 1.35])
+def test_residuals_at_the_threshold(dtype, huber, beta, rng):
+    """Of one more or one less, too: which side each kernel takes them for, and that it adds up."""
+    loss = huber_loss if huber else smooth_l1_loss
+    both = huber_value_and_grad if huber else smooth_l1_value_and_grad
+    beta = dtype(beta)
+    at = [np.nextafter(beta, dtype(0)), beta, np.nextafter(beta, dtype(2)), dtype(0)]
+    pool = np.array([*at, *(-z for z in at[:3])], dtype)
+    losses = [reference.exact_value(abs(z), beta, huber) for z in pool]
+
+    def close(got, which, weights=None):
+        shares = np.bincount(
+            which, weights, minlength=len(pool)
+        )  # exact: weights are powers of two
+        wanted = sum(z * Fraction(float(share)) for z, share in zip(losses, shares, strict=True))
+        assert reference.ulp_error(got, wanted, dtype) <= 2
+
+    for n in (1, 2, 5, 16, 40, 255, 1023, 1024, 1600, LEAF + 3):
+        which = rng.integers(len(pool), size=n)
+        x, y = pool[which], np.zeros(n, dtype)
+        w, chosen = rng.choice([0.5, 1.0, 4.0], n).astype(dtype), rng.random(n) < 0.7
+        close(loss(x, y, "sum", beta), which)
+        close(loss(x, y, "sum", np.full(n, beta)), which)
+        close(loss(x, y, "sum", beta, weight=w), which, w)
+        close(loss(x, y, "sum", beta, where=chosen), which[chosen])
+        close(loss(x, y, "sum", beta, weight=w, where=chosen), which[chosen], w[chosen])
+        close(loss(np.stack([y, x], 1), np.zeros((n, 2), dtype), "sum", beta, axis=0)[1], which)
+        close(loss(np.tile(x, (20, 1)), np.zeros((20, n), dtype), "sum", beta, axis=1)[7], which)
+        if not huber:
+            close(smooth_l1_path(x, y, [0.3, float(beta), 2.0], "sum")[1], which)
+        for scale, reduction in ((1, "sum"), (1 / n, "mean")):
+            value, gradient = both(x, y, reduction, beta)
+            assert value == loss(x, y, reduction, beta)
+            edge = dtype(scale) * (beta if huber else dtype(1))
+            linear = abs(x) >= beta
+            np.testing.assert_array_equal(abs(gradient[linear]), edge)
+            assert (abs(gradient) <= edge).all()
+
+
 @pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="needs an 80-bit longdouble")
 @pytest.mark.parametrize("huber", [False, True], ids=["smooth_l1", "huber"])
 @pytest.mark.parametrize("beta", [0.1, 0.37, 1.0, 1.35, 3.3])
