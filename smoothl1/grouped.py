@@ -255,9 +255,26 @@ class GroupedLossSums(Mergeable):
 
     def _start(self, spec: Spec) -> None:
         self._spec = spec
-        self._table = Table(spec)
+        self._settled = Table(spec)
+        # The sums of a few groups that are not in the table yet, and buffers to add to them.
+        self._rows: AnyArray | None = None
+        self._memory: AnyArray | None = None
         self._keys = Keys()
         self._lock = threading.RLock()
+
+    @property
+    def _table(self) -> Table:
+        """The sums of all groups."""
+        with self._lock:
+            if self._rows is not None:
+                self._settled.reserve(len(self._rows))
+                self._settled.add_sums(self._rows)
+                self._rows = self._memory = None
+            return self._settled
+
+    @_table.setter
+    def _table(self, table: Table) -> None:
+        self._settled, self._rows = table, None
 
     def update(
         self,
@@ -318,14 +335,26 @@ class GroupedLossSums(Mergeable):
                 n_threads=threads,
             )
             if len(self._keys) <= min(_FEW, codes.size // 64):
-                self._table.reserve(len(self._keys))
-                self._table.add_sums(core.exact_stage(work, codes, len(self._keys)))
+                self._stage(work, codes)
                 return codes
+            table = self._table
             self._widen(core.exact_scan(work))
-            self._table.reserve(len(self._keys))
-            self._table.note(codes.size)
-            core.exact_scatter(work, codes, self._table.rows, self._table.windows)
+            table.reserve(len(self._keys))
+            table.note(codes.size)
+            core.exact_scatter(work, codes, table.rows, table.windows)
         return codes
+
+    def _stage(self, work: Any, codes: NDArray[np.int32]) -> None:
+        """Add the losses of a piece to sums that come to the table later, with those of others."""
+        count, rows = len(self._keys), self._rows
+        if rows is None or len(rows) < count:
+            have = 0 if rows is None else len(rows)
+            size = sums.row_size(self._spec) + 2 * self._spec.layout.size
+            wider = np.zeros((min(max(count, 2 * have), max(count, _FEW)), size), np.int64)
+            if rows is not None:
+                wider[:have] = rows
+            self._rows = rows = wider
+        self._memory = core.exact_stage(work, codes, rows, self._memory)
 
     def _widen(self, extents: NDArray[np.int64]) -> None:
         start, stop, special = extents.T

@@ -380,7 +380,13 @@ def test_core_refuses_what_is_out_of_range():
     windows = np.array([[1 + 4 * i, 30, 4, -1] for i in range(5)], np.int64)
     groups = np.zeros(3, np.int32)
     core.exact_scatter(work, groups, table, windows)
-    assert core.exact_stage(work, groups, 2)[:, 0].tolist() == [3, 0]
+    rows = np.zeros((2, 1 + 7 * 72), np.int64)
+    memory = core.exact_stage(work, groups, rows)
+    assert core.exact_stage(work, groups, rows, memory) is memory
+    assert rows[:, 0].tolist() == [6, 0]
+    for bad in (rows[:, 1:], rows.astype(np.int32), rows[0]):
+        with pytest.raises(ValueError, match="rows must be contiguous rows of int64"):
+            core.exact_stage(work, groups, bad)
     for bad in (groups[:2], groups.astype(np.int64), groups[::2].repeat(2)):
         with pytest.raises(ValueError, match="groups must be a contiguous array of int32"):
             core.exact_scatter(work, bad, table, windows)
