@@ -315,7 +315,12 @@ class _Run:
         threads: int,
         residuals: Any,
     ) -> None:
-        chosen = self._condition.mask(batch) if self._condition is not None else None
+        chosen = None
+        if self._condition is not None:
+            try:
+                chosen = self._condition.mask(batch)
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from None
         question = self._question
         columns = (question.prediction, question.target, question.weight)
         arrays, valid = [], None

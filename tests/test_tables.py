@@ -610,7 +610,8 @@ def bad_files(folder):
     yield ["good.parquet", "--weight", "carrier"], "column 'carrier' holds string, where numbers"
     yield ["good.parquet", "--nulls", "error"], "good.parquet: column '"
     yield ["good.parquet", "--where", "month >"], "--where 'month >': "
-    yield ["good.parquet", "--where", "month"], "--where 'month': gives int64"
+    yield ["good.parquet", "--where", "month"], "good.parquet: --where 'month': gives int64"
+    yield ["good.parquet", "--where", "carrier == 1"], "good.parquet: --where 'carrier == 1': "
     yield ["good.parquet", "--beta", "-1"], "--beta must be >= 0, got -1.0"
     yield ["good.parquet", "--by", "rows"], "--by 'rows': a figure has this name"
     yield ["good.parquet", "--sort-by", "speed"], "--sort-by speed: no such column"
@@ -634,6 +635,37 @@ def test_bad_files_get_one_line_and_nothing_is_written(tmp_path, monkeypatch, ca
             assert err.startswith(f"smoothl1: {message}") or message in err, err
             assert err.count("\n") == 1
     assert sorted(os.listdir()) == before
+
+
+def test_what_is_read_is_not_written_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(flights(), "good.parquet")
+    os.symlink("good.parquet", "link.parquet")
+    before = (tmp_path / "good.parquet").read_bytes()
+    options = ["--prediction", "p", "--target", "y"]
+    for more, message in (
+        (["--output", "good.parquet"], "--output good.parquet: this file is read"),
+        (["--output", "./link.parquet"], "--output ./link.parquet: this file is read"),
+        (["--state", f"{tmp_path}/good.parquet"], "good.parquet: this file is read"),
+        (["--output", "a", "--state", "a"], "--state a: --output is written there"),
+    ):
+        assert cli.main(["evaluate", "good.parquet", *options, *more]) == 2
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "good.parquet").read_bytes() == before
+    assert sorted(os.listdir()) == ["good.parquet", "link.parquet"]
+    both = ["--output", os.devnull, "--state", os.devnull]
+    assert cli.main(["evaluate", "good.parquet", *options, *both]) == 0
+
+
+def test_what_an_address_needs_is_named(monkeypatch):
+    fsspec = pytest.importorskip("fsspec")
+
+    def lacking(address):
+        raise ImportError(f"{address.partition(':')[0]} needs another package")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lacking)
+    with pytest.raises(ValueError, match=r"^http://host/x.parquet: http needs another package$"):
+        tables.evaluate("http://host/x.parquet", **COLUMNS)
 
 
 def command(*arguments, **environment):

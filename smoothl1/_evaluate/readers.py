@@ -439,10 +439,9 @@ def _system_of(address: str) -> tuple[pa.fs.FileSystem, str]:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         try:
             import fsspec
-
-            inner, path = fsspec.core.url_to_fs(address)
         except ImportError:
             raise InputError(f"{address}: {line_of(error)}; fsspec is not installed") from None
+        inner, path = fsspec.core.url_to_fs(address)  # whose errors say what else is needed
         return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(inner)), path
     return system, path
 
