@@ -1,6 +1,6 @@
 from typing import Any, Self
 
-from numpy import bool_, float64, int32, int64
+from numpy import bool_, float64, int32, int64, uint8
 from numpy import ufunc as _ufunc
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
@@ -92,7 +92,12 @@ def exact_form(
 def exact_forms(work: Work) -> tuple[list[tuple[float, float, float]], int, bool]: ...
 def exact_carry(rows: NDArray[int64], entries: int, digits: int) -> None: ...
 def exact_scan(work: Work) -> NDArray[int64]: ...
-def exact_stage(work: Work, groups: NDArray[int32], count: int) -> NDArray[int64]: ...
+def exact_stage(
+    work: Work,
+    groups: NDArray[int32],
+    rows: NDArray[int64],
+    memory: NDArray[uint8] | None = None,
+) -> NDArray[uint8]: ...
 def exact_scatter(
     work: Work, groups: NDArray[int32], table: NDArray[int64], windows: NDArray[int64]
 ) -> None: ...

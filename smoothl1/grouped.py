@@ -19,6 +19,7 @@ from smoothl1._simd import core
 from smoothl1._sums import rounding, states
 from smoothl1._sums.keys import Keys, canonical, from_state, to_state
 from smoothl1._sums.mergeable import Mergeable
+from smoothl1._sums.packed import decoded, encoded
 from smoothl1._sums.rounding import Number
 from smoothl1._sums.states import Spec
 from smoothl1._typing import AnyArray
@@ -111,6 +112,25 @@ class Table:
             if special >= 0:
                 self.rows[:count, special : special + 3] += counts[:, j]
 
+    def take_out(self, other: Table, codes: AnyArray) -> int | None:
+        """Subtract the rows of another table from those of these codes.
+
+        If they were not part of these, nothing changes, and the first that was not is returned.
+        """
+        first, digits = other.windows[:, 1], other.windows[:, 2]
+        self.widen(first, first + digits - 1, other.windows[:, 3] >= 0)
+        self.carry()
+        moved = np.zeros((len(codes), self.rows.shape[1]), np.int64)
+        self._copy(other.rows, other.windows, moved)
+        left = self.rows[codes] - moved
+        core.exact_carry_table(left, self.windows)
+        empty = left[:, 0] == 0
+        wrong = (left[:, 0] < 0) | (empty & np.logical_or.reduce(left != 0, axis=1))
+        if np.logical_or.reduce(wrong):
+            return int(np.argmax(wrong))
+        self.rows[codes] = left
+        return None
+
     def note(self, additions: int) -> None:
         """Carry if so many additions are more than digits have room for."""
         if self._since + additions > _ROOM:
@@ -132,6 +152,31 @@ class Table:
             counts = row[special : special + 3].tolist() if special >= 0 else (0, 0, 0)
             found.append(Number(value, *counts))
         return found
+
+    def written(self, row: AnyArray) -> bytes:
+        """Return the bytes of a row in a state."""
+        writer = states.Writer(states.GROUPED, self.spec)
+        start = len(writer)
+        writer.integer(int(row[0]))
+        for number in self.numbers(row):
+            writer.number(number)
+        return writer.since(start)
+
+    @classmethod
+    def read(cls, spec: Spec, packed: states.Packed) -> Table:
+        """Return the table of the groups of a state."""
+        columns, firsts, counts = decoded(packed, spec.layout)
+        table = cls(spec)
+        for j, (digits, first, special) in enumerate(zip(columns, firsts, counts, strict=True)):
+            there = 0 if special.any() else -1
+            table.windows[j, 1:] = first, digits.shape[1], there
+        table.rows = np.zeros((len(packed.n), table._place()), np.int64)
+        table.rows[:, 0] = packed.n
+        for j, (column, _, digits_, special_) in enumerate(table.windows.tolist()):
+            table.rows[:, column : column + digits_] = columns[j]
+            if special_ >= 0:
+                table.rows[:, special_ : special_ + 3] = counts[j]
+        return table
 
     def put(self, row: int, n: int, numbers: list[Number]) -> None:
         """Write a row, whose windows hold the numbers."""
@@ -230,6 +275,10 @@ class GroupedLossSums(Mergeable):
 
     Notes
     -----
+    Objects add with ``+``, and ``-`` takes a part out again. A group of which nothing is left is
+    gone; one that has fewer elements than are taken out, or none, is a ``ValueError``, and nothing
+    changes.
+
     A group takes about 200 bytes for ordinary data, more for data of many magnitudes.
 
     Examples
@@ -255,9 +304,26 @@ class GroupedLossSums(Mergeable):
 
     def _start(self, spec: Spec) -> None:
         self._spec = spec
-        self._table = Table(spec)
+        self._settled = Table(spec)
+        # The sums of a few groups that are not in the table yet, and buffers to add to them.
+        self._rows: AnyArray | None = None
+        self._memory: AnyArray | None = None
         self._keys = Keys()
         self._lock = threading.RLock()
+
+    @property
+    def _table(self) -> Table:
+        """The sums of all groups."""
+        with self._lock:
+            if self._rows is not None:
+                self._settled.reserve(len(self._rows))
+                self._settled.add_sums(self._rows)
+                self._rows = self._memory = None
+            return self._settled
+
+    @_table.setter
+    def _table(self, table: Table) -> None:
+        self._settled, self._rows = table, None
 
     def update(
         self,
@@ -318,14 +384,26 @@ class GroupedLossSums(Mergeable):
                 n_threads=threads,
             )
             if len(self._keys) <= min(_FEW, codes.size // 64):
-                self._table.reserve(len(self._keys))
-                self._table.add_sums(core.exact_stage(work, codes, len(self._keys)))
+                self._stage(work, codes)
                 return codes
+            table = self._table
             self._widen(core.exact_scan(work))
-            self._table.reserve(len(self._keys))
-            self._table.note(codes.size)
-            core.exact_scatter(work, codes, self._table.rows, self._table.windows)
+            table.reserve(len(self._keys))
+            table.note(codes.size)
+            core.exact_scatter(work, codes, table.rows, table.windows)
         return codes
+
+    def _stage(self, work: Any, codes: NDArray[np.int32]) -> None:
+        """Add the losses of a piece to sums that come to the table later, with those of others."""
+        count, rows = len(self._keys), self._rows
+        if rows is None or len(rows) < count:
+            have = 0 if rows is None else len(rows)
+            size = sums.row_size(self._spec) + 2 * self._spec.layout.size
+            wider = np.zeros((min(max(count, 2 * have), max(count, _FEW)), size), np.int64)
+            if rows is not None:
+                wider[:have] = rows
+            self._rows = rows = wider
+        self._memory = core.exact_stage(work, codes, rows, self._memory)
 
     def _widen(self, extents: NDArray[np.int64]) -> None:
         start, stop, special = extents.T
@@ -421,6 +499,12 @@ class GroupedLossSums(Mergeable):
             keys = self._keys.every()
         return [keys[code] for code in order.tolist()]
 
+    def reset(self) -> Self:
+        """Forget all data and groups; return the object itself."""
+        with self._lock:
+            self._table, self._keys = Table(self._spec), Keys()
+        return self
+
     def copy(self) -> Self:
         """Return an object of its own with the same sums."""
         found = self.__class__.__new__(self.__class__)
@@ -440,13 +524,12 @@ class GroupedLossSums(Mergeable):
             self._table.carry()
             keys = self._keys.every()
             coded = sorted((to_state(keys[code]), code) for code in self._present().tolist())
-            writer.integer(len(coded))
-            for data, code in coded:
-                row = self._table.rows[code]
-                writer.raw(data)
-                writer.integer(int(row[0]))
-                for number in self._table.numbers(row):
-                    writer.number(number)
+            table = self._table.chosen(np.array([code for _, code in coded], np.intp))
+        writer.integer(len(coded))
+        bodies = encoded(table.rows, table.windows, table.written)
+        for (key, _), body in zip(coded, bodies, strict=True):
+            writer.raw(key)
+            writer.written(body)
         return writer.done()
 
     @classmethod
@@ -463,23 +546,14 @@ class GroupedLossSums(Mergeable):
         spec = sums.checked(reader.spec)
         found = cls.__new__(cls)
         found._start(spec)
-        table = found._table
-        keys, rows = [], []
-        for _ in range(reader.integer()):
-            keys.append(from_state(reader.raw()))
-            rows.append((reader.integer(), [reader.number() for _ in table.windows]))
+        packed = reader.groups(len(found._table.windows))
         reader.done()
-        for n, numbers in rows:
-            for number in numbers:
-                spec.layout.entries(number)  # refuses what is out of range
-            if not 0 < n < 2**62:
-                raise ValueError("the state is damaged: it has groups of no elements")
-            table.widen(*_digits_of(numbers))
+        if not all(0 < n < 2**62 for n in packed.n):
+            raise ValueError("the state is damaged: it has groups of no elements")
+        keys = [from_state(key) for key in packed.keys]
         if len(found._keys.codes_of(keys)) != len(found._keys):
             raise ValueError("the state is damaged: it has a group twice")
-        table.reserve(len(keys))
-        for code, (n, numbers) in enumerate(rows):
-            table.put(code, n, numbers)
+        found._table = Table.read(spec, packed)
         if found.to_bytes() != data:
             raise ValueError("the state is damaged: it is not in its canonical form")
         return found
@@ -558,16 +632,52 @@ class GroupedLossSums(Mergeable):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, GroupedLossSums):
             return NotImplemented
-        if self._spec != other._spec or len(self) != len(other):
+        if self._spec != other._spec:
             return False
-        return all(
-            other._keys.find(key) is not None and self.group(key) == other.group(key)
-            for key in self.groups()
-        )
+        mine, theirs = self._snapshot(), other._snapshot()
+        if len(mine[1]) != len(theirs[1]):
+            return False
+        places = {key: i for i, key in enumerate(theirs[1])}
+        order = [places.get(key, -1) for key in mine[1]]
+        if -1 in order:
+            return False
+        ours, others = mine[0], theirs[0].chosen(np.array(order, np.intp))
+        for table, wider in ((ours, others), (others, ours)):
+            first, digits = wider.windows[:, 1], wider.windows[:, 2]
+            table.widen(first, first + digits - 1, wider.windows[:, 3] >= 0)
+        for table in (ours, others):  # digits that were the highest have a sign
+            core.exact_carry_table(table.rows, table.windows)
+        return bool(np.array_equal(ours.rows, others.rows))
+
+    def __isub__(self, other: object) -> Self:
+        if not isinstance(other, GroupedLossSums):
+            return NotImplemented
+        sums.check_same(self._spec, other._spec)
+        table, keys = other._snapshot()
+        with self._lock:
+            found = [self._keys.find(key) for key in keys]
+            codes = np.array([-1 if code is None else code for code in found], np.intp)
+            wrong: int | None = int(np.argmax(codes < 0)) if -1 in codes else None
+            if wrong is None:
+                self._table.reserve(len(self._keys))
+                wrong = self._table.take_out(table, codes)
+        if wrong is not None:
+            raise ValueError(
+                f"group {keys[wrong]!r} has elements that are not in these sums, and cannot be "
+                f"taken out of them"
+            )
+        return self
 
     def __repr__(self) -> str:
         name = f"{type(self).__name__}({sums.parameters(self._spec)})"
         return f"{name} of {len(self)} groups"
+
+    def _snapshot(self) -> tuple[Table, list[Any]]:
+        """Return a table of the groups that have elements, and their keys."""
+        with self._lock:
+            codes = self._present()
+            keys = self._keys.every()
+            return self._table.chosen(codes), [keys[code] for code in codes.tolist()]
 
     def _present(self) -> NDArray[np.intp]:
         """Return the codes of the groups that have elements."""

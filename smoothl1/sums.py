@@ -369,14 +369,7 @@ class LossSums(Mergeable):
         """Return a hash of the state, a checksum of an evaluation: SHA-256 in hexadecimal."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
-    def __sub__(self, other: LossSums) -> Self:
-        if not isinstance(other, LossSums):
-            return NotImplemented
-        result = self.copy()
-        result -= other
-        return result
-
-    def __isub__(self, other: LossSums) -> Self:
+    def __isub__(self, other: object) -> Self:
         if not isinstance(other, LossSums):
             return NotImplemented
         self._check(other)

@@ -210,10 +210,10 @@ def plan(
     if nulls not in ("drop", "error"):
         raise ValueError(f"nulls must be 'drop' or 'error', got {nulls!r}")
     make_question(beta, prediction=prediction, target=target)  # a bad beta before a bad file
-    condition = None if where is None else _condition(where)
+    condition = condition_of(where)
     numbers = (prediction, target) if weight is None else (prediction, target, weight)
     columns = readers.Columns(numbers, by, condition.columns if condition else ())
-    source = readers.Source(data, columns)
+    source = readers.Source(data, columns, condition)
     schema = source.schema
     kinds = tuple(
         "text" if name in source.untyped else _kind_of(schema.field(name), source.name)
@@ -239,7 +239,10 @@ def run_part(question: Question, nulls: str, parts: Iterator[readers.Part]) -> E
     return _Run(question, None, nulls, None).one(parts, 1)
 
 
-def _condition(where: str) -> Where:
+def condition_of(where: str | None) -> Where | None:
+    """Return the condition of an expression."""
+    if where is None:
+        return None
     # With pyarrow.compute, which takes as long to import as some evaluations take.
     from smoothl1._evaluate.where import Where
 
@@ -257,7 +260,7 @@ class _Run:
         residuals: Callable[[], Any] | None,
     ) -> None:
         self._question, self._source = question, source
-        self._condition = None if question.where is None else _condition(question.where)
+        self._condition = condition_of(question.where)
         self._nulls, self._residuals = nulls, residuals
         self._lock = threading.Lock()
         self._stop = False
@@ -312,7 +315,12 @@ class _Run:
         threads: int,
         residuals: Any,
     ) -> None:
-        chosen = self._condition.mask(batch) if self._condition is not None else None
+        chosen = None
+        if self._condition is not None:
+            try:
+                chosen = self._condition.mask(batch)
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from None
         question = self._question
         columns = (question.prediction, question.target, question.weight)
         arrays, valid = [], None

@@ -44,7 +44,7 @@ from bygroup cimport Extent, Window, sums_of_group
 from digits cimport BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, carry
 from driver cimport run_outputs
 from exact cimport Wanted, row_size
-from exact_driver cimport run_exact, run_scan, run_scatter, run_staged
+from exact_driver cimport run_exact, run_scan, run_scatter, run_staged, stage_memory
 from jobs cimport (
     ADJACENT, ALONE, BOTH, CURVATURE, Job, MEAN, Operation, Reduction, SHORT, SLOPE, SUM, Side,
     Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, divisor_of, make_plan, set_scale,
@@ -935,30 +935,51 @@ cdef const int32_t* checked_codes(Job* job, cnp.ndarray groups, int64_t count) e
     return codes
 
 
-def exact_stage(Work work not None, cnp.ndarray groups not None, int32_t count):
-    """The exact sums of a few groups: for each a row as of ``exact_sums``, moments included.
+def exact_stage(
+    Work work not None, cnp.ndarray groups not None, cnp.ndarray rows not None,
+    cnp.ndarray memory=None,
+):
+    """Add the exact sums of a few groups to rows as of ``exact_sums``, moments included.
 
     Parameters
     ----------
     groups : ndarray of int32, shape (n,)
-        The group of each element, below ``count``.
+        The group of each element: the index of a row.
+    rows : ndarray of int64, shape (count, entries)
+    memory : ndarray of uint8, optional
+        What an earlier call returned.
+
+    Returns
+    -------
+    ndarray of uint8
+        Buffers for the next call: fresh memory for each costs as much as the sums.
     """
     cdef Job* job = &work.job
     cdef const int32_t* codes
     cdef Wanted wanted
-    cdef cnp.npy_intp shape[2]
-    cdef cnp.ndarray found
+    cdef cnp.npy_intp size
+    cdef int threads
     set_moments(work)
     wanted.linear = wanted.weights = wanted.moments = True
-    codes = checked_codes(job, groups, count)
-    shape[0] = count
-    shape[1] = row_size(job)
-    found = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
-    run_staged(
-        job, &wanted, codes, count, group_team(job, <double>job.n * sums_of_group(job)),
-        <int64_t*>cnp.PyArray_DATA(found),
-    )
-    return found
+    if (
+        cnp.PyArray_TYPE(rows) != cnp.NPY_INT64 or cnp.PyArray_NDIM(rows) != 2
+        or not PyArray_ISCARRAY(rows) or cnp.PyArray_DIM(rows, 1) != row_size(job)
+        or cnp.PyArray_DIM(rows, 0) > 2**31 - 1
+    ):
+        raise ValueError("rows must be contiguous rows of int64, as of exact_sums")
+    codes = checked_codes(job, groups, cnp.PyArray_DIM(rows, 0))
+    threads = group_team(job, <double>job.n * sums_of_group(job))
+    size = stage_memory(job, <int32_t>cnp.PyArray_DIM(rows, 0), threads)
+    if memory is None or cnp.PyArray_NBYTES(memory) < size:
+        memory = cnp.PyArray_EMPTY(1, &size, cnp.NPY_UINT8, 0)
+    elif not PyArray_ISCARRAY(memory):
+        raise ValueError("memory must be contiguous and writable")
+    with nogil:
+        run_staged(
+            job, &wanted, codes, <int32_t>cnp.PyArray_DIM(rows, 0), threads,
+            <char*>cnp.PyArray_DATA(memory), <int64_t*>cnp.PyArray_DATA(rows),
+        )
+    return memory
 
 
 cdef int check_table(cnp.ndarray table, cnp.ndarray windows, Py_ssize_t sums) except -1:

@@ -11,7 +11,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
-from cache cimport prefetch
+from cache cimport aligned, prefetch
 from digits cimport (
     BASE_DOUBLE, BASE_SINGLE, TERMS, base_of, bits_of_double, bits_of_float, extremes,
 )
@@ -27,8 +27,11 @@ from terms cimport ARRAY, PAIR, Params
 cdef enum:
     # Rows that are asked for ahead of their use.
     AHEAD = 16
-    # Elements of a group that are worth the vectorised sums.
-    STAGED = 64
+    # Elements of a group that are worth the vectorised sums, and how many are collected at most;
+    # of all groups together about so many bytes, which the second-level cache holds.
+    LEAST_STAGED = 64
+    MOST_STAGED = 512
+    STAGE = 1 << 20
 
 
 cdef struct Window:
@@ -257,14 +260,33 @@ cdef inline void scatter_elements(
         start += n
 
 
+cdef inline Py_ssize_t staged_operands(const Job* job) noexcept nogil:
+    return 3 if job.options.has_weight else 2
+
+
+cdef inline Py_ssize_t staged_elements(const Job* job, Py_ssize_t count) noexcept nogil:
+    """How many elements of each of so many groups are collected."""
+    cdef Py_ssize_t size = sizeof(float) if job.single else sizeof(double), n = MOST_STAGED
+    while n > LEAST_STAGED and n * count * staged_operands(job) * size > STAGE:
+        n //= 2
+    return n
+
+
+cdef inline Py_ssize_t staged_size(const Job* job, Py_ssize_t count) noexcept nogil:
+    """Bytes of memory that a thread needs to stage the terms of so many groups."""
+    cdef Py_ssize_t size = sizeof(float) if job.single else sizeof(double)
+    size *= staged_elements(job, count) * staged_operands(job)
+    return count * (<Py_ssize_t>sizeof(int64_t) + size) // LINE * LINE + 2 * LINE  # aligned, both
+
+
 cdef inline void add_staged(
-    const Job* job, const floating* staged, Py_ssize_t n, const Wanted* wanted, char* scratch,
-    int64_t* row,
+    const Job* job, const floating* staged, Py_ssize_t most, Py_ssize_t n, const Wanted* wanted,
+    char* scratch, int64_t* row,
 ) noexcept nogil:
     cdef Py_ssize_t size = TERMS * sizeof(double)
     add_block(
-        job, staged, staged + STAGED, <const floating*>NULL,
-        staged + 2 * STAGED if job.options.has_weight else <const floating*>NULL, NULL, n, wanted,
+        job, staged, staged + most, <const floating*>NULL,
+        staged + 2 * most if job.options.has_weight else <const floating*>NULL, NULL, n, wanted,
         <floating*>(scratch + 2 * size), <floating*>(scratch + 5 * size), row,
     )
 
@@ -277,9 +299,10 @@ cdef inline void stage_elements(
 
     Elements of a group are collected until they are worth the vectorised sums.
     """
-    cdef Py_ssize_t entries = row_size(job), n, i, have
+    cdef Py_ssize_t entries = row_size(job), most = staged_elements(job, count), n, i, have
+    cdef Py_ssize_t width = most * staged_operands(job)
     cdef int64_t* staged = <int64_t*>memory
-    cdef floating* buffers = <floating*>(memory + count * sizeof(int64_t))
+    cdef floating* buffers = <floating*>aligned(memory + count * sizeof(int64_t))
     cdef floating* buffer
     cdef const floating* x
     cdef const floating* y
@@ -299,26 +322,21 @@ cdef inline void stage_elements(
                 continue
             group = groups[start + i]
             have = staged[group]
-            buffer = buffers + group * (3 * STAGED)
+            buffer = buffers + group * width
             buffer[have] = x[i]
-            buffer[STAGED + have] = y[i]
+            buffer[most + have] = y[i]
             if w is not NULL:
-                buffer[2 * STAGED + have] = w[i]
+                buffer[2 * most + have] = w[i]
             have += 1
-            if have == STAGED:
-                add_staged(job, buffer, have, wanted, scratch, rows + group * entries)
+            if have == most:
+                add_staged(job, buffer, most, have, wanted, scratch, rows + group * entries)
                 have = 0
             staged[group] = have
         start += n
     for group in range(count):
-        buffer = buffers + group * (3 * STAGED)
-        add_staged(job, buffer, staged[group], wanted, scratch, rows + group * entries)
+        buffer = buffers + group * width
+        add_staged(job, buffer, most, staged[group], wanted, scratch, rows + group * entries)
         carry_row(job, rows + group * entries)
-
-
-cdef inline Py_ssize_t staged_size(int32_t count) noexcept nogil:
-    """Bytes of memory that a thread needs to stage the terms of so many groups."""
-    return count * (sizeof(int64_t) + 3 * STAGED * sizeof(double)) + LINE
 
 
 cdef inline Extent no_extent(const Job* job, int which) noexcept nogil:

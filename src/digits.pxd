@@ -36,6 +36,8 @@ cdef enum:
     # Terms of a block, 64 additions to a lane: lanes have room for 2**SPARE_BITS of them.
     TERMS = 1024
     SPARE_BITS = 6
+    # Lanes of one window: more additions at a time than LANES, which would wait for each other.
+    WIDE = 32
     # Fewer than these are not worth lanes.
     FEW = 48
     DIGITS_SINGLE = 12
@@ -161,18 +163,18 @@ cdef inline void extremes(
         smallest[0] = wide_low + 1
 
 
-cdef inline int64_t steps_of(const double* lanes, double start) noexcept nogil:
-    """How often the last bit of ``start`` was added, in all lanes together.
+cdef inline int64_t steps_of(const double* lanes, int count, double start) noexcept nogil:
+    """How often the last bit of ``start`` was added, in all lanes together, at most WIDE.
 
     They stayed in its binade, in which floats are as far apart as their bits.
     """
-    cdef uint64_t bits[LANES]
+    cdef uint64_t bits[WIDE]
     cdef uint64_t sum = 0
     cdef int lane
-    memcpy(bits, lanes, sizeof(bits))
-    for lane in range(LANES):
+    memcpy(bits, lanes, count * sizeof(double))
+    for lane in range(count):
         sum += bits[lane]
-    return <int64_t>(sum - LANES * <uint64_t>bits_of_double(start))
+    return <int64_t>(sum - count * <uint64_t>bits_of_double(start))
 
 
 cdef inline void add_in_one_window(
@@ -180,16 +182,19 @@ cdef inline void add_in_one_window(
 ) noexcept nogil:
     """Add terms below 2**top in size, all multiples of the window's last bit."""
     cdef double start = ldexp(1.5, top + SPARE_BITS + 1)
-    cdef double lanes[LANES]
+    cdef double lanes[WIDE]
     cdef Py_ssize_t i = 0
     cdef int lane
-    for lane in range(LANES):
+    for lane in range(WIDE):
         lanes[lane] = start
-    while i < n:
+    while i < n - n % WIDE:
+        for lane in range(WIDE):
+            lanes[lane] += terms[i + lane]
+        i += WIDE
+    if i < n:
         for lane in range(LANES):
             lanes[lane] += terms[i + lane]
-        i += LANES
-    deposit(digits, steps_of(lanes, start), top + SPARE_BITS - 51 + base)
+    deposit(digits, steps_of(lanes, WIDE, start), top + SPARE_BITS - 51 + base)
 
 
 cdef inline void add_in_two_windows(
@@ -218,8 +223,8 @@ cdef inline void add_in_two_windows(
         for lane in range(LANES):
             lanes[lane] = sums[lane]
         i += LANES
-    deposit(digits, steps_of(lanes, start), top + SPARE_BITS - 51 + base)
-    deposit(digits, steps_of(lows, start_low), top + 2 * SPARE_BITS - 103 + base)
+    deposit(digits, steps_of(lanes, LANES, start), top + SPARE_BITS - 51 + base)
+    deposit(digits, steps_of(lows, LANES, start_low), top + 2 * SPARE_BITS - 103 + base)
 
 
 cdef inline void add_terms(floating* terms, Py_ssize_t n, int64_t* digits) noexcept nogil:

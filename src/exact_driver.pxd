@@ -3,6 +3,7 @@
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 from bygroup cimport (
     Extent, Window, no_extent, scan_any_type, scatter_any_type, stage_any_type, staged_size,
@@ -162,23 +163,26 @@ cdef inline void stage_part(const void* context, Py_ssize_t task, int thread) no
     cdef const Exact* exact = <const Exact*>context
     stage_any_type(
         exact.job, exact.each * task, min(exact.each * (task + 1), exact.job.n), exact.groups,
-        exact.count, exact.staged + task * staged_size(exact.count),
+        exact.count, exact.staged + task * staged_size(exact.job, exact.count),
         exact.rows + task * exact.count * exact.entries, exact.wanted,
         exact.scratch + task * SCRATCH,
     )
 
 
+cdef inline Py_ssize_t stage_memory(const Job* job, int32_t count, int threads) noexcept nogil:
+    """Bytes of memory that ``run_staged`` needs."""
+    cdef Py_ssize_t rows = 0 if threads == 1 else threads * count * row_size(job) * 8
+    return threads * (SCRATCH + staged_size(job, count)) + rows + LINE
+
+
 cdef inline int run_staged(
     const Job* job, const Wanted* wanted, const int32_t* groups, int32_t count, int threads,
-    int64_t* rows,
-) except -1:
+    char* memory, int64_t* rows,
+) noexcept nogil:
     """Add the sums of a few groups to their rows."""
     cdef Exact exact
     cdef Py_ssize_t size, i
     cdef int thread
-    cdef char* scratch = NULL
-    cdef char* staged = NULL
-    cdef int64_t* parts = NULL
     exact.job = job
     exact.wanted = wanted
     exact.groups = groups
@@ -186,26 +190,19 @@ cdef inline int run_staged(
     exact.entries = row_size(job)
     exact.each = (job.n + threads - 1) // threads
     size = count * exact.entries
-    try:
-        scratch = <char*>allocate(SCRATCH * threads + LINE)
-        staged = <char*>allocate(staged_size(count) * threads)
-        parts = <int64_t*>calloc(threads * size, sizeof(int64_t))
-        if parts is NULL:
-            raise MemoryError(f"no memory for {threads * size * 8} bytes of buffers")
-        exact.scratch = aligned(scratch)
-        exact.staged = staged
-        exact.rows = parts
-        with nogil:
-            run_tasks(stage_part, &exact, threads, threads, False)
-            for thread in range(threads):
-                for i in range(size):
-                    rows[i] += parts[thread * size + i]
-            for i in range(count):
-                carry_row(job, rows + i * exact.entries)
-    finally:
-        free(scratch)
-        free(staged)
-        free(parts)
+    exact.scratch = aligned(memory)
+    exact.staged = exact.scratch + threads * SCRATCH
+    exact.rows = rows
+    if threads > 1:
+        exact.rows = <int64_t*>(exact.staged + threads * staged_size(job, count))
+        memset(exact.rows, 0, threads * size * sizeof(int64_t))
+    run_tasks(stage_part, &exact, threads, threads, False)
+    if threads > 1:
+        for thread in range(threads):
+            for i in range(size):
+                rows[i] += exact.rows[thread * size + i]
+        for i in range(count):
+            carry_row(job, rows + i * exact.entries)
     return 0
 
 

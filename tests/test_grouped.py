@@ -11,7 +11,7 @@ import pytest
 import smoothl1
 from smoothl1 import GroupedLossSums, LossSums
 from smoothl1._simd import core
-from smoothl1._sums import keys, states
+from smoothl1._sums import keys, rounding, states
 from tests import exact
 
 
@@ -318,6 +318,76 @@ def test_sum_and_operators(rng):
     assert total.group(total.groups()[0]).n == 2 * whole.group(whole.groups()[0]).n
 
 
+def test_what_was_added_is_taken_out_again(rng):
+    x = rng.standard_normal((3, 400)) * 10.0 ** rng.integers(-200, 200, (3, 400))
+    x[1, :3] = np.inf, -np.inf, np.nan
+    by = rng.integers(0, 5, (3, 400))
+    by[2, 7] = 99  # in one part alone
+    parts = [GroupedLossSums().update(a, 0.0, b) for a, b in zip(x, by, strict=True)]
+    total = parts[0] + parts[1] + parts[2]
+    assert total - parts[1] == parts[2] + parts[0]
+    assert (total - parts[1]).to_bytes() == (parts[2] + parts[0]).to_bytes()
+    same = total
+    total -= parts[2]
+    assert same is total
+    assert total == parts[0] + parts[1]
+    assert 99 not in total.groups()
+    assert len(parts[0] - parts[0]) == 0
+    assert parts[0] - parts[0] == GroupedLossSums()
+    before = total.to_bytes()
+    with pytest.raises(ValueError, match="group 99 has elements that are not in these sums"):
+        total -= parts[2]
+    with pytest.raises(ValueError, match=r"group \d has elements that are not in these sums"):
+        parts[0] - total
+    other = GroupedLossSums().update(x[0] + 1.0, 0.0, by[0])  # as many elements, but others
+    with pytest.raises(ValueError, match="elements that are not in these sums"):
+        parts[0] - other
+    with pytest.raises(ValueError, match="other thresholds cannot be merged"):
+        total -= GroupedLossSums(2.0)
+    assert total.to_bytes() == before
+    with pytest.raises(TypeError):
+        total - 1
+    with pytest.raises(TypeError):
+        total -= LossSums()
+    assert total.reset() is total
+    assert total == GroupedLossSums()
+    assert total.update(x[0], 0.0, by[0]) == parts[0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["ordinary", "signed", "wild", "special"])
+def test_bytes_are_those_of_the_format(dtype, kind, rng):
+    n = 30_000
+    x = rng.standard_normal(n)
+    weight = None
+    if kind != "ordinary":
+        weight = rng.choice([-1.0, 0.0, 2.0], n).astype(dtype)
+    if kind == "wild":
+        x *= 2.0 ** rng.integers(-140 if dtype is np.float32 else -1060, 60, n)
+    if kind == "special":
+        x[rng.integers(0, n, 20)] = rng.choice([np.nan, np.inf], 20)
+    by = rng.integers(-5, 9000, n)
+    sums = GroupedLossSums([0.0, 0.5], dtype=dtype).update(
+        x.astype(dtype), dtype(0), by, weight=weight
+    )
+    writer = states.Writer(states.GROUPED, sums._spec)
+    groups = sorted((keys.to_state(key), key) for key in sums.groups())
+    writer.integer(len(groups))
+    for name, key in groups:
+        one = sums.group(key)
+        writer.raw(name)
+        writer.integer(one.n)
+        for number in rounding.numbers_at(one._row, sums._spec.layout, 0, 7):
+            writer.number(number)
+    data = writer.done()
+    assert sums.to_bytes() == data
+    again = GroupedLossSums.from_bytes(data)
+    assert again == sums
+    assert again.to_bytes() == data
+    assert again != sums.update(dtype(1), dtype(0), 0)
+    assert again.update(dtype(1), dtype(0), 0) == sums
+
+
 def with_checksum(body):
     return bytes(body) + struct.pack("<I", zlib.crc32(bytes(body)))
 
@@ -380,7 +450,13 @@ def test_core_refuses_what_is_out_of_range():
     windows = np.array([[1 + 4 * i, 30, 4, -1] for i in range(5)], np.int64)
     groups = np.zeros(3, np.int32)
     core.exact_scatter(work, groups, table, windows)
-    assert core.exact_stage(work, groups, 2)[:, 0].tolist() == [3, 0]
+    rows = np.zeros((2, 1 + 7 * 72), np.int64)
+    memory = core.exact_stage(work, groups, rows)
+    assert core.exact_stage(work, groups, rows, memory) is memory
+    assert rows[:, 0].tolist() == [6, 0]
+    for bad in (rows[:, 1:], rows.astype(np.int32), rows[0]):
+        with pytest.raises(ValueError, match="rows must be contiguous rows of int64"):
+            core.exact_stage(work, groups, bad)
     for bad in (groups[:2], groups.astype(np.int64), groups[::2].repeat(2)):
         with pytest.raises(ValueError, match="groups must be a contiguous array of int32"):
             core.exact_scatter(work, bad, table, windows)

@@ -19,7 +19,7 @@ import pyarrow.feather  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 from smoothl1 import smooth_l1_loss, tables  # noqa: E402
-from smoothl1._evaluate import cli, readers  # noqa: E402
+from smoothl1._evaluate import bounds, cli, readers  # noqa: E402
 from smoothl1._evaluate.npy import InputError  # noqa: E402
 
 COLUMNS = {"prediction": "p", "target": "y"}
@@ -355,6 +355,140 @@ def test_where(where, count):
     assert tables.evaluate(table, **COLUMNS, where=where)["rows"].to_pylist() == [count]
 
 
+# An expression, and how many of the row groups of `rising` it leaves to be read.
+SKIPPING = [
+    ("day == 3", 1),
+    ("3 == day", 1),
+    ("day < 2 and x > 0", 2),
+    ("day <= 2", 3),
+    ("day > 7", 2),
+    ("8 <= day", 2),
+    ("2 < day < 5", 2),
+    ("day in (1, 8, 40)", 2),
+    ("day in ()", 0),
+    ("day == 3 or day == 5", 2),
+    ("day == 3 or x > 1e300", 1),
+    ("day == 3 or x + 1 > 5", 10),
+    ("day != 3", 10),
+    ("not day == 3", 10),
+    ("day > 4.5 and day < 5.5", 1),
+    ("x > -1e300 and x < 1e300", 10),
+    ("x != 0.5", 10),
+    ("big == 9007199254740992.0", 10),  # compared as float64, to which those above are rounded
+    ("big > 9007199254740993", 0),
+    ("name == 'n4'", 1),
+    ("name >= 'n8'", 2),
+    ("'n1' > name", 1),
+    ("name > 3", 10),
+    ("date == '2026-03-05'", 1),
+    ("time < '2026-03-02T12:00:00'", 2),
+    ("nanos < '2026-03-02T12:00:00'", 10),
+    ("some > 0", 5),
+    ("is_null(some)", 5),
+    ("not is_null(some)", 5),
+    ("is_null(day)", 0),
+    ("unsigned > 4294967290", 3),
+    ("lower(name) == 'n4'", 10),
+    ("region == 'north'", 5),
+    ("region == 'west'", 0),
+    ("region != 'north' and day == 5", 1),
+    ("number > 9", 5),
+    ("number == 9", 5),
+    ("is_null(none)", 5),
+    ("none == 1", 5),
+]
+
+
+def rising(first):
+    """Return five row groups' worth of rows, of columns that rise from one to the next."""
+    n, rng = 50, np.random.default_rng(first)
+    day = first + np.arange(n) // 10
+    x = np.where(np.arange(n) % 10 == 4, np.nan, 0.5)
+    return pa.table(
+        {
+            "p": rng.standard_normal(n),
+            "y": rng.standard_normal(n),
+            "day": day,
+            "x": x,
+            "big": np.full(n, 2**53 + 1),
+            "name": pa.array([f"n{d}" for d in day], pa.large_string()),
+            "date": pa.array(np.datetime64("2026-03-01") + day),
+            "time": pa.array(np.datetime64("2026-03-01T00", "us") + day * 86_400_000_000),
+            "nanos": pa.array(np.datetime64("2026-03-01T00", "ns") + day * 86_400 * 10**9),
+            "some": pa.array(day + 1, mask=day % 2 == 1),
+            "unsigned": (day + 2**32 - 12).astype(np.uint32),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def partitions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("partitions")
+    for i, (region, number) in enumerate((("north", "9"), ("south", "10"))):
+        place = (
+            folder
+            / f"region={region}"
+            / f"number={number}"
+            / ("none=__HIVE_DEFAULT_PARTITION__" if i else "none=1")
+        )
+        place.mkdir(parents=True)
+        pq.write_table(rising(5 * i), place / "part.parquet", row_group_size=10)
+    return folder
+
+
+@pytest.mark.parametrize(("where", "count"), SKIPPING)
+def test_row_groups_that_cannot_hold_a_chosen_row_are_not_read(
+    partitions, where, count, monkeypatch
+):
+    read = []
+    batches = readers._Parquet._batches
+    monkeypatch.setattr(
+        readers._Parquet,
+        "_batches",
+        lambda self, group, *rest: read.append(group) or batches(self, group, *rest),
+    )
+
+    def evaluate():
+        read.clear()
+        try:
+            return tables.evaluate(partitions, **COLUMNS, by="day", where=where)
+        except ValueError as error:
+            return str(error)
+
+    got = evaluate()
+    assert len(read) == count or isinstance(got, str)
+    monkeypatch.setattr(readers._Parquet, "_excluded", lambda *_: False)
+    assert got == evaluate()
+    assert len(read) == 10 or isinstance(got, str)
+
+
+def test_folders_of_other_formats_are_skipped(tmp_path):
+    for region, name in (("north", "a.csv"), ("south", "b.feather")):
+        (tmp_path / f"region={region}").mkdir()
+        path = tmp_path / f"region={region}" / name
+        write = pa.csv.write_csv if name.endswith("csv") else pa.feather.write_feather
+        write(rising(0).select(["p", "y", "day"]), path)
+    for region in ("north", "south"):
+        where = f"region == '{region}'"
+        columns = readers.Columns(("p", "y"), (), ("region",))
+        source = readers.Source(tmp_path, columns, tables.condition_of(where))
+        assert [part.name for part in source.parts(1) if part.batches != ()] == [
+            str(next((tmp_path / f"region={region}").iterdir()))
+        ]
+        got = tables.evaluate(tmp_path, **COLUMNS, where=where)
+        assert got.equals(tables.evaluate(rising(0), **COLUMNS))
+
+
+def test_statistics_of_nan_are_none(tmp_path):
+    class Statistics:
+        has_min_max, min, max, logical_type = True, np.nan, 1.0, "NONE"
+
+    assert bounds._extremes(Statistics, pa.float64()) is None
+    Statistics.min = 0.0
+    assert bounds._extremes(Statistics, pa.float64()).to_pylist() == [0.0, 1.0]
+    assert bounds._extremes(Statistics, pa.int64()) is None
+
+
 @pytest.mark.parametrize(
     "where",
     [
@@ -476,7 +610,8 @@ def bad_files(folder):
     yield ["good.parquet", "--weight", "carrier"], "column 'carrier' holds string, where numbers"
     yield ["good.parquet", "--nulls", "error"], "good.parquet: column '"
     yield ["good.parquet", "--where", "month >"], "--where 'month >': "
-    yield ["good.parquet", "--where", "month"], "--where 'month': gives int64"
+    yield ["good.parquet", "--where", "month"], "good.parquet: --where 'month': gives int64"
+    yield ["good.parquet", "--where", "carrier == 1"], "good.parquet: --where 'carrier == 1': "
     yield ["good.parquet", "--beta", "-1"], "--beta must be >= 0, got -1.0"
     yield ["good.parquet", "--by", "rows"], "--by 'rows': a figure has this name"
     yield ["good.parquet", "--sort-by", "speed"], "--sort-by speed: no such column"
@@ -500,6 +635,37 @@ def test_bad_files_get_one_line_and_nothing_is_written(tmp_path, monkeypatch, ca
             assert err.startswith(f"smoothl1: {message}") or message in err, err
             assert err.count("\n") == 1
     assert sorted(os.listdir()) == before
+
+
+def test_what_is_read_is_not_written_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(flights(), "good.parquet")
+    os.symlink("good.parquet", "link.parquet")
+    before = (tmp_path / "good.parquet").read_bytes()
+    options = ["--prediction", "p", "--target", "y"]
+    for more, message in (
+        (["--output", "good.parquet"], "--output good.parquet: this file is read"),
+        (["--output", "./link.parquet"], "--output ./link.parquet: this file is read"),
+        (["--state", f"{tmp_path}/good.parquet"], "good.parquet: this file is read"),
+        (["--output", "a", "--state", "a"], "--state a: --output is written there"),
+    ):
+        assert cli.main(["evaluate", "good.parquet", *options, *more]) == 2
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "good.parquet").read_bytes() == before
+    assert sorted(os.listdir()) == ["good.parquet", "link.parquet"]
+    both = ["--output", os.devnull, "--state", os.devnull]
+    assert cli.main(["evaluate", "good.parquet", *options, *both]) == 0
+
+
+def test_what_an_address_needs_is_named(monkeypatch):
+    fsspec = pytest.importorskip("fsspec")
+
+    def lacking(address):
+        raise ImportError(f"{address.partition(':')[0]} needs another package")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lacking)
+    with pytest.raises(ValueError, match=r"^http://host/x.parquet: http needs another package$"):
+        tables.evaluate("http://host/x.parquet", **COLUMNS)
 
 
 def command(*arguments, **environment):

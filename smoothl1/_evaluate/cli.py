@@ -26,7 +26,7 @@ from smoothl1 import _threads
 from smoothl1._config import config_lines, show_config
 from smoothl1._evaluate import pictures, reports
 from smoothl1._evaluate.evaluation import Evaluation, Question, make_question
-from smoothl1._evaluate.files import check_writable, reason, write
+from smoothl1._evaluate.files import check_writable, reason, same_file, write
 from smoothl1._evaluate.npy import InputError, line_of, printable
 from smoothl1._evaluate.pictures import Residuals
 from smoothl1._evaluate.reports import Report
@@ -75,6 +75,15 @@ def _check_outputs(options: argparse.Namespace) -> None:
     for name in ("output", "state"):
         if getattr(options, name) is not None:
             check_writable(f"--{name}", getattr(options, name))
+    named = [name for name in ("output", "state", "plot") if getattr(options, name) is not None]
+    for i, name in enumerate(named):
+        path = getattr(options, name)
+        for other in named[:i]:
+            if same_file(path, getattr(options, other)):
+                raise InputError(f"--{name} {path}: --{other} is written there")
+        for read in getattr(options, "files", ()):
+            if same_file(path, read):
+                raise InputError(f"--{name} {path}: this file is read")
 
 
 def _evaluate_arrays(options: argparse.Namespace) -> Found:

@@ -57,6 +57,16 @@ def check_writable(option: str, path: str) -> None:
         raise InputError(f"{option} {path}: {reason(error)}") from None
 
 
+def same_file(one: str, other: str) -> bool:
+    """Return whether two paths are one regular file, or would be."""
+    try:
+        if os.path.exists(one) and not os.path.isfile(one):  # a device takes anything
+            return False
+        return os.path.realpath(one) == os.path.realpath(other)
+    except (OSError, ValueError):
+        return False
+
+
 def _umask() -> int:
     now = os.umask(0)
     os.umask(now)

@@ -18,12 +18,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.fs
 
 from smoothl1._evaluate.npy import InputError, line_of
+
+if TYPE_CHECKING:
+    from smoothl1._evaluate.where import Where
 
 # Rows whose temporary arrays stay in a cache of second level, about.
 BATCH = 2**17
@@ -75,8 +78,9 @@ class Part:
 class Source:
     """Where the rows are: files, or a table in memory."""
 
-    def __init__(self, data: Any, columns: Columns) -> None:
+    def __init__(self, data: Any, columns: Columns, condition: Where | None = None) -> None:
         self.columns = columns
+        self._condition = condition
         self.name = "table"
         self.total = 0  # bytes, of files
         self.files: list[File] = []
@@ -120,12 +124,15 @@ class Source:
     def parts(self, threads: int) -> Iterator[Part]:
         """Yield the parts; the next one is to be asked for by one thread at a time."""
         for opened in self._opened:
-            yield from opened.parts(self.columns, threads)
+            yield from opened.parts(self.columns, threads, self._condition)
 
 
-def parts_of(file: File, columns: Columns, first: int, step: int) -> Iterator[Part]:
+def parts_of(
+    file: File, columns: Columns, first: int, step: int, condition: Where | None = None
+) -> Iterator[Part]:
     """Yield every so many-th part of a file that a source found."""
-    yield from itertools.islice(_open(file, columns).parts(columns, 1), first, None, step)
+    parts = _open(file, columns).parts(columns, 1, condition)
+    yield from itertools.islice(parts, first, None, step)
 
 
 class _Opened(ABC):
@@ -138,8 +145,13 @@ class _Opened(ABC):
         self.schema = schema
 
     @abstractmethod
-    def parts(self, columns: Columns, threads: int) -> Iterator[Part]:
-        """Yield what is read of the file, a bounded part at a time."""
+    def parts(
+        self, columns: Columns, threads: int, condition: Where | None = None
+    ) -> Iterator[Part]:
+        """Yield what is read of the file, a bounded part at a time.
+
+        Parts of which a condition is known to choose no row have no batches.
+        """
 
 
 class _Stream(_Opened):
@@ -149,7 +161,9 @@ class _Stream(_Opened):
         super().__init__(name, reader.schema)
         self._reader = reader
 
-    def parts(self, columns: Columns, threads: int) -> Iterator[Part]:
+    def parts(
+        self, columns: Columns, threads: int, condition: Where | None = None
+    ) -> Iterator[Part]:
         names = list(columns.names)
         with reading(self.name):
             for batch in self._reader:
@@ -173,10 +187,23 @@ class _Parquet(_Opened):
         self._coded = [name for name in columns.keys if _is_text(schema, name)]
         self.separate = self._metadata.num_row_groups
 
-    def parts(self, columns: Columns, threads: int) -> Iterator[Part]:
+    def parts(
+        self, columns: Columns, threads: int, condition: Where | None = None
+    ) -> Iterator[Part]:
         count = self._metadata.num_row_groups
         for group in range(count):
-            yield Part(self.name, self._batches(group, columns, threads), self._file.size // count)
+            batches: Iterable[pa.RecordBatch] = ()
+            if condition is None or not self._excluded(group, condition):
+                batches = self._batches(group, columns, threads)
+            yield Part(self.name, batches, self._file.size // count)
+
+    def _excluded(self, group: int, condition: Where) -> bool:
+        """Return whether folders or statistics say that no row of a row group is chosen."""
+        from smoothl1._evaluate import bounds
+
+        with reading(self.name):
+            known = bounds.of_row_group(self._metadata, group, self.schema, condition.columns)
+        return condition.excludes(known | bounds.of_folders(self._file.folders))
 
     def _batches(self, group: int, columns: Columns, threads: int) -> Iterator[pa.RecordBatch]:
         import pyarrow.parquet as pq
@@ -219,7 +246,12 @@ class _Ipc(_Opened):
             return pa.memory_map(file.path)
         return file.system.open_input_file(file.path)
 
-    def parts(self, columns: Columns, threads: int) -> Iterator[Part]:
+    def parts(
+        self, columns: Columns, threads: int, condition: Where | None = None
+    ) -> Iterator[Part]:
+        if _is_excluded(self._file, condition):
+            yield Part(self.name, (), self._file.size)
+            return
         names = [n for n in columns.names if n not in dict(self._file.folders)]
         if not self.separate:
             with reading(self.name):
@@ -280,7 +312,12 @@ class _Csv(_Opened):
             stream.close()
             raise
 
-    def parts(self, columns: Columns, threads: int) -> Iterator[Part]:
+    def parts(
+        self, columns: Columns, threads: int, condition: Where | None = None
+    ) -> Iterator[Part]:
+        if _is_excluded(self._file, condition):
+            yield Part(self.name, (), self._file.size)
+            return
         names = [n for n in columns.names if n not in dict(self._file.folders)]
         try:
             with reading(self.name):
@@ -292,6 +329,15 @@ class _Csv(_Opened):
             for i, name in enumerate(self._header):
                 text = text.replace(f"CSV column #{i}:", f"column {name!r}:")
             raise InputError(text) from None
+
+
+def _is_excluded(file: File, condition: Where | None) -> bool:
+    """Return whether the folders of a file say that a condition chooses none of its rows."""
+    if condition is None:
+        return False
+    from smoothl1._evaluate import bounds
+
+    return condition.excludes(bounds.of_folders(file.folders))
 
 
 _OPENERS: dict[str, Callable[[File, Columns], _Opened]] = {
@@ -393,10 +439,9 @@ def _system_of(address: str) -> tuple[pa.fs.FileSystem, str]:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         try:
             import fsspec
-
-            inner, path = fsspec.core.url_to_fs(address)
         except ImportError:
             raise InputError(f"{address}: {line_of(error)}; fsspec is not installed") from None
+        inner, path = fsspec.core.url_to_fs(address)  # whose errors say what else is needed
         return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(inner)), path
     return system, path
 

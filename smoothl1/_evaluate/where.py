@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from smoothl1._evaluate.bounds import Bounds
 from smoothl1._evaluate.npy import InputError, line_of
 from smoothl1._typing import AnyArray
 
@@ -19,6 +21,15 @@ _COMPARED: dict[type[ast.AST], Any] = {
     ast.LtE: pc.less_equal,
     ast.Gt: pc.greater,
     ast.GtE: pc.greater_equal,
+}
+# The same with the sides exchanged.
+_MIRRORED: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Eq: ast.Eq,
+    ast.NotEq: ast.NotEq,
+    ast.Lt: ast.Gt,
+    ast.LtE: ast.GtE,
+    ast.Gt: ast.Lt,
+    ast.GtE: ast.LtE,
 }
 _COMPUTED: dict[type[ast.AST], Any] = {
     ast.Add: pc.add,
@@ -107,6 +118,29 @@ class Where:
         found = pc.fill_null(found, False)
         return np.asarray(found.to_numpy(zero_copy_only=False), bool)
 
+    def excludes(self, bounds: Mapping[str, Bounds]) -> bool:
+        """Return whether it is certainly true for no row, by what is known of some columns."""
+        return self._excluded(self._tree, bounds)
+
+    def _excluded(self, node: ast.AST, bounds: Mapping[str, Bounds]) -> bool:
+        match node:
+            case ast.BoolOp(op=ast.And(), values=values):
+                return any(self._excluded(value, bounds) for value in values)
+            case ast.BoolOp(op=ast.Or(), values=values):
+                return all(self._excluded(value, bounds) for value in values)
+            case ast.Compare(ops=ops, left=left, comparators=others):
+                pairs = zip(ops, [left, *others], others, strict=False)
+                return any(_pair_excluded(*pair, bounds) for pair in pairs)
+            case ast.Call(func=ast.Name(id="is_null"), args=[operand]):
+                known = _known(operand, bounds)
+                return known is not None and not known.nulls
+            case ast.UnaryOp(
+                op=ast.Not(), operand=ast.Call(func=ast.Name(id="is_null"), args=[operand])
+            ):
+                known = _known(operand, bounds)
+                return known is not None and known.empty
+        return False
+
     def _value(self, node: ast.AST, batch: pa.RecordBatch) -> Any:
         name = _column(node)
         if name is not None:
@@ -154,6 +188,51 @@ class Where:
                 found = pc.or_kleene(found, pc.equal(*_alike(column, pa.scalar(_literal(item)))))
             return pc.invert(found) if isinstance(op, ast.NotIn) else found
         return _COMPARED[type(op)](*_alike(self._value(left, batch), self._value(right, batch)))
+
+
+def _known(node: ast.AST, bounds: Mapping[str, Bounds]) -> Bounds | None:
+    """Return what is known of the column that a node names."""
+    name = _column(node)
+    return None if name is None else bounds.get(name)
+
+
+def _pair_excluded(
+    how: ast.cmpop, left: ast.expr, right: ast.expr, bounds: Mapping[str, Bounds]
+) -> bool:
+    """Return whether a comparison is certainly true for no row."""
+    op: type[ast.AST] = type(how)
+    if isinstance(how, ast.In):
+        assert isinstance(right, ast.Tuple | ast.List)
+        return all(_pair_excluded(ast.Eq(), left, item, bounds) for item in right.elts)
+    if op not in _COMPARED:
+        return False
+    if _column(left) is None:
+        left, right, op = right, left, _MIRRORED[op]
+    known = _known(left, bounds)
+    if known is None or not _is_literal(right) or _literal(right) is None:
+        return False
+    if known.empty:
+        return True
+    if known.values is None:
+        return False
+    try:
+        # As rows are compared: what is rounded on the way, is here.
+        values, literal = _alike(known.values, pa.scalar(_literal(right)))
+        if known.exact:
+            return not _COMPARED[op](values, literal)[0].as_py()
+        if values.type != known.values.type:  # text as numbers, whose order is another one
+            return False
+        below, above = (op not in (ast.Gt, ast.GtE)), (op not in (ast.Lt, ast.LtE))
+        if op is ast.NotEq:  # which NaN is, and bounds of text may be cut off
+            return False
+        least = pc.less if op is ast.Lt else pc.less_equal
+        most = pc.greater if op is ast.Gt else pc.greater_equal
+        return bool(
+            (below and not least(values, literal)[0].as_py())
+            or (above and not most(values, literal)[1].as_py())
+        )
+    except (pa.ArrowException, OverflowError):
+        return False  # the rows will say what is wrong
 
 
 def _column(node: ast.AST) -> str | None:

@@ -150,7 +150,8 @@ class _TablePart:
         from smoothl1 import tables
         from smoothl1._evaluate import readers
 
-        parts = readers.parts_of(self.file, self.columns, self.first, self.step)
+        condition = tables.condition_of(self.question.where)
+        parts = readers.parts_of(self.file, self.columns, self.first, self.step, condition)
         return tables.run_part(self.question, self.nulls, parts)
 
 

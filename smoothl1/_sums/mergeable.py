@@ -42,6 +42,10 @@ class Mergeable(ABC):
         """Add the sums of others of this kind."""
 
     @abstractmethod
+    def reset(self) -> Self:
+        """Forget all data; return the object itself."""
+
+    @abstractmethod
     def to_bytes(self) -> bytes:
         """Return the state: equal sums give equal bytes."""
 
@@ -64,6 +68,13 @@ class Mergeable(ABC):
         if not self._same_kind(other):
             return NotImplemented
         return self.merge(other)
+
+    def __sub__(self, other: object) -> Self:
+        if not self._same_kind(other):
+            return NotImplemented
+        result = self.copy()
+        result -= other
+        return result
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_bytes, (self.to_bytes(),)

@@ -23,6 +23,10 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from smoothl1._sums.rounding import Layout, Number, layout_of
 
@@ -50,6 +54,18 @@ class Spec:
         return layout_of(self.single)
 
 
+class Packed(NamedTuple):
+    """Groups of a state, whose sums are still bytes; arrays have a row a group, a column a sum."""
+
+    keys: list[bytes]
+    n: list[int]
+    data: bytes
+    starts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    skipped: NDArray[np.int64]  # bytes that are 0 below
+    counts: dict[tuple[int, int], list[int]]  # of NaN, +inf and -inf, where there are some
+
+
 class Writer:
     """Collects the bytes of a state."""
 
@@ -74,6 +90,19 @@ class Writer:
         """Write bytes, and how many they are."""
         self._natural(len(data))
         self._parts += data
+
+    def written(self, data: bytes) -> None:
+        """Take over what another one wrote."""
+        self._parts += data
+
+    def since(self, start: int) -> bytes:
+        """Return what was written from a place on, and forget it."""
+        found = bytes(self._parts[start:])
+        del self._parts[start:]
+        return found
+
+    def __len__(self) -> int:
+        return len(self._parts)
 
     def number(self, number: Number) -> None:
         """Write a sum."""
@@ -149,6 +178,48 @@ class Reader:
             value = int.from_bytes(self._take(size), "little", signed=True) << (8 * skipped)
         counts = [self.integer() for _ in range(3)] if special else [0, 0, 0]
         return Number(value, *counts)
+
+    def groups(self, sums: int) -> Packed:
+        """Read groups, each a key, a number of elements, and so many sums."""
+        data = self._data
+        keys, n, counts = [], [], {}
+        starts, sizes, skipped = [], [], []
+        for row in range(self.integer()):
+            keys.append(self.raw())
+            n.append(self.integer())
+            at = self._at
+            for column in range(sums):
+                size = data[at]
+                at += 1
+                if size > 0x7F:
+                    self._at = at - 1
+                    size = self._natural()
+                    at = self._at
+                special, size = size & 1, size >> 1
+                below = 0
+                if size:
+                    below = data[at]
+                    at += 1
+                    if below > 0x7F:
+                        self._at = at - 1
+                        below = self._natural()
+                        at = self._at
+                starts.append(at)
+                sizes.append(size)
+                skipped.append(below)
+                at += size
+                if at > self._end or below > 8 * self.spec.layout.size:
+                    raise _damaged()
+                if special:
+                    self._at = at
+                    counts[row, column] = [self.integer() for _ in range(3)]
+                    at = self._at
+            self._at = at
+        shape = len(keys), sums
+        first, size_, below_ = (
+            np.array(a, np.int64).reshape(shape) for a in (starts, sizes, skipped)
+        )
+        return Packed(keys, n, data, first, size_, below_, counts)
 
     def done(self) -> None:
         """Check that nothing is left."""

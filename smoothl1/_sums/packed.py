@@ -1,0 +1,126 @@
+"""Many groups' sums as bytes and back, by whole columns: the format is that of ``states.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothl1._sums.rounding import ENTRY_LIMIT, Layout
+from smoothl1._sums.states import Packed
+from smoothl1._typing import AnyArray
+
+# Rows whose bytes, and masks of them, stay in a cache.
+_CHUNK = 4096
+
+_Field = tuple[AnyArray, AnyArray]  # bytes of each row, and which of them count
+
+
+def encoded(rows: AnyArray, windows: AnyArray, slow: Callable[[AnyArray], bytes]) -> list[bytes]:
+    """Return for each carried row its number of elements and its sums.
+
+    ``slow`` encodes a row in which something is no number.
+    """
+    found: list[bytes] = []
+    for start in range(0, len(rows), _CHUNK):
+        found += _encoded(rows[start : start + _CHUNK], windows, slow)
+    return found
+
+
+def _encoded(rows: AnyArray, windows: AnyArray, slow: Callable[[AnyArray], bytes]) -> list[bytes]:
+    n = rows[:, 0]
+    fields = [_varints(np.where(n >= 0, 2 * n, -2 * n - 1))]
+    special = np.zeros(len(rows), bool)
+    for column, first, digits, counts in windows.tolist():
+        fields += _sum_fields(rows[:, column : column + digits], first)
+        if counts >= 0:
+            special |= np.logical_or.reduce(rows[:, counts : counts + 3] != 0, axis=1)
+    mask = np.concatenate([there for _, there in fields], axis=1)
+    flat = np.concatenate([data for data, _ in fields], axis=1)[mask].tobytes()
+    ends = np.cumsum(np.add.reduce(mask, axis=1, dtype=np.intp)).tolist()
+    found = [flat[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+    for i in np.flatnonzero(special).tolist():
+        found[i] = slow(rows[i])
+    return found
+
+
+def _sum_fields(digits: AnyArray, first: int) -> list[_Field]:
+    """Return a sum of each row: how many bytes, how many below are left out, the bytes."""
+    low = np.ascontiguousarray(digits[:, :-1], "<u4").view(np.uint8)
+    top = np.ascontiguousarray(digits[:, -1:], "<i8").view(np.uint8)
+    data = np.concatenate([low, top], axis=1)
+    used = data != 0
+    some = np.logical_or.reduce(used, axis=1)
+    start = np.argmax(used, axis=1)
+    negative = top[:, 7] >= 0x80
+    differ = data != np.where(negative, 0xFF, 0).astype(np.uint8)[:, np.newaxis]
+    last = data.shape[1] - 1 - np.argmax(differ[:, ::-1], axis=1)
+    # The highest byte that differs from the sign may need another one, for the sign.
+    last += (data[np.arange(len(data)), last] >= 0x80) != negative
+    last = np.where(np.logical_or.reduce(differ, axis=1), np.maximum(last, start), start)
+    size = np.where(some, last - start + 1, 0)
+    places = np.arange(data.shape[1])
+    there = (places >= start[:, np.newaxis]) & (places < (start + size)[:, np.newaxis])
+    head, skipped = _varints(2 * size), _varints(4 * first + start)
+    return [head, (skipped[0], skipped[1] & some[:, np.newaxis]), (data, there)]
+
+
+def _varints(values: AnyArray) -> _Field:
+    width = max(1, -(-int(np.maximum.reduce(values, initial=0)).bit_length() // 7))
+    parts = values[:, np.newaxis] >> (7 * np.arange(width))
+    there = parts > 0
+    there[:, 0] = True
+    parts &= 0x7F
+    parts[:, :-1] |= np.where(there[:, 1:], 0x80, 0)
+    return parts.astype(np.uint8), there
+
+
+def decoded(packed: Packed, layout: Layout) -> tuple[list[AnyArray], list[int], list[AnyArray]]:
+    """Return of each sum its digits, which is the first of them, and its counts.
+
+    ``ValueError`` for sums beyond the range of any.
+    """
+    data = np.frombuffer(packed.data, np.uint8)
+    columns, firsts, counts = [], [], []
+    for j in range(packed.starts.shape[1]):
+        start, size, skipped = packed.starts[:, j], packed.sizes[:, j], packed.skipped[:, j]
+        stop = skipped + size
+        # The highest digit has up to 62 bits.
+        if int(np.maximum.reduce(stop, initial=0)) > 4 * layout.digits + 4:
+            raise ValueError("a sum is beyond what any data give")
+        used = size > 0
+        first = int(np.minimum.reduce(skipped[used], initial=4 * layout.digits - 1)) // 4
+        first = min(first, layout.digits - 1) if used.any() else -layout.exponent // 32
+        most = (int(np.maximum.reduce(stop, initial=0)) - 1) // 4
+        last = min(max(first, most), layout.digits - 1)
+        columns.append(_digits(data, start, size, skipped - 4 * first, last - first + 1))
+        firsts.append(first)
+        if np.any(np.abs(columns[-1][:, -1].astype(np.float64)) >= ENTRY_LIMIT):
+            raise ValueError("a sum is beyond what any data give")
+        special = np.zeros((len(size), 3), np.int64)
+        for i in (i for i, k in packed.counts if k == j):
+            if not all(abs(count) < ENTRY_LIMIT for count in packed.counts[i, j]):
+                raise ValueError("a sum is beyond what any data give")
+            special[i] = packed.counts[i, j]
+        counts.append(special)
+    return columns, firsts, counts
+
+
+def _digits(
+    data: AnyArray, start: AnyArray, size: AnyArray, offset: AnyArray, digits: int
+) -> NDArray[np.int64]:
+    """Return the digits of numbers whose bytes lie in the data, from an offset on."""
+    width = 4 * digits + 4
+    found = np.zeros((len(start), width), np.uint8)
+    negative = (size > 0) & (data[start + np.maximum(size, 1) - 1] >= 0x80)
+    for k in range(int(np.maximum.reduce(size, initial=0))):
+        rows = np.flatnonzero(size > k)
+        found[rows, offset[rows] + k] = data[start[rows] + k]
+    if np.logical_or.reduce(negative):
+        rows = np.flatnonzero(negative)
+        above = np.arange(width) >= (offset + size)[rows][:, np.newaxis]
+        found[rows] |= np.where(above, 0xFF, 0).astype(np.uint8)
+    low = np.ascontiguousarray(found[:, : width - 8]).view("<u4")
+    top = np.ascontiguousarray(found[:, width - 8 :]).view("<i8")
+    return np.concatenate([low.astype(np.int64), top.astype(np.int64)], axis=1)
