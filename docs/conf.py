@@ -40,6 +40,8 @@ exclude_patterns = [
     "gallery/*.ipynb",
     "licenses",
 ]
+# No intersphinx: inventories of NumPy, SciPy and scikit-learn come from their sites alone. On PyPI
+# are their addresses (intersphinx-registry) and tools to read them (sphobjinv), no mirror of them.
 templates_path = ["_templates"]
 # Packages that a module of ours imports at its start. Without one, its page is made with a dummy.
 autodoc_mock_imports = [
@@ -63,6 +65,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
     "reset_argv": "pictures.arguments",
+    "within_subsection_order": "pictures.place",
     "image_scrapers": ("pictures.scrape",),
     "copyfile_regex": "",
     "download_all_examples": False,

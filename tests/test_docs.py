@@ -2,9 +2,12 @@
 
 import doctest
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from smoothl1._evaluate.cli import main
 
 ROOT = Path(__file__).parent.parent
 if not (ROOT / "docs").exists():
@@ -41,6 +44,15 @@ def test_examples_run(page, monkeypatch, tmp_path):
     said = []
     results = doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=said.append)
     assert results.failed == 0, "".join(said)
+
+
+def test_the_first_evaluation_prints_what_its_page_shows(capsys):
+    text = (ROOT / "docs" / "start" / "evaluate.md").read_text(encoding="utf-8")
+    command, shown = re.search(r"```sh\n(.*?)\n```.*?```text\n(.*?)```", text, re.DOTALL).groups()
+    assert main(shlex.split(command)[1:]) == 0
+    printed = capsys.readouterr().out
+    checker = doctest.OutputChecker()
+    assert checker.check_output(shown, printed, OPTIONS), printed
 
 
 def anchors(path):

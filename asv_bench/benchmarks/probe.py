@@ -1,4 +1,7 @@
-"""The memory limit: bare loops in C, compiled on first use with every flag that helps."""
+"""The limits of memory and of the processor: bare loops in C, compiled on first use.
+
+With every flag that helps.
+"""
 
 import ctypes
 import functools
@@ -33,18 +36,28 @@ def library():
     return ctypes.CDLL(str(path))
 
 
-def _call(name, arrays, *numbers):
+def _call(name, arrays, n, *numbers):
     function = getattr(library(), f"{name}_{arrays[0].dtype}")
     function.restype = ctypes.c_double
     pointers = [ctypes.c_void_p(a.ctypes.data) for a in arrays]
-    return function(*pointers, ctypes.c_ssize_t(arrays[0].size), *map(ctypes.c_int, numbers))
+    return function(*pointers, ctypes.c_ssize_t(n), *map(ctypes.c_int, numbers))
 
 
 def read(x, y, threads=1, repeats=1, inner=1):
     """Seconds to read both arrays: the better of a plain and an unrolled loop."""
-    return min(_call("read", [x, y], unrolled, threads, repeats, inner) for unrolled in (0, 1))
+    return min(
+        _call("read", [x, y], x.size, unrolled, threads, repeats, inner) for unrolled in (0, 1)
+    )
 
 
 def read_and_write(x, y, out, threads=1, repeats=1, inner=1):
     """Seconds to read two arrays and write a third."""
-    return _call("readwrite", [x, y, out], threads, repeats, inner)
+    return _call("readwrite", [x, y, out], x.size, threads, repeats, inner)
+
+
+def compute(x, y, out, operations, repeats=1, inner=1):
+    """Seconds for so many additions and multiplications in registers, half of them each.
+
+    x has the number that is added, y the one to multiply by; all have 256 elements or more.
+    """
+    return _call("compute", [x, y, out], operations // 2, repeats, inner)

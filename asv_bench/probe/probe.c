@@ -1,4 +1,4 @@
-/* The limit: bare loops that only move the bytes a kernel must move.
+/* The limits: bare loops that only move the bytes a kernel must move, and one that only computes.
 
    Compiled with -O3 -march=native -ffast-math, which the library itself never is. Each
    function repeats its loop and returns the shortest time in seconds, so that the cost of
@@ -61,6 +61,20 @@ static double seconds(void) {
                 }                                                                            \
             }                                                                                \
             sink = sum;                                                                      \
+        })                                                                                   \
+    }                                                                                        \
+    /* n additions and n multiplications: chains of registers, long enough that none waits for the\
+       one before it, and of separate numbers, so that none is fused. */                     \
+    double compute_##NAME(const T *x, const T *y, T *out, ptrdiff_t n, int repeats, int inner) {\
+        enum { CHAINS = 256 / sizeof(T) };                                                   \
+        BEST({                                                                               \
+            T sums[CHAINS], products[CHAINS];                                                \
+            for (int k = 0; k < CHAINS; k++) sums[k] = x[k], products[k] = x[k];             \
+            for (ptrdiff_t i = 0; i < n; i += CHAINS) {                                      \
+                for (int k = 0; k < CHAINS; k++) sums[k] += x[0];                            \
+                for (int k = 0; k < CHAINS; k++) products[k] *= y[0];                        \
+            }                                                                                \
+            for (int k = 0; k < CHAINS; k++) out[k] = sums[k] + products[k];                 \
         })                                                                                   \
     }                                                                                        \
     double readwrite_##NAME(const T *x, const T *y, T *out, ptrdiff_t n, int threads,        \

@@ -113,6 +113,15 @@ def _options(parser):
     return lines
 
 
+def _contents(found):
+    """Return the list of modules for the first page of the reference."""
+    lines = []
+    for module, sentence, _ in found:
+        plain = sentence.replace("\n", " ").replace("``", "`")
+        lines += [f":doc:`{module} <api/{module}>`", f"   {plain}", ""]
+    return lines
+
+
 def _command_page():
     parser = _cli._parser()
     lines = [*_heading("Command line", "="), _plain(parser.description or ""), ""]
@@ -138,7 +147,9 @@ def write_pages(app, config):
     """Write the pages, those that have changed."""
     folder = Path(app.confdir, "reference", "api")
     folder.mkdir(parents=True, exist_ok=True)
-    pages = {f"{found[0]}.rst": _module_page(*found) for found in modules()}
+    found = modules()
+    pages = {f"{module[0]}.rst": _module_page(*module) for module in found}
+    pages["contents.txt"] = _contents(found)
     pages["command-line.rst"] = _command_page()
     for name, lines in pages.items():
         text = "\n".join(lines).rstrip() + "\n"
@@ -202,7 +213,7 @@ def write_texts(app, error):
         pages.setdefault(part, []).append((name, title.astext()))
     order = ["start", "howto", "gallery", "explanation", "reference", "development"]
     for part in sorted(pages, key=lambda part: [*order, part].index(part)):
-        lines += ["", f"## {part.capitalize()}", ""]
+        lines += ["", f"## {'How to' if part == 'howto' else part.capitalize()}", ""]
         lines += [f"- [{title}]({name}.html)" for name, title in sorted(pages[part])]
     (out / "llms.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

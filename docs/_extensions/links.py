@@ -24,14 +24,6 @@ INCLUDED = {page: source for source, page in PAGES.items() if page.startswith("d
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 _PICTURE = re.compile(r"!\[([^\]]*)\]\((?!https?:)([^)\s]+)\)")
 
-# A line of a toctree: pages of that name, or with more behind a hyphen or an underscore, if any.
-_OPTIONAL = re.compile(r"^/([\w-]+)\?$", re.MULTILINE)
-
-
-def _existing(folder, name):
-    pages = sorted(Path(folder).glob(f"{name}.md")) + sorted(Path(folder).glob(f"{name}[-_]*.md"))
-    return "\n".join(f"/{page.stem}" for page in pages)
-
 
 def _example(path, anchor):
     """Return the script that a link leads to, or whose section of the list it leads to."""
@@ -75,7 +67,6 @@ def _read(app, docname, content):
         content[0] = _resolve(text, posixpath.dirname(source), page)
         app.env.note_dependency(str(ROOT / source))
         return
-    content[0] = _OPTIONAL.sub(lambda match: _existing(app.srcdir, match[1]), content[0])
     if Path(app.srcdir, page).exists() and not docname.startswith(("gallery", "reference/api")):
         content[0] = _resolve(content[0], posixpath.dirname(f"docs/{page}"), page)
 

@@ -7,9 +7,17 @@ from pathlib import Path
 
 from sphinx_gallery.scrapers import figure_rst
 
-# Behind the label of a page.
-_FIRST = re.compile(r"(?<=\.py:\n\n)([^\n]+?)\.?\n(?=\n)")
+# Behind the label of a page: a subject, and most often a colon and what is asked about it.
+_FIRST = re.compile(r"(?<=\.py:\n\n)([^\n:]+?)(?:: ([^\n]+))?\.?\n(?=\n)")
+_COMMAND = re.compile(r"^(python docs/examples/.*)$", re.MULTILINE)
+_LISTED = re.compile(r"\]\((\w+\.py)\)")
 _DRAWN = Path(tempfile.mkdtemp()) / "picture.svg"
+
+
+def place(name):
+    """Return the place of a script in the gallery: that in the list of the folder."""
+    listed = _LISTED.findall(Path(__file__).parents[1].joinpath("examples/README.md").read_text())
+    return listed.index(name) if name in listed else len(listed), name
 
 
 def arguments(gallery_conf, script_vars):
@@ -28,13 +36,15 @@ def scrape(block, block_vars, gallery_conf):
 
 
 def _heading(app, docname, content):
-    """Make a heading of the sentence with which the docstring of a script begins."""
+    """Make a heading of the subject with which the docstring of a script begins."""
     if docname.startswith("gallery/"):
-        content[0] = _FIRST.sub(lambda match: _underlined(match[1]), content[0], count=1)
+        text = _FIRST.sub(lambda match: _headed(*match.groups()), content[0], count=1)
+        content[0] = _COMMAND.sub(r"``\1``", text, count=1)
 
 
-def _underlined(sentence):
-    return f"{sentence}\n{'=' * len(sentence)}\n"
+def _headed(subject, question):
+    heading = f"{subject}\n{'=' * len(subject)}\n"
+    return f"{heading}\n{question[0].upper()}{question[1:]}\n" if question else heading
 
 
 def setup(app):

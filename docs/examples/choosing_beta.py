@@ -47,7 +47,7 @@ def main():
     residual = np.abs(predictions - targets)
     betas = np.geomspace(1, 3000, 60)
     left.plot(betas, smooth_l1_path(predictions, targets, betas), linewidth=2)
-    left.set_ylabel("mean loss")
+    left.set_ylabel("mean loss", color="C0")
     share = left.twinx()
     share.plot(betas, [100 * np.mean(residual < beta) for beta in betas], color="C1")
     share.set_ylabel("residuals in the quadratic piece, %", color="C1")

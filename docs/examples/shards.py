@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from smoothl1 import LossSums, smooth_l1_loss
 
-SHARDS, ROWS, ORDERS = 200, 2000, 60
+SHARDS, ROWS, ORDERS, BETA = 200, 2000, 60, 0.7
 
 
 def shard(k):
@@ -39,11 +39,11 @@ def main():
     """Sum, and draw."""
     output = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
     mpl.rcParams["svg.hashsalt"] = "smoothl1"
-    losses = [smooth_l1_loss(*shard(k), "sum", beta=0.5) for k in range(SHARDS)]
-    states = [LossSums(beta=0.5, dtype=np.float32).update(*shard(k)) for k in range(SHARDS)]
+    losses = [smooth_l1_loss(*shard(k), "sum", beta=BETA) for k in range(SHARDS)]
+    states = [LossSums(beta=BETA, dtype=np.float32).update(*shard(k)) for k in range(SHARDS)]
     rng = np.random.default_rng(0)
     orders = [rng.permutation(SHARDS) for _ in range(ORDERS)]
-    exact = [LossSums(beta=0.5, dtype=np.float32).merge(*(states[k] for k in o)) for o in orders]
+    exact = [LossSums(beta=BETA, dtype=np.float32).merge(*(states[k] for k in o)) for o in orders]
     found = {
         "running total, float32": [running(o, losses, np.float32) for o in orders],
         "LossSums": [sums.compute() for sums in exact],

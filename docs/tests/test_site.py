@@ -4,6 +4,7 @@ import html.parser
 import importlib
 import inspect
 import json
+import posixpath
 import re
 import urllib.parse
 
@@ -206,6 +207,40 @@ def test_search_finds_huber_location(look):
     page.wait_for_selector("#search-results li a")
     found = page.eval_on_selector_all("#search-results li a", "links => links.map(a => a.href)")
     assert any("smoothl1.huber_location.html" in link for link in found)
+
+
+# What people come with: words to search for, and the page that answers.
+QUESTIONS = {
+    "parquet by group": "howto/groups.html",
+    "fit regressor outliers": "start/fit.html",
+    "make a scorer": "howto/scorer.html",
+    "result nan": "howto/missing.html",
+    "memory limit": "reference/memory.html",
+    "choose beta": "howto/beta.html",
+    "custom objective": "howto/objective.html",
+}
+
+
+@pytest.mark.parametrize("words", QUESTIONS)
+def test_search_answers(look, words):
+    page = look(f"search.html?q={words.replace(' ', '+')}")
+    page.wait_for_selector("#search-results li a")
+    page.wait_for_timeout(500)  # results come one by one
+    found = page.eval_on_selector_all("#search-results li > a", "links => links.map(a => a.href)")
+    assert any(QUESTIONS[words] in link for link in found[:5]), found
+
+
+def test_answers_are_two_clicks_from_the_first_page(pages):
+    def linked(name):
+        base = name.rpartition("/")[0]
+        paths = (urllib.parse.urlsplit(link).path for link in pages[name].links)
+        return {posixpath.normpath(posixpath.join(base, path)) for path in paths if path}
+
+    first = linked("index.html")
+    near = first.union(*(linked(name) for name in first if name in pages))
+    assert set(QUESTIONS.values()) <= near
+    generated = {name for name in pages if name.startswith("reference/api/smoothl1")}
+    assert generated <= near
 
 
 def test_beta_moves_the_plot(look):
