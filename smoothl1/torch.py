@@ -42,7 +42,9 @@ _COMPILED = torch.__version__ >= (2, 13)
 # Asked before every call. PyTorch has no public names for them.
 _transforms = torch._C._are_functorch_transforms_active
 _modes = torch._C._len_torch_dispatch_stack
+_is_tracing = torch._C._is_tracing
 _is_batched = torch._C._functorch.is_legacy_batchedtensor
+_unwrapped = torch._C._functorch.unwrap_if_dead
 
 # Of the loss and of Huber's: the loss, its gradient, and both.
 _FUNCTIONS: tuple[tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]], ...] = (
@@ -311,7 +313,7 @@ def _loss(
         if weight is not None and weight.requires_grad:
             return _their_loss(x, y, weight, *options)
         if x.requires_grad or y.requires_grad:
-            return _Loss.apply(x, y, weight, *options)
+            return _apply(_unwrapped(x), _unwrapped(y), weight, *options)
     return _value(x, y, weight, *options)
 
 
@@ -348,7 +350,7 @@ def _eager() -> bool:
         torch.compiler.is_compiling()
         or _transforms()
         or _modes() > 0
-        or torch.jit.is_tracing()
+        or _is_tracing()
         or _forward_mode()
     )
 
@@ -421,16 +423,25 @@ def _call(
     threshold: float,
     **options: Any,
 ) -> Any:
-    return function(
-        _array(x), _array(y), reduction, threshold,
-        weight=None if weight is None else _array(weight),
-        n_threads=torch.get_num_threads(), **options,
-    )  # fmt: skip
+    arrays, common = _memory(x, y, weight)
+    return function(*arrays, reduction, threshold, **common, **options)
+
+
+def _memory(x: Tensor, y: Tensor, weight: Tensor | None) -> tuple[tuple[AnyArray, ...], Any]:
+    """Return the operands as arrays, and the options of every call."""
+    options: dict[str, Any] = {"n_threads": torch.get_num_threads()}
+    if weight is not None:
+        options["weight"] = _array(weight)
+    return (_array(x), _array(y)), options
 
 
 def _array(tensor: Tensor) -> AnyArray:
-    # There are views whose sign is yet to be changed, as the imaginary part of a conjugate.
-    array: AnyArray = tensor.resolve_neg().numpy()
+    array: AnyArray
+    try:
+        array = tensor.numpy()
+    except RuntimeError:
+        # There are views whose sign is yet to be changed, as the imaginary part of a conjugate.
+        array = tensor.resolve_neg().numpy()
     return array
 
 
@@ -470,16 +481,17 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
     ) -> Tensor:
         ctx.save_for_backward(x, y, weight)
         ctx.options = reduction, threshold, huber
-        _, grad, both = _FUNCTIONS[huber]
-        operands = (x, y) if ctx.needs_input_grad[0] else (y, x)  # the gradient is the negative
-        if reduction == "none":
-            value = _value(x, y, weight, reduction, threshold, huber)
-            if x.numel() <= _SMALL:
-                ctx.slope = _tensor(_call(grad, *operands, weight, reduction, threshold))
-            return value
-        value, slope = _call(both, *operands, weight, reduction, threshold)
-        ctx.slope = _tensor(slope)
-        return _tensor(value)
+        loss, grad, both = _FUNCTIONS[huber]
+        if not ctx.needs_input_grad[0]:
+            x, y = y, x  # the gradient is the negative
+        operands, options = _memory(x, y, weight)
+        if reduction != "none":
+            value, slope = both(*operands, reduction, threshold, **options)
+            ctx.slope = torch.from_numpy(slope)
+            return _tensor(value)
+        if x.numel() <= _SMALL:
+            ctx.slope = torch.from_numpy(grad(*operands, reduction, threshold, **options))
+        return torch.from_numpy(loss(*operands, reduction, threshold, **options))
 
     @staticmethod
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
@@ -488,25 +500,32 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
             slope = _Traced.apply(*ctx.saved_tensors, *ctx.options, 0)[1]
             grad = factor * slope
             return grad, -grad if of_target else None, None, None, None, None
-        reduction, threshold, huber = ctx.options
-        scale = None
-        if not any(factor.stride()):  # one number, as from sum()
-            scale = factor.as_strided((), ()).item()
         grad = vars(ctx).pop("slope", None)
+        scale = None
+        if factor.dim() == 0:
+            scale = factor.item()
+        elif grad is None and not any(factor.stride()):  # one number, as from sum()
+            scale = factor.as_strided((), ()).item()
         options: dict[str, Any] = {}
         if grad is None:  # not reduced and not small, or not the first time
             x, y, weight = ctx.saved_tensors
             if not of_input:
                 x, y = y, x
+            reduction, threshold, huber = ctx.options
             if scale != 1.0 and factor.numel() > _IN_CACHE:
                 options["grad_output"] = _array(factor) if scale is None else scale
             slope = _call(_FUNCTIONS[huber][1], x, y, weight, reduction, threshold, **options)
-            grad = _tensor(slope)
+            grad = torch.from_numpy(slope)
         if scale != 1.0 and not options:
             grad.mul_(factor)
         if not of_input:
             return None, grad, None, None, None, None
         return grad, -grad if of_target else None, None, None, None, None
+
+
+# What comes between, `Function.apply` does for transforms and for defaults of arguments: there are
+# neither, and it takes two microseconds.
+_apply = super(torch.autograd.Function, _Loss).apply
 
 
 class _Traced(torch.autograd.Function):  # type: ignore[misc]

@@ -497,6 +497,30 @@ def test_transforms(function, reduction, threshold, two):
         check(a, b)
 
 
+def test_tensors_that_a_transform_left_behind(function, two):
+    """They wrap values, until an operation unwraps them."""
+    ours, _ = both(function)
+    left = []
+
+    def f(x, y):
+        left.extend((x, y))
+        return ours(x, y)
+
+    torch.func.grad(f, argnums=(0, 1))(*two)
+    x, y = left
+    leaf = two[0].clone().requires_grad_()
+    for reduction in REDUCTIONS:
+        wanted = ours(*two, reduction)
+        assert torch.equal(ours(x, y, reduction), wanted)
+        assert torch.equal(ours(leaf, y, reduction), wanted)
+        assert torch.equal(ours(x, leaf, reduction), ours(two[0], two[0], reduction))
+        assert torch.equal(
+            ours(leaf, y, reduction, weight=x * x), ours(*two, reduction, weight=x * x)
+        )
+    grads = [torch.autograd.grad(ours(leaf, a), leaf)[0] for a in (y, two[1])]
+    assert torch.equal(*grads)
+
+
 class Scaled(torch.nn.Module):
     def __init__(self, loss, target):
         super().__init__()
