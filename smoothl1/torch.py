@@ -25,15 +25,18 @@ from torch.nn import functional as theirs
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from smoothl1 import functional as ours
+from smoothl1._simd import core
 from smoothl1._typing import AnyArray
 
 __all__ = ["HuberLoss", "SmoothL1Loss", "huber_loss", "smooth_l1_loss"]
 
 _TYPES = (Tensor, torch.nn.Parameter)
 _DTYPES = (torch.float32, torch.float64)
+_STRIDED = torch.strided
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST = float(np.finfo(np.float32).max)
-_SMALL = 2**14  # elements, whose gradient may be kept beside as many losses
+_SMALL = 2**17  # elements, whose gradient may be kept beside as many losses
+_FEW = 2**10  # elements: to multiply as many takes less than to see whether all factors are 1
 _IN_CACHE = 2**20  # elements: another pass over as many costs less than a factor in the kernel
 
 # The compilers before may not know a function whose context is set up apart, that of 2.4 does not.
@@ -314,7 +317,7 @@ def _loss(
             return _their_loss(x, y, weight, *options)
         if x.requires_grad or y.requires_grad:
             return _apply(_unwrapped(x), _unwrapped(y), weight, *options)
-    return _value(x, y, weight, *options)
+    return _results(_unwrapped(x), _unwrapped(y), weight, *options, False)[0]
 
 
 def _all_plain(x: object, y: object, weight: object) -> bool:
@@ -336,7 +339,7 @@ def _readable(x: Tensor, y: Tensor, weight: Tensor | None) -> bool:
 
 
 def _in_memory(tensor: Tensor) -> bool:
-    return tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_nested
+    return tensor.is_cpu and tensor.layout is _STRIDED and not tensor.is_nested
 
 
 def _forward_mode() -> bool:
@@ -423,25 +426,17 @@ def _call(
     threshold: float,
     **options: Any,
 ) -> Any:
-    arrays, common = _memory(x, y, weight)
-    return function(*arrays, reduction, threshold, **common, **options)
-
-
-def _memory(x: Tensor, y: Tensor, weight: Tensor | None) -> tuple[tuple[AnyArray, ...], Any]:
-    """Return the operands as arrays, and the options of every call."""
-    options: dict[str, Any] = {"n_threads": torch.get_num_threads()}
-    if weight is not None:
-        options["weight"] = _array(weight)
-    return (_array(x), _array(y)), options
+    return function(
+        _array(x), _array(y), reduction, threshold,
+        weight=None if weight is None else _array(weight),
+        n_threads=torch.get_num_threads(), **options,
+    )  # fmt: skip
 
 
 def _array(tensor: Tensor) -> AnyArray:
-    array: AnyArray
-    try:
-        array = tensor.numpy()
-    except RuntimeError:
-        # There are views whose sign is yet to be changed, as the imaginary part of a conjugate.
-        array = tensor.resolve_neg().numpy()
+    # There are views whose sign is yet to be changed, as the imaginary part of a conjugate, and
+    # zeros without memory.
+    array: AnyArray = tensor.numpy(force=True)
     return array
 
 
@@ -450,15 +445,38 @@ def _tensor(result: AnyArray | np.floating[Any]) -> Tensor:
     return torch.from_numpy(np.asarray(result))
 
 
-def _value(
+def _results(
     x: Tensor,
     y: Tensor,
     weight: Tensor | None,
     reduction: str,
     threshold: float,
     huber: bool,
-) -> Tensor:
-    return _tensor(_call(_FUNCTIONS[huber][0], x, y, weight, reduction, threshold))
+    grad_too: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the loss and, with ``grad_too``, its gradient with respect to x."""
+    if (
+        weight is None
+        and x.is_contiguous()
+        and y.is_contiguous()
+        and not (x.is_neg() or y.is_neg())
+    ):
+        # By addresses: arrays of so short a life would take as long as a thousand elements.
+        found = core.fast_memory(
+            x.data_ptr(), y.data_ptr(), tuple(x.shape), x.dtype is torch.float32,
+            reduction, threshold, huber, grad_too, torch.get_num_threads(),
+        )  # fmt: skip
+        if found is not None:
+            value, slope = found
+            return torch.from_numpy(value), None if slope is None else torch.from_numpy(slope)
+    operands = x, y, weight, reduction, threshold
+    loss, grad, both = _FUNCTIONS[huber]
+    if not grad_too:
+        return _tensor(_call(loss, *operands)), None
+    if reduction == "none":
+        return _tensor(_call(loss, *operands)), _tensor(_call(grad, *operands))
+    value, slope = _call(both, *operands)
+    return _tensor(value), _tensor(slope)
 
 
 class _Loss(torch.autograd.Function):  # type: ignore[misc]
@@ -481,17 +499,13 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
     ) -> Tensor:
         ctx.save_for_backward(x, y, weight)
         ctx.options = reduction, threshold, huber
-        loss, grad, both = _FUNCTIONS[huber]
         if not ctx.needs_input_grad[0]:
             x, y = y, x  # the gradient is the negative
-        operands, options = _memory(x, y, weight)
-        if reduction != "none":
-            value, slope = both(*operands, reduction, threshold, **options)
-            ctx.slope = torch.from_numpy(slope)
-            return _tensor(value)
-        if x.numel() <= _SMALL:
-            ctx.slope = torch.from_numpy(grad(*operands, reduction, threshold, **options))
-        return torch.from_numpy(loss(*operands, reduction, threshold, **options))
+        grad_too = reduction != "none" or x.numel() <= _SMALL
+        value, slope = _results(x, y, weight, reduction, threshold, huber, grad_too)
+        if grad_too:
+            ctx.slope = slope
+        return value
 
     @staticmethod
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
@@ -504,7 +518,7 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
         scale = None
         if factor.dim() == 0:
             scale = factor.item()
-        elif grad is None and not any(factor.stride()):  # one number, as from sum()
+        elif factor.numel() > _FEW and not any(factor.stride()):  # one number, as from sum()
             scale = factor.as_strided((), ()).item()
         options: dict[str, Any] = {}
         if grad is None:  # not reduced and not small, or not the first time
