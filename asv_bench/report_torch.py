@@ -9,6 +9,7 @@ and the shortest time of each counts. ``SMOOTHL1_SIMD`` chooses the instruction 
 
 import argparse
 import itertools
+from functools import partial
 
 import torch
 import torch.nn.functional as theirs
@@ -30,10 +31,11 @@ def goal(n):
     return 0.7 if n >= 10**5 else 1.5
 
 
-def measure(name, n, dtype, reduction):
+def measure(name, n, dtype, reduction, threshold):
     """Return the times of ours and of theirs."""
     x, y = tensors(n, dtype)
-    losses = [getattr(module, name) for module in (ours, theirs)]
+    how = {"delta" if name == "huber_loss" else "beta": threshold}
+    losses = [partial(getattr(module, name), **how) for module in (ours, theirs)]
     calls = [lambda loss=loss: step(loss, x, y, reduction) for loss in losses]
     # Short and many, for machines that are busy with other things, too.
     return turns(calls, 9 if n > 10**6 else 40, max(1, min(20, 2**18 // n)))
@@ -52,18 +54,20 @@ def main():
         "--functions", nargs="+", choices=["smooth_l1_loss", "huber_loss"],
         default=["smooth_l1_loss"],
     )  # fmt: skip
+    parser.add_argument("--thresholds", nargs="+", type=float, default=[1.0, 0.7])
     options = parser.parse_args()
     print("| what | threads | n | ours, µs | theirs, µs | goal | ours / theirs |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, reduction, dtype, threads, n in itertools.product(
-        options.functions, options.reductions, options.dtypes, options.threads, options.sizes
-    ):
+    for name, reduction, dtype, threshold, threads, n in itertools.product(
+        options.functions, options.reductions, options.dtypes, options.thresholds,
+        options.threads, options.sizes,
+    ):  # fmt: skip
         torch.set_num_threads(threads)
-        a, b = measure(name, n, dtype, reduction)
+        a, b = measure(name, n, dtype, reduction, threshold)
         limit, mark = "", ""
         if reduction == "mean":
             limit, mark = f"≤ {goal(n)}", " ✗" * (a / b > goal(n))
-        what = f"{name}, {reduction}, {dtype} | {threads} | {n}"
+        what = f"{name}, {reduction}, {dtype}, {threshold:g} | {threads} | {n}"
         times = f"{a * 1e6:.4g} | {b * 1e6:.4g}"
         print(f"| {what} | {times} | {limit} | {a / b:.2f}{mark} |", flush=True)
 

@@ -34,6 +34,17 @@ def fast_value_and_grad(
     loss_too: bool,
     n_threads: object,
 ) -> Any: ...
+def fast_memory(
+    input: int,
+    target: int,
+    shape: tuple[int, ...],
+    single: bool,
+    reduction: str,
+    beta: float,
+    huber: bool,
+    grad_too: bool,
+    n_threads: int,
+) -> tuple[AnyArray, AnyArray | None] | None: ...
 
 @disjoint_base
 class Work:

@@ -25,15 +25,18 @@ from torch.nn import functional as theirs
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from smoothl1 import functional as ours
+from smoothl1._simd import core
 from smoothl1._typing import AnyArray
 
 __all__ = ["HuberLoss", "SmoothL1Loss", "huber_loss", "smooth_l1_loss"]
 
 _TYPES = (Tensor, torch.nn.Parameter)
 _DTYPES = (torch.float32, torch.float64)
+_STRIDED = torch.strided
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST = float(np.finfo(np.float32).max)
-_SMALL = 2**14  # elements, whose gradient may be kept beside as many losses
+_SMALL = 2**17  # elements, whose gradient may be kept beside as many losses
+_FEW = 2**10  # elements: to multiply as many takes less than to see whether all factors are 1
 _IN_CACHE = 2**20  # elements: another pass over as many costs less than a factor in the kernel
 
 # The compilers before may not know a function whose context is set up apart, that of 2.4 does not.
@@ -42,7 +45,9 @@ _COMPILED = torch.__version__ >= (2, 13)
 # Asked before every call. PyTorch has no public names for them.
 _transforms = torch._C._are_functorch_transforms_active
 _modes = torch._C._len_torch_dispatch_stack
+_is_tracing = torch._C._is_tracing
 _is_batched = torch._C._functorch.is_legacy_batchedtensor
+_unwrapped = torch._C._functorch.unwrap_if_dead
 
 # Of the loss and of Huber's: the loss, its gradient, and both.
 _FUNCTIONS: tuple[tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]], ...] = (
@@ -311,8 +316,8 @@ def _loss(
         if weight is not None and weight.requires_grad:
             return _their_loss(x, y, weight, *options)
         if x.requires_grad or y.requires_grad:
-            return _Loss.apply(x, y, weight, *options)
-    return _value(x, y, weight, *options)
+            return _apply(_unwrapped(x), _unwrapped(y), weight, *options)
+    return _results(_unwrapped(x), _unwrapped(y), weight, *options, False)[0]
 
 
 def _all_plain(x: object, y: object, weight: object) -> bool:
@@ -334,7 +339,7 @@ def _readable(x: Tensor, y: Tensor, weight: Tensor | None) -> bool:
 
 
 def _in_memory(tensor: Tensor) -> bool:
-    return tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_nested
+    return tensor.is_cpu and tensor.layout is _STRIDED and not tensor.is_nested
 
 
 def _forward_mode() -> bool:
@@ -348,7 +353,7 @@ def _eager() -> bool:
         torch.compiler.is_compiling()
         or _transforms()
         or _modes() > 0
-        or torch.jit.is_tracing()
+        or _is_tracing()
         or _forward_mode()
     )
 
@@ -429,8 +434,9 @@ def _call(
 
 
 def _array(tensor: Tensor) -> AnyArray:
-    # There are views whose sign is yet to be changed, as the imaginary part of a conjugate.
-    array: AnyArray = tensor.resolve_neg().numpy()
+    # There are views whose sign is yet to be changed, as the imaginary part of a conjugate, and
+    # zeros without memory.
+    array: AnyArray = tensor.numpy(force=True)
     return array
 
 
@@ -439,15 +445,38 @@ def _tensor(result: AnyArray | np.floating[Any]) -> Tensor:
     return torch.from_numpy(np.asarray(result))
 
 
-def _value(
+def _results(
     x: Tensor,
     y: Tensor,
     weight: Tensor | None,
     reduction: str,
     threshold: float,
     huber: bool,
-) -> Tensor:
-    return _tensor(_call(_FUNCTIONS[huber][0], x, y, weight, reduction, threshold))
+    grad_too: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the loss and, with ``grad_too``, its gradient with respect to x."""
+    if (
+        weight is None
+        and x.is_contiguous()
+        and y.is_contiguous()
+        and not (x.is_neg() or y.is_neg())
+    ):
+        # By addresses: arrays of so short a life would take as long as a thousand elements.
+        found = core.fast_memory(
+            x.data_ptr(), y.data_ptr(), tuple(x.shape), x.dtype is torch.float32,
+            reduction, threshold, huber, grad_too, torch.get_num_threads(),
+        )  # fmt: skip
+        if found is not None:
+            value, slope = found
+            return torch.from_numpy(value), None if slope is None else torch.from_numpy(slope)
+    operands = x, y, weight, reduction, threshold
+    loss, grad, both = _FUNCTIONS[huber]
+    if not grad_too:
+        return _tensor(_call(loss, *operands)), None
+    if reduction == "none":
+        return _tensor(_call(loss, *operands)), _tensor(_call(grad, *operands))
+    value, slope = _call(both, *operands)
+    return _tensor(value), _tensor(slope)
 
 
 class _Loss(torch.autograd.Function):  # type: ignore[misc]
@@ -470,16 +499,13 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
     ) -> Tensor:
         ctx.save_for_backward(x, y, weight)
         ctx.options = reduction, threshold, huber
-        _, grad, both = _FUNCTIONS[huber]
-        operands = (x, y) if ctx.needs_input_grad[0] else (y, x)  # the gradient is the negative
-        if reduction == "none":
-            value = _value(x, y, weight, reduction, threshold, huber)
-            if x.numel() <= _SMALL:
-                ctx.slope = _tensor(_call(grad, *operands, weight, reduction, threshold))
-            return value
-        value, slope = _call(both, *operands, weight, reduction, threshold)
-        ctx.slope = _tensor(slope)
-        return _tensor(value)
+        if not ctx.needs_input_grad[0]:
+            x, y = y, x  # the gradient is the negative
+        grad_too = reduction != "none" or x.numel() <= _SMALL
+        value, slope = _results(x, y, weight, reduction, threshold, huber, grad_too)
+        if grad_too:
+            ctx.slope = slope
+        return value
 
     @staticmethod
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
@@ -488,25 +514,32 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
             slope = _Traced.apply(*ctx.saved_tensors, *ctx.options, 0)[1]
             grad = factor * slope
             return grad, -grad if of_target else None, None, None, None, None
-        reduction, threshold, huber = ctx.options
-        scale = None
-        if not any(factor.stride()):  # one number, as from sum()
-            scale = factor.as_strided((), ()).item()
         grad = vars(ctx).pop("slope", None)
+        scale = None
+        if factor.dim() == 0:
+            scale = factor.item()
+        elif factor.numel() > _FEW and not any(factor.stride()):  # one number, as from sum()
+            scale = factor.as_strided((), ()).item()
         options: dict[str, Any] = {}
         if grad is None:  # not reduced and not small, or not the first time
             x, y, weight = ctx.saved_tensors
             if not of_input:
                 x, y = y, x
+            reduction, threshold, huber = ctx.options
             if scale != 1.0 and factor.numel() > _IN_CACHE:
                 options["grad_output"] = _array(factor) if scale is None else scale
             slope = _call(_FUNCTIONS[huber][1], x, y, weight, reduction, threshold, **options)
-            grad = _tensor(slope)
+            grad = torch.from_numpy(slope)
         if scale != 1.0 and not options:
             grad.mul_(factor)
         if not of_input:
             return None, grad, None, None, None, None
         return grad, -grad if of_target else None, None, None, None, None
+
+
+# What comes between, `Function.apply` does for transforms and for defaults of arguments: there are
+# neither, and it takes two microseconds.
+_apply = super(torch.autograd.Function, _Loss).apply
 
 
 class _Traced(torch.autograd.Function):  # type: ignore[misc]

@@ -366,6 +366,52 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
     return None if isinf(loss) else (scalar(loss, &p), out)
 
 
+cdef object at_address(size_t address, tuple shape, bint single):
+    """An array over contiguous memory that the caller keeps; None for what is no array."""
+    cdef cnp.npy_intp[cnp.NPY_MAXDIMS] dims
+    cdef int axis, ndim = <int>len(shape)
+    if address == 0 or ndim > cnp.NPY_MAXDIMS:
+        return None
+    for axis in range(ndim):
+        dims[axis] = shape[axis]
+    return cnp.PyArray_SimpleNewFromData(
+        ndim, dims, cnp.NPY_FLOAT32 if single else cnp.NPY_FLOAT64, <void*>address
+    )
+
+
+cdef object in_array(object loss, bint single):
+    """A loss as an array of no dimension."""
+    cdef cnp.ndarray a = cnp.PyArray_EMPTY(
+        0, NULL, cnp.NPY_FLOAT32 if single else cnp.NPY_FLOAT64, 0
+    )
+    if single:
+        (<float*>cnp.PyArray_DATA(a))[0] = loss
+    else:
+        (<double*>cnp.PyArray_DATA(a))[0] = loss
+    return a
+
+
+def fast_memory(
+    size_t input, size_t target, tuple shape, bint single, reduction, beta, bint huber,
+    bint grad_too, n_threads,
+):
+    """(loss, gradient or None), arrays, for contiguous memory at two addresses; None for others."""
+    cdef object x = at_address(input, shape, single), y = at_address(target, shape, single)
+    if x is None or y is None:
+        return None
+    grad = None
+    if reduction == NONE_NAME or not grad_too:
+        loss = fast_loss(x, y, reduction, beta, huber, None, n_threads)
+        if loss is not None and grad_too:
+            grad = fast_value_and_grad(x, y, reduction, beta, huber, None, False, n_threads)
+    else:
+        both = fast_value_and_grad(x, y, reduction, beta, huber, None, True, n_threads)
+        loss, grad = (None, None) if both is None else both
+    if loss is None or grad_too and grad is None:
+        return None
+    return loss if reduction == NONE_NAME else in_array(loss, single), grad
+
+
 # ---------------------------------------------------------------------------
 # From Python: everything else
 # ---------------------------------------------------------------------------

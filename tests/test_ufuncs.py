@@ -404,6 +404,23 @@ def test_dask_is_lazy():
     assert bits(got.compute()) == bits(smooth_l1(ones, ones * 3, np.arange(10, dtype="f4")))
 
 
+def test_dask_frames():
+    """What docs/ufuncs.md says of columns of one frame, and of two."""
+    dd = pytest.importorskip("dask.dataframe")
+    pd = pytest.importorskip("pandas")
+    plain = pd.DataFrame({"p": [1.0, 5.0, 2.0, 0.5], "t": [0.0, 0.0, 2.0, 0.0]})
+    frame = dd.from_pandas(plain, npartitions=2)
+    other = dd.from_pandas(plain[["t"]] * 2, npartitions=1)
+    found = frame.assign(loss=smooth_l1(frame.p, frame.t, 1.0))
+    assert isinstance(found, dd.DataFrame)
+    expected = smooth_l1(plain.p, plain.t, 1.0)
+    assert found.compute()["loss"].to_list() == expected.to_list()
+    paired = frame.assign(other=other.t)
+    found = smooth_l1(paired.p, paired.other, 1.0)
+    assert isinstance(found, dd.Series)
+    assert found.compute().to_list() == smooth_l1(plain.p, 2 * plain.t, 1.0).to_list()
+
+
 def test_dask_within_xarray():
     pytest.importorskip("dask.array")
     xr = pytest.importorskip("xarray")
