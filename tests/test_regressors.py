@@ -61,7 +61,7 @@ def rank_of(quantile, y):
     return int(np.ceil(quantile * len(y))) - 1
 
 
-def reference_start(y, beta=None, quantile=0.9):
+def reference_start(y, beta=None, quantile=0.7):
     """Return the Huber location of y, and the threshold there."""
     if beta is None:
         beta = np.sort(abs(y - huber_location(y, 0.0)))[rank_of(quantile, y)]
