@@ -112,8 +112,8 @@ def models(library, threads, quantiles, hessians):
             objective = SmoothL1Objective(hessian=hessian)
             start = float(huber_location(y, objective.beta))
             if library == "xgboost":
-                model = Theirs(objective=objective, base_score=start, **options)
-                return model.fit(X, y).predict(X_new)
+                model = Theirs(objective=objective, base_score=0.0, **options)
+                return start + model.fit(X, y - start).predict(X_new).astype(float)
             model = Theirs(objective=objective, **options)
             return start + model.fit(X, y, init_score=np.full(len(y), start)).predict(X_new)
 

@@ -115,6 +115,9 @@ class SmoothL1Objective:
         model.fit(X, y, sample_weight=w, init_score=np.full(len(y), start))
         start + model.predict(X)
 
+    XGBoost keeps predictions in float32. Where the start is 10,000 times the spread of y or
+    more, fit ``y - start`` with ``base_score=0``, and add it to the predictions.
+
     **Early stopping**, where LightGBM needs the start for the validation data, too, and
     before its release 4.7 ``eval_set=[(X_val, y_val)]``::
 

@@ -30,6 +30,8 @@ _OVERFLOW = "the targets or the coefficients overflow; bring X and y to other un
 _SOLVERS = {"newton": newton, "lbfgs": lbfgs}
 # The least threshold, in units of the typical target: below, residuals are but rounding.
 _LEAST = 2.0**-42
+# Residuals, in that unit, of samples which least absolute deviations pass through, at most.
+_PASSED = 2.0**-33
 # Times the median absolute residual: the standard deviation, for normal residuals.
 _NORMAL = 1.482602218505602
 # Multiples of the scale beyond which a threshold makes no difference to a joint fit.
@@ -374,12 +376,13 @@ class _Rows:
         else:
             solution = self._solve(design, target, unit, theta, beta * size / unit)
         coef, intercept = design.coefficients(solution.theta, unit)
+        threshold = max(solution.threshold, _PASSED) if beta == 0 else solution.threshold
         return _Found(
             coef,
             intercept + centre,
             size,
-            solution.threshold * unit,
-            np.abs(solution.residual) > solution.threshold,
+            threshold * unit,
+            np.abs(solution.residual) > threshold,
             solution.n_iter,
             "" if solution.converged else solution.message,
         )
@@ -433,7 +436,7 @@ class _Rows:
     def _deviation(self, solution: Solution) -> float:
         """Return the median absolute residual, consistent for normal ones, of the inexact fits."""
         distance = np.abs(solution.residual)
-        missed = distance > self.least
+        missed = distance > max(self.least, _PASSED)
         if not missed.any():
             return 0.0
         median = huber_location(distance[missed], 0.0, sample_weight=self.weight[missed])

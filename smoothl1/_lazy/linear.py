@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from smoothl1 import linear_model
 from smoothl1._lazy import arrays as lazy
+from smoothl1._lazy.medians import Line, least_absolute_deviations, median_distance
 from smoothl1._lazy.passes import Batches, Blocks, Source
 from smoothl1._linear.solvers import VANISHED, Inverse
 from smoothl1._typing import AnyArray
@@ -38,6 +39,9 @@ _LENGTHS = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 1e-3, 1e-4)
 # What a step may still promise, as a part of the objective, where the last one is taken.
 _GAIN = 1e-20
 _ROUNDING = 1e-14
+# The least distance from a fit of least absolute deviations within which rows are kept, in units
+# of the typical target.
+_NEAR = 2.0**-20
 
 
 class SmoothL1Regressor(linear_model.SmoothL1Regressor):
@@ -51,9 +55,9 @@ class SmoothL1Regressor(linear_model.SmoothL1Regressor):
     ----------
     beta : float, default=1.35
         Threshold between the quadratic and the linear piece, in multiples of ``scale_``. It
-        must be > 1 with ``scale="huber"``, otherwise > 0.
-    scale : {"huber"}, float or None, default="huber"
-        As in memory, without "mad", whose median fit is none of sums.
+        must be > 1 with ``scale="huber"``, otherwise >= 0.
+    scale : {"huber", "mad"}, float or None, default="huber"
+        As in memory.
     alpha, fit_intercept
         As in memory.
     solver : {"auto", "newton"}, default="auto"
@@ -205,15 +209,8 @@ class SmoothL1Regressor(linear_model.SmoothL1Regressor):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if self.scale == "mad":
-            raise ValueError(
-                "scale must be 'huber', None or a number > 0 for data out of memory, got 'mad', "
-                "whose median fit is none of sums"
-            )
         if self.solver == "lbfgs":
             raise ValueError("solver must be 'auto' or 'newton' for data out of memory")
-        if self.beta == 0:
-            raise ValueError("beta must be > 0 for data out of memory, got 0")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -245,6 +242,7 @@ class _Moments:
     X: AnyArray
     y: AnyArray
     weight: AnyArray
+    rows: int  # of positive weight
     bad: str  # what is wrong with a block
 
     @property
@@ -272,12 +270,12 @@ def _moments_of(X: AnyArray, y: AnyArray, weight: AnyArray, rows: int) -> _Momen
     total = float(weight.sum())
     if bad or not total:
         nothing = np.zeros(X.shape[1])
-        return _Moments(0.0, nothing, nothing, X[:0], y[:0], weight[:0], bad)
+        return _Moments(0.0, nothing, nothing, X[:0], y[:0], weight[:0], 0, bad)
     mean = weight @ X / total
     squares = weight @ (X - mean) ** 2
     chosen = used[np.unique(np.linspace(0, len(used) - 1, min(rows, len(used))).astype(np.intp))]
     kept = weight[chosen] * (len(used) / len(chosen))
-    return _Moments(total, mean, squares, X[chosen], y[chosen], kept, bad)
+    return _Moments(total, mean, squares, X[chosen], y[chosen], kept, len(used), bad)
 
 
 def _merged_moments(parts: list[_Moments]) -> _Moments:
@@ -293,7 +291,8 @@ def _merged_moments(parts: list[_Moments]) -> _Moments:
     X, y, weight = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("X", "y", "weight")
     )
-    return _Moments(total, mean, squares, X, y, weight, bad)
+    rows = sum(part.rows for part in parts)
+    return _Moments(total, mean, squares, X, y, weight, rows, bad)
 
 
 @dataclass(frozen=True)
@@ -307,6 +306,18 @@ class _Frame:
     unit: float
     total: float  # of the weights
     fit_intercept: bool
+
+    def parameters(self, coef: AnyArray, intercept: float) -> AnyArray:
+        """Return theta for coefficients and an intercept."""
+        theta = coef * self.scale / self.unit
+        constant = (intercept + float(self.mean @ coef) - self.centre) / self.unit
+        return np.append(theta, constant) if self.fit_intercept else theta
+
+    def coefficients(self, theta: AnyArray) -> tuple[AnyArray, float]:
+        """Return coefficients and the intercept for theta."""
+        p = len(self.mean)
+        coef = self.unit * (theta[:p] / self.scale)
+        return coef, self.centre + float(self.unit * theta[p:].sum() - self.mean @ coef)
 
     def rows(self, X: AnyArray, y: AnyArray, weight: AnyArray, part: slice) -> Any:
         """Return Z, y and the weights of some rows of a block."""
@@ -432,7 +443,7 @@ def _fit(
             coef, intercept = np.asarray(sample.coef_, np.float64), float(sample.intercept_)
     some, centre = moments.y[:, column], 0.0
     if model.fit_intercept:
-        limit = 0.0 if joint else model.beta * size
+        limit = 0.0 if isinstance(model.scale, str) else model.beta * size
         centre = float(huber_location(some, limit, sample_weight=moments.weight))
     unit = linear_model._unit(np.abs(some - centre))
     deviation = np.sqrt(moments.squares / moments.total)
@@ -445,24 +456,81 @@ def _fit(
     frame = _Frame(mean, scale, column, centre, unit, moments.total, bool(model.fit_intercept))
 
     # The criterion divided by 2 beta, the weights' sum and the unit.
-    penalty = model.alpha / model.beta / moments.total * unit / scale**2
+    strength = model.alpha / model.beta if model.alpha else 0.0
+    penalty = strength / moments.total * unit / scale**2
     penalty = np.where(constant, 1.0, penalty)
     penalty = np.append(penalty, np.zeros(int(model.fit_intercept)))
-    theta = coef * scale / unit
-    if model.fit_intercept:
-        theta = np.append(theta, (intercept + float(moments.mean @ coef) - centre) / unit)
+    theta = frame.parameters(coef, intercept)
     theta[:p][constant] = 0.0
-    least = linear_model._LEAST
+    least, passes, warning = linear_model._LEAST, 0, ""
+    if model.scale == "mad" or model.beta == 0:
+        line, passes, warning = _median(model, source, moments, frame, penalty, theta)
+        theta = frame.parameters(line.coef, line.intercept)
+        terms = np.abs(line.coef) @ (np.abs(moments.mean) + deviation) + abs(line.intercept)
+        nothing = max(linear_model._PASSED * unit, 32 * eps * float(terms))
+        if model.scale == "mad":
+            some = np.abs(line.residuals(moments.X, moments.y))
+            kept = some > nothing
+            distance, more = median_distance(
+                source, line, nothing, some[kept], moments.weight[kept]
+            )
+            guess = size = linear_model._NORMAL * distance
+            passes += more
+        if model.beta == 0:
+            return _Found(line.coef, line.intercept, size, nothing, passes, warning)
     t = model.beta * guess / unit
     t = min(max(t, least), 2.0**300)
     share = 1.0 / model.beta**2 if joint else 0.0
     newton = _Newton(source, frame, penalty, share, least, model.max_iter, model.tol)
     theta, t = newton.minimise(theta, t)
-    coef = unit * (theta[:p] / scale)
-    intercept = centre + float(unit * theta[p:].sum() - mean @ coef)
+    coef, intercept = frame.coefficients(theta)
     if joint:  # 0 where it vanishes
         size = t / model.beta * unit if t > least else 0.0
-    return _Found(coef, intercept, size, t * unit, newton.n_iter, newton.warning)
+    n_iter = passes + newton.n_iter
+    return _Found(coef, intercept, size, t * unit, n_iter, warning or newton.warning)
+
+
+def _median(
+    model: SmoothL1Regressor,
+    source: Source,
+    moments: _Moments,
+    frame: _Frame,
+    penalty: AnyArray,
+    theta: AnyArray,
+) -> tuple[Line, int, str]:
+    """Fit least absolute deviations to one target, from about the right parameters.
+
+    Returns the passes that it took, and a warning, too.
+    """
+    most = max(_SAMPLE, 20 * len(theta))
+    line = Line(*frame.coefficients(theta), frame.column)
+    passes, radius = 0, math.inf
+    if moments.rows > most:
+        some = np.abs(line.residuals(moments.X, moments.y))
+        radius = max(float(np.quantile(some, most / moments.rows)), _NEAR * frame.unit)
+        # A small threshold, and before it larger ones, bring the fit near enough.
+        thresholds = [radius / frame.unit]
+        while thresholds[-1] < 0.1:
+            thresholds.append(8 * thresholds[-1])
+        for t in reversed(thresholds):
+            newton = _Newton(
+                source, frame, penalty, 0.0, linear_model._LEAST, model.max_iter, model.tol
+            )
+            theta, _ = newton.minimise(theta, t)
+            passes += newton.n_iter
+        line = Line(*frame.coefficients(theta), frame.column)
+    # What the sample's criterion is at the least threshold, divided by it.
+    beta = linear_model._LEAST * frame.unit if model.alpha else 0.0
+    alpha = model.alpha * (beta / model.beta) if model.alpha else 0.0
+
+    def fit(X: AnyArray, y: AnyArray, weight: AnyArray) -> tuple[AnyArray, float]:
+        few = linear_model.SmoothL1Regressor(
+            beta=beta, scale=None, alpha=alpha, solver="newton", fit_intercept=model.fit_intercept
+        ).fit(X, y, weight)
+        return few.coef_, float(few.intercept_)
+
+    line, more, good = least_absolute_deviations(source, fit, line, radius, most, model.max_iter)
+    return line, passes + more, "" if good else "max_iter is reached"
 
 
 class _Newton:

@@ -35,6 +35,8 @@ from smoothl1.location import huber_location
 
 # What a further step may still promise, of the objective, where a solver has converged.
 _GAIN = 1e-11
+# The most steps that follow there, while rows change their piece.
+_POLISH = 8
 # Rows that are worked on at a time: they stay in the first-level cache.
 _PART = 2**12
 # What rounding may do to the objective, as a part of it.
@@ -45,6 +47,8 @@ _FEW = 0.06
 _PATIENCE = 15
 # The gap between primal and dual objective, as a part of it, at which interior points end.
 _GAP, _INTERIOR_STEPS = 1e-9, 60
+# Distances, in typical ones, of rows that the solution passes through from where they end.
+_HIT = 1e-6
 # What interior points may miss of the gradient.
 _MISSED = 1e-11
 # Multiples of the least threshold that are taken for it, where interior points say so.
@@ -265,10 +269,11 @@ class _Iterates:
         problem, t = self.problem, found.threshold
         residual = problem.y - problem.design.predict(found.theta)
         near = problem.point(found.theta, residual, t)
-        slopes = problem.weight * np.where(found.active, residual / t, np.sign(residual))
-        gradient = problem.penalty * found.theta - problem.design.adjoint(slopes)
-        theta = found.theta - self._inverse(found.active, t)(gradient)
-        corner = problem.point(theta, problem.y - problem.design.predict(theta), t)
+        # The active rows by their multipliers, and by their distances, which tell better what a
+        # small gap leaves.
+        hit = np.abs(residual) < max(t, _HIT * _typical(residual, problem.weight))
+        corners = [self._corner(near, active, t) for active in (found.active, hit)]
+        corner = min(corners, key=lambda point: point.value)
         if problem.share and t <= problem.threshold and corner.threshold < VANISHED * t:
             # It vanishes, and no longer follows residuals that are but rounding.
             self.problem = problem = replace(problem, share=0.0)
@@ -276,6 +281,14 @@ class _Iterates:
             self.point = near
         self.point = min(self.point, near, corner, key=lambda point: point.value)
         self.bound = near.value - found.gap
+
+    def _corner(self, near: Point, active: AnyArray, t: float) -> Point:
+        """Return the minimiser for a set of active rows, near a point."""
+        problem = self.problem
+        slopes = problem.weight * np.where(active, near.residual / t, np.sign(near.residual))
+        gradient = problem.penalty * near.theta - problem.design.adjoint(slopes)
+        theta = near.theta - self._inverse(active, t)(gradient)
+        return problem.point(theta, problem.y - problem.design.predict(theta), t)
 
     def descend(self, max_iter: int, tol: float) -> Solution:
         """Take steps until the gradient and what is to gain are small."""
@@ -300,7 +313,7 @@ class _Iterates:
             promise = 0.5 * float(point.gradient @ step)  # the gain in the quadratic model
             flat = _is_flat(problem, point, tol)
             if flat and not majorize and promise <= _GAIN * point.value:
-                self._take(step)  # it is at hand, and squares what is missing
+                self._polish(step, promise)
                 return self._solution(True)
             if self.n_iter >= max_iter:
                 return self._solution(proved, "max_iter is reached")
@@ -327,6 +340,24 @@ class _Iterates:
         if not rest > 1e-9 * point.curvature:  # residuals and threshold may vanish together
             return step, False, False
         return step + response * (float(point.coupling @ step) / rest), consistent, True
+
+    def _polish(self, step: AnyArray, promise: float) -> None:
+        """Take a step, which is at hand, and those after it that promise much less.
+
+        A step that meets no other active set than its own ends at the minimiser, or squares what
+        is missing where the threshold is a variable.
+        """
+        for _ in range(_POLISH):
+            self._take(step)
+            problem, point = self.problem, self.point
+            if np.array_equal(np.abs(point.residual) < point.threshold, self.active):
+                return
+            point = problem.at(point.theta, point.residual, point.threshold)
+            self.point = problem.differentiated(point)
+            step, consistent, _ = self._newton_step(_GAIN * point.value)
+            before, promise = promise, 0.5 * float(self.point.gradient @ step)
+            if not (consistent and promise <= 0.25 * before):
+                return
 
     def _take(self, step: AnyArray) -> None:
         """Take a small step, without another look at the objective."""
