@@ -34,7 +34,7 @@ Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.math cimport INFINITY, isfinite, isinf
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
@@ -51,7 +51,7 @@ from jobs cimport (
 )
 from leaves cimport leaf_of_any_type
 from location cimport SAMPLE, locate, slope_and_curvature
-from operands cimport AXES, Operand, set_flat, set_operand, set_shrink, use_axes
+from operands cimport AXES, Operand, set_flat, set_operand, set_shrink, two_bytes, use_axes
 from quotients cimport figures_of_group, settle_loss
 from runtime cimport (
     SMOOTHL1_OPENMP, omp_get_max_threads, omp_get_num_procs, omp_in_parallel, owe, smoothl1_debt,
@@ -65,6 +65,7 @@ from tree cimport Node, no_node
 from ufuncs cimport Formula, INPUTS, loop_double, loop_single
 
 from smoothl1 import _threads
+from smoothl1._dtypes import is_bfloat16
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
@@ -411,8 +412,8 @@ cdef class Work:
     Parameters
     ----------
     input, target, beta, weight, factor, where : ndarray or None
-        All of one shape (broadcast views), of dtype float16/32/64, any integer or
-        bool; ``where`` is bool. ``beta`` holds thresholds per element; ``factor``
+        All of one shape (broadcast views), of dtype float16/32/64, bfloat16, any integer
+        or bool; ``where`` is bool. ``beta`` holds thresholds per element; ``factor``
         multiplies gradients.
     betas : list of float
         Thresholds for all elements; several make a path. Ignored if ``beta`` is given.
@@ -630,6 +631,24 @@ cdef class Work:
         self.job.reduce = False
         run(&self.job, NULL, NULL)
         return None
+
+
+def as_bfloat16(cnp.ndarray values not None):
+    """The bits, as uint16, of contiguous numbers of float64, each rounded once to bfloat16."""
+    cdef cnp.ndarray bits
+    cdef Py_ssize_t i, n = cnp.PyArray_SIZE(values)
+    cdef const double* a = <const double*>cnp.PyArray_DATA(values)
+    cdef uint16_t* to
+    if cnp.PyArray_TYPE(values) != cnp.NPY_FLOAT64 or not PyArray_ISCARRAY_RO(values):
+        raise ValueError("values must be a contiguous array of float64")
+    bits = cnp.PyArray_EMPTY(
+        cnp.PyArray_NDIM(values), <cnp.npy_intp*>cnp.PyArray_DIMS(values), cnp.NPY_UINT16, 0
+    )
+    to = <uint16_t*>cnp.PyArray_DATA(bits)
+    with nogil:
+        for i in range(n):
+            to[i] = two_bytes(a[i], c"V")
+    return bits
 
 
 # ---------------------------------------------------------------------------
@@ -1156,8 +1175,9 @@ cdef int resolve(
         if cnp.PyArray_ISINTEGER(a) or cnp.PyArray_ISBOOL(a):
             small = small or cnp.PyArray_ITEMSIZE(a) <= 2
         else:
-            known = known and cnp.PyArray_TYPE(a) in (
-                cnp.NPY_FLOAT16, cnp.NPY_FLOAT32, cnp.NPY_FLOAT64
+            known = known and (
+                cnp.PyArray_TYPE(a) in (cnp.NPY_FLOAT16, cnp.NPY_FLOAT32, cnp.NPY_FLOAT64)
+                or cnp.PyArray_ISUSERDEF(a) and is_bfloat16(a.descr)
             )
     if not (known and small):
         return resolve_by_loops(ufunc, casting, operands, asked, found)
