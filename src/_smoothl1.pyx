@@ -59,6 +59,7 @@ from runtime cimport (
     smoothl1_watch_forks,
 )
 from sizes cimport FEW, GRAIN, LEAF, STREAM
+from smoothl1._smoothl1 cimport floating
 from team cimport allocate
 from terms cimport ARRAY, PRODUCT, Params, finish, make_exact_params, make_params
 from tree cimport Node, no_node
@@ -388,6 +389,15 @@ cdef Py_ssize_t least_stride(cnp.ndarray a, int first, int stop) noexcept:
 cdef double SHRINK = 2.0 ** -70  # 2**63 elements, and the slope of a Huber loss, have room then
 
 
+cdef inline bint any_infinite(const floating* a, Py_ssize_t n, bint or_nan) noexcept nogil:
+    cdef int32_t infinite = 0, nan = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        infinite |= abs(a[i]) == <floating>INFINITY
+        nan |= a[i] != a[i]
+    return infinite != 0 or or_nan and nan != 0
+
+
 cdef inline double result_at(cnp.ndarray results, Py_ssize_t i) noexcept:
     if cnp.PyArray_TYPE(results) == cnp.NPY_FLOAT32:
         return (<float*>cnp.PyArray_DATA(results))[i]
@@ -570,14 +580,12 @@ cdef class Work:
 
     cdef bint _overflows(self, cnp.ndarray results) noexcept:
         """Whether a result may be finite in smaller units."""
-        cdef Py_ssize_t i
-        cdef double a
-        for i in range(cnp.PyArray_SIZE(results)):
-            a = result_at(results, i)
-            # Infinities of both signs give NaN; without weights there is one sign.
-            if isinf(a) or self.job.options.has_weight and a != a:
-                return True
-        return False
+        # Infinities of both signs give NaN; without weights there is one sign.
+        cdef bint weighs = self.job.options.has_weight
+        cdef Py_ssize_t n = cnp.PyArray_SIZE(results)
+        if cnp.PyArray_TYPE(results) == cnp.NPY_FLOAT32:
+            return any_infinite(<const float*>cnp.PyArray_DATA(results), n, weighs)
+        return any_infinite(<const double*>cnp.PyArray_DATA(results), n, weighs)
 
     def sum_weights(self):
         """The sum of the selected weights."""
