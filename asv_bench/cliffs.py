@@ -9,12 +9,18 @@ contiguous mean of the same dtype. The worst come first, so that no cliff hides.
 import argparse
 
 import numpy as np
+
+try:
+    import ml_dtypes  # registers the dtype
+except ImportError:
+    ml_dtypes = None
 from report import processor, turns
 
 from smoothl1 import smooth_l1_loss
 from smoothl1._simd import chosen
 
 BETA = 0.7
+BFLOAT16 = ("bfloat16",) if ml_dtypes else ()
 
 
 def unaligned(a):
@@ -32,7 +38,7 @@ LAYOUTS = {
     "unaligned": unaligned,
     "broadcast row": lambda a: np.broadcast_to(a[:1], a.shape),
 }
-DTYPES = ("f4", "f8", "f2", ">f4", ">f8", "i4", "u1")
+DTYPES = ("f4", "f8", "f2", *BFLOAT16, ">f4", ">f8", "i4", "u1")
 COLUMNS = (1, 2, 3, 4, 10, 64, 1000)
 OPTIONS = ("none", "weight", "weight a row", "where", "array beta")
 AXES = (None, 0, 1)

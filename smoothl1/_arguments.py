@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from smoothl1._arrays import as_array as as_array
 from smoothl1._arrays import as_mask
+from smoothl1._dtypes import is_bfloat16, is_float
 from smoothl1._labels import check_labels
 from smoothl1._threads import check_environment, check_n_threads
 from smoothl1._typing import AnyArray, Axis
@@ -66,7 +67,12 @@ def _result_dtype(*operands: AnyArray) -> np.dtype[Any]:
     first = operands[0].dtype
     if first.kind == "f" and first.isnative and all(a.dtype is first for a in operands):
         return first
-    floats = [a.dtype if a.dtype.kind == "f" else np.dtype(np.float64) for a in operands]
+    floats = [a.dtype if is_float(a.dtype) else np.dtype(np.float64) for a in operands]
+    if any(map(is_bfloat16, floats)):
+        if all(map(is_bfloat16, floats)):
+            return floats[0]
+        # The narrowest that holds bfloat16 as well, which NumPy does not know with float16.
+        floats = [np.dtype(np.float32), *(dtype for dtype in floats if dtype.kind == "f")]
     return np.result_type(*floats).newbyteorder("=")
 
 
@@ -229,8 +235,10 @@ def check_out(out: Any, shape: tuple[int, ...], name: str = "out") -> AnyArray:
     """
     if not isinstance(out, np.ndarray) or isinstance(out, MaskedArray):
         raise TypeError(f"{name} must be a numpy.ndarray, got {type(out).__qualname__}")
-    if out.dtype.kind != "f" or out.dtype.itemsize > 8:
-        raise TypeError(f"{name} must be of dtype float16, float32 or float64, got {out.dtype}")
+    if not is_float(out.dtype):
+        raise TypeError(
+            f"{name} must be of dtype float16, bfloat16, float32 or float64, got {out.dtype}"
+        )
     if out.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {out.shape}")
     if not out.flags.writeable:

@@ -15,6 +15,8 @@ import numpy as np
 # import, which a child that is forked meanwhile would wait for for ever.
 from numpy.ma import MaskedArray
 
+from smoothl1._dtypes import is_bfloat16, is_real
+from smoothl1._simd import core
 from smoothl1._typing import AnyArray
 
 _NUMBERS = frozenset((float, int, bool))
@@ -54,8 +56,8 @@ def as_array(name: str, value: Any, *, selects: bool = True) -> AnyArray:
     Raises
     ------
     TypeError
-        If it holds anything but float16/32/64, integers or bools, or if turning it into
-        an array would lose information (masks) or load what is not in memory.
+        If it holds anything but float16/32/64, bfloat16, integers or bools, or if turning
+        it into an array would lose information (masks) or load what is not in memory.
     """
     array = value
     if type(value) is not np.ndarray:
@@ -65,18 +67,32 @@ def as_array(name: str, value: Any, *, selects: bool = True) -> AnyArray:
                 f"{name} ({_kind(value)}) has dtype object; {_object_remedy(name, value, array)}"
             )
     dtype = array.dtype
-    if dtype.kind not in "fiub" or dtype.itemsize > 8:
+    if not is_real(dtype):
         remedy = "use float16, float32, float64, an integer dtype or bool"
         if dtype.kind == "O":
             remedy = _object_remedy(name, value, array)
         elif dtype.kind == "c":
             remedy = "take the loss of the real and the imaginary part, or of np.abs(...)"
+        elif dtype == "V2":  # as np.load has it
+            remedy += "; where it holds bfloat16, pass .view(ml_dtypes.bfloat16)"
         elif dtype.kind == "f" and isinstance(value, np.ndarray):
             remedy = "convert it with .astype(np.float64)"
         elif dtype.kind == "f":
             remedy = "convert it with np.asarray(..., dtype=np.float64)"
         raise TypeError(f"{name} has dtype {dtype}; {remedy}")
     return array  # type: ignore[no-any-return]
+
+
+def rounded(values: Any, dtype: np.dtype[Any]) -> Any:
+    """Return numbers, rounded once to a floating-point dtype, without warnings."""
+    values = np.asarray(values)
+    if values.dtype == dtype:
+        return values
+    if is_bfloat16(dtype):  # its own conversion rounds to float32 first
+        bits = core.as_bfloat16(np.ascontiguousarray(values, dtype=np.float64))
+        return bits.reshape(values.shape).view(dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        return values.astype(dtype)
 
 
 def refuse_masked(name: str, value: Any) -> None:
@@ -96,7 +112,7 @@ def as_mask(name: str, value: Any) -> AnyArray:
         remedy = ""
         if array.dtype.kind == "O":
             remedy = "; pass True or False for each element, False for what is missing"
-        elif array.dtype.kind in "iuf":
+        elif is_real(array.dtype):
             remedy = "; where numbers other than 0 are meant, pass np.not_equal(..., 0)"
         raise TypeError(f"{name} must be of dtype bool, got {array.dtype}{remedy}")
     return array

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from smoothl1 import _arguments as arguments
 from smoothl1._arguments import Operands
+from smoothl1._arrays import rounded
 from smoothl1._labels import check_labels
 from smoothl1._simd import core
 from smoothl1._sums import rounding
@@ -59,8 +60,7 @@ def loss(
     losses = reduced(work, reduction, operands.dtype, exact)[:, 0]
     losses = losses.reshape([shape[axis] for axis in kept])
     if out is not None:
-        with np.errstate(over="ignore", under="ignore"):
-            out[...] = losses
+        out[...] = rounded(losses, out.dtype)
         return out
     return losses if axis is not None else losses[()]
 
@@ -146,7 +146,7 @@ def value_and_grad(
         scale, divisor = 0.0, 1.0
     sums = work.write_slopes(result, overlaps, scale, divisor, reduction=reduction)
     assert sums is not None  # as with every reduction
-    return _rounded(sums[0], operands.dtype)[0, 0], result
+    return rounded(sums[0], operands.dtype)[0, 0], result
 
 
 def _check_reduction(reduction: str, name: str, weight: object) -> str:
@@ -205,14 +205,8 @@ def reduced(work: core.Work, reduction: str, dtype: np.dtype[Any], exact: bool =
         values, empty = work.sum(reduction, dtype == np.float32)
     if empty:
         no_elements(reduction)
-    return _rounded(values, dtype)
-
-
-def _rounded(values: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
-    if values.dtype == dtype:
-        return values
-    with np.errstate(over="ignore", under="ignore"):
-        return values.astype(dtype)
+    result: AnyArray = rounded(values, dtype)
+    return result
 
 
 def no_elements(reduction: str) -> None:

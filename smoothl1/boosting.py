@@ -19,6 +19,7 @@ from smoothl1._arguments import (
     thread_argument,
 )
 from smoothl1._calls import work_on
+from smoothl1._dtypes import is_real
 from smoothl1._typing import AnyArray
 from smoothl1.functional import smooth_l1_loss
 from smoothl1.location import huber_location
@@ -319,7 +320,7 @@ def check_beta(beta: Any, kind: str = "a number") -> float:
         shape = np.shape(beta) if isinstance(beta, list | tuple) else getattr(beta, "shape", None)
         if shape:
             raise ValueError(f"{right} an array of shape {shape}")
-        if shape is None or np.asarray(beta).dtype.kind not in "fiub":
+        if shape is None or not is_real(np.asarray(beta).dtype):
             raise TypeError(f"{right} {beta!r}")
     value = float(beta)
     single = np.finfo(np.float32)

@@ -66,10 +66,11 @@ def smooth_l1_loss(
     ----------
     input, target : array_like
         Predictions and true values, of the same shape, or one of them 0-d. float32 and
-        float64 in any mix; float16 is computed in float32, integers and bools in
-        float64. Anything that NumPy can view is taken without a copy: any strides
-        (``np.broadcast_to`` included), byte order or alignment. Elements are paired by
-        position; labels of pandas or xarray that would pair them otherwise are an error.
+        float64 in any mix; float16 and bfloat16 (of ml_dtypes) are computed in float32,
+        integers and bools in float64. Anything that NumPy can view is taken without a
+        copy: any strides (``np.broadcast_to`` included), byte order or alignment.
+        Elements are paired by position; labels of pandas or xarray that would pair them
+        otherwise are an error.
     reduction : {"mean", "sum", "weighted_mean", "none"}, default="mean"
         "mean" divides the sum by the number of (selected) elements, with or without
         weights; "weighted_mean" by the sum of their weights; "none" returns the loss of
@@ -85,7 +86,7 @@ def smooth_l1_loss(
     axis : int or tuple of int, optional
         Axes to reduce; all by default. Each result has the same bits as a call on its
         slice.
-    out : ndarray of float16, float32 or float64, optional
+    out : ndarray of float16, bfloat16, float32 or float64, optional
         Where to write the result, of its shape (0-d for a full reduction). It may
         overlap the operands.
     exact : bool, default=False
@@ -99,8 +100,8 @@ def smooth_l1_loss(
     Returns
     -------
     numpy scalar or ndarray
-        float16, float32 or float64, whichever holds `input` and `target`; a scalar
-        unless `reduction` is "none" or `axis` is given; `out` if that is given.
+        float16, bfloat16, float32 or float64, whichever holds `input` and `target`; a
+        scalar unless `reduction` is "none" or `axis` is given; `out` if that is given.
 
     Raises
     ------
@@ -257,7 +258,7 @@ def smooth_l1_grad(
     grad_output : float or array_like, optional
         Factor from the chain rule, 1 by default: the gradient of something with respect to
         the loss. An array, broadcast to `input`, for "none" only.
-    out : ndarray of float16, float32 or float64, optional
+    out : ndarray of float16, bfloat16, float32 or float64, optional
         Where to write the gradient, of the shape of `input`; may overlap the operands.
 
     Returns
@@ -356,7 +357,7 @@ def smooth_l1_value_and_grad(
     ----------
     input, target, reduction, beta, weight, where, n_threads
         As for `smooth_l1_loss`.
-    out : ndarray of float16, float32 or float64, optional
+    out : ndarray of float16, bfloat16, float32 or float64, optional
         Where to write the gradient, of the shape of `input`; may overlap the operands.
 
     Returns

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from smoothl1._arguments import as_array, check_number, thread_argument
+from smoothl1._arrays import rounded
+from smoothl1._dtypes import is_float
 from smoothl1._simd import core
 from smoothl1._typing import AnyArray
 
@@ -103,7 +105,11 @@ def huber_location(
         if highest == 0:
             raise ValueError("sample_weight must hold a positive weight, got zeros only")
     location = core.location(values, weights, threshold)
-    return (array.dtype if array.dtype.kind == "f" else np.dtype(np.float64)).type(location)
+    dtype = array.dtype if is_float(array.dtype) else np.dtype(np.float64)
+    if not dtype.isnative:
+        dtype = dtype.newbyteorder("=")
+    found: np.floating[Any] = rounded(location, dtype)[()]
+    return found
 
 
 def _scratch(array: AnyArray) -> AnyArray:

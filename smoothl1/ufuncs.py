@@ -6,8 +6,8 @@ and stay lazy (``docs/ufuncs.md``). The bits are those of the functions of `smoo
 reduction.
 
 A ufunc cannot refuse a value: where the functions raise for a threshold, the result here is NaN.
-Integers and bools are computed in float64, float16 in float32. There are no threads, and no
-warnings about floating-point numbers.
+Integers and bools are computed in float64, float16 and bfloat16 in float32. There are no threads,
+and no warnings about floating-point numbers.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _DOC = """\
 Parameters
 ----------
 x, y : array_like
-    Predictions and true values. float32 gives float32, and so does float16; everything else that
-    is real gives float64.
+    Predictions and true values. float32 gives float32, and so do float16 and bfloat16;
+    everything else that is real gives float64.
 {threshold} : array_like
     Threshold, {bound}, in the units of `x`: a number, or one for each element. Where it is NaN or
     {otherwise}, so is the result.

@@ -34,7 +34,7 @@ Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.math cimport INFINITY, isfinite, isinf
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
@@ -51,7 +51,7 @@ from jobs cimport (
 )
 from leaves cimport leaf_of_any_type
 from location cimport SAMPLE, locate, slope_and_curvature
-from operands cimport AXES, Operand, set_flat, set_operand, set_shrink, use_axes
+from operands cimport AXES, Operand, set_flat, set_operand, set_shrink, two_bytes, use_axes
 from quotients cimport figures_of_group, settle_loss
 from runtime cimport (
     SMOOTHL1_OPENMP, omp_get_max_threads, omp_get_num_procs, omp_in_parallel, owe, smoothl1_debt,
@@ -59,12 +59,14 @@ from runtime cimport (
     smoothl1_watch_forks,
 )
 from sizes cimport FEW, GRAIN, LEAF, STREAM
+from smoothl1._smoothl1 cimport floating
 from team cimport allocate
 from terms cimport ARRAY, PRODUCT, Params, finish, make_exact_params, make_params
 from tree cimport Node, no_node
 from ufuncs cimport Formula, INPUTS, loop_double, loop_single
 
 from smoothl1 import _threads
+from smoothl1._dtypes import is_bfloat16
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
@@ -433,6 +435,15 @@ cdef Py_ssize_t least_stride(cnp.ndarray a, int first, int stop) noexcept:
 cdef double SHRINK = 2.0 ** -70  # 2**63 elements, and the slope of a Huber loss, have room then
 
 
+cdef inline bint any_infinite(const floating* a, Py_ssize_t n, bint or_nan) noexcept nogil:
+    cdef int32_t infinite = 0, nan = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        infinite |= abs(a[i]) == <floating>INFINITY
+        nan |= a[i] != a[i]
+    return infinite != 0 or or_nan and nan != 0
+
+
 cdef inline double result_at(cnp.ndarray results, Py_ssize_t i) noexcept:
     if cnp.PyArray_TYPE(results) == cnp.NPY_FLOAT32:
         return (<float*>cnp.PyArray_DATA(results))[i]
@@ -457,8 +468,8 @@ cdef class Work:
     Parameters
     ----------
     input, target, beta, weight, factor, where : ndarray or None
-        All of one shape (broadcast views), of dtype float16/32/64, any integer or
-        bool; ``where`` is bool. ``beta`` holds thresholds per element; ``factor``
+        All of one shape (broadcast views), of dtype float16/32/64, bfloat16, any integer
+        or bool; ``where`` is bool. ``beta`` holds thresholds per element; ``factor``
         multiplies gradients.
     betas : list of float
         Thresholds for all elements; several make a path. Ignored if ``beta`` is given.
@@ -615,14 +626,12 @@ cdef class Work:
 
     cdef bint _overflows(self, cnp.ndarray results) noexcept:
         """Whether a result may be finite in smaller units."""
-        cdef Py_ssize_t i
-        cdef double a
-        for i in range(cnp.PyArray_SIZE(results)):
-            a = result_at(results, i)
-            # Infinities of both signs give NaN; without weights there is one sign.
-            if isinf(a) or self.job.options.has_weight and a != a:
-                return True
-        return False
+        # Infinities of both signs give NaN; without weights there is one sign.
+        cdef bint weighs = self.job.options.has_weight
+        cdef Py_ssize_t n = cnp.PyArray_SIZE(results)
+        if cnp.PyArray_TYPE(results) == cnp.NPY_FLOAT32:
+            return any_infinite(<const float*>cnp.PyArray_DATA(results), n, weighs)
+        return any_infinite(<const double*>cnp.PyArray_DATA(results), n, weighs)
 
     def sum_weights(self):
         """The sum of the selected weights."""
@@ -676,6 +685,24 @@ cdef class Work:
         self.job.reduce = False
         run(&self.job, NULL, NULL)
         return None
+
+
+def as_bfloat16(cnp.ndarray values not None):
+    """The bits, as uint16, of contiguous numbers of float64, each rounded once to bfloat16."""
+    cdef cnp.ndarray bits
+    cdef Py_ssize_t i, n = cnp.PyArray_SIZE(values)
+    cdef const double* a = <const double*>cnp.PyArray_DATA(values)
+    cdef uint16_t* to
+    if cnp.PyArray_TYPE(values) != cnp.NPY_FLOAT64 or not PyArray_ISCARRAY_RO(values):
+        raise ValueError("values must be a contiguous array of float64")
+    bits = cnp.PyArray_EMPTY(
+        cnp.PyArray_NDIM(values), <cnp.npy_intp*>cnp.PyArray_DIMS(values), cnp.NPY_UINT16, 0
+    )
+    to = <uint16_t*>cnp.PyArray_DATA(bits)
+    with nogil:
+        for i in range(n):
+            to[i] = two_bytes(a[i], c"V")
+    return bits
 
 
 # ---------------------------------------------------------------------------
@@ -1223,8 +1250,9 @@ cdef int resolve(
         if cnp.PyArray_ISINTEGER(a) or cnp.PyArray_ISBOOL(a):
             small = small or cnp.PyArray_ITEMSIZE(a) <= 2
         else:
-            known = known and cnp.PyArray_TYPE(a) in (
-                cnp.NPY_FLOAT16, cnp.NPY_FLOAT32, cnp.NPY_FLOAT64
+            known = known and (
+                cnp.PyArray_TYPE(a) in (cnp.NPY_FLOAT16, cnp.NPY_FLOAT32, cnp.NPY_FLOAT64)
+                or cnp.PyArray_ISUSERDEF(a) and is_bfloat16(a.descr)
             )
     if not (known and small):
         return resolve_by_loops(ufunc, casting, operands, asked, found)

@@ -12,7 +12,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
 from cache cimport aligned
-from jobs cimport ADJACENT, Job, Sink, TOTAL, WEIGHTED_MEAN
+from jobs cimport ADJACENT, Job, SHORT, Sink, TOTAL, WEIGHTED_MEAN
 from kernels cimport fill, weigh, write_offsets, write_terms
 from lanes cimport (
     LONG, Lanes, add_group, add_rows, clear, clear_lanes, fold, fold_lanes, rows_of_group,
@@ -21,9 +21,11 @@ from lanes cimport (
 from operands cimport Operand, load, load_mask
 from pairs cimport Pair, pair_of, pair_times, two_sum
 from runtime cimport smoothl1_raise_flag
-from sizes cimport BLOCK, LANES, LEAF, LINE, TILE
+from sizes cimport BLOCK, CHUNK, LANES, LEAF, LINE, TILE
 from smoothl1._smoothl1 cimport floating
-from terms cimport ARRAY, PAIR, PRODUCT, Params, finish, finish_double, finish_single
+from terms cimport (
+    ARRAY, PAIR, PRODUCT, Params, finish, finish_double, finish_single, is_linear, pair_term,
+)
 from tree cimport Node, no_node
 
 
@@ -31,7 +33,7 @@ cdef enum:
     # Elements of a short output up to which it is transposed with its neighbours, rather than
     # summed by itself.
     FLAT = 32
-    # Elements up to which ``sum_few`` does it.
+    # Elements up to which ``sum_few`` does it, and twice as many.
     FEW_TERMS = 4
 
 
@@ -66,6 +68,11 @@ cdef inline Py_ssize_t outputs_of_tile(const Job* job) noexcept nogil:
     if job.side == ADJACENT:
         return TILE if job.n >= LANES else TILE * LANES // job.n
     return BLOCK // job.n
+
+
+cdef inline Py_ssize_t outputs_of_task(const Job* job) noexcept nogil:
+    """Outputs that a thread takes at once, whole tiles: some 4096 elements."""
+    return outputs_of_tile(job) * (1 if job.side == ADJACENT else LEAF // BLOCK)
 
 
 cdef inline Py_ssize_t columns_scratch(const Job* job) noexcept nogil:
@@ -109,8 +116,12 @@ cdef inline void transpose(
 # ---------------------------------------------------------------------------
 
 cdef inline Pair sum_few(const floating* terms, int n) noexcept nogil:
-    """The sum of at most four terms, in the order in which ``fold`` adds them."""
+    """The sum of at most four terms, or eight, in the order in which ``fold`` adds them."""
     cdef Pair even = pair_of(terms[0] + 0.0), odd  # a lane starts at 0, which -0 leaves as it is
+    if n == 2 * FEW_TERMS:
+        even = pair_plus(two_sum(terms[0], terms[4]), two_sum(terms[2], terms[6]))
+        odd = pair_plus(two_sum(terms[1], terms[5]), two_sum(terms[3], terms[7]))
+        return pair_plus(even, odd)
     if n > 2:
         even = two_sum(terms[0] + 0.0, terms[2])
     if n > 1:
@@ -154,6 +165,8 @@ cdef inline void sum_outputs(
         sum_outputs_of(terms, 3, width, sums)
     elif n == 4:
         sum_outputs_of(terms, 4, width, sums)
+    elif n == 8:
+        sum_outputs_of(terms, 8, width, sums)
     elif n <= FLAT:
         transpose(terms, n, width, turned)
         clear(sums.hi, sums.lo, used * width)
@@ -174,7 +187,7 @@ cdef inline void sum_counts(
     """The same for terms of 0 and 1, whose order is no matter."""
     cdef Py_ssize_t c, i
     cdef int32_t count
-    if n <= FEW_TERMS:
+    if n <= FEW_TERMS or n == 2 * FEW_TERMS:
         sum_outputs(ones, n, width, turned, sums)
         return
     for c in range(width):
@@ -413,6 +426,145 @@ cdef inline void deliver_tile(
         )
 
 
+# ---------------------------------------------------------------------------
+# A few terms of each output, without options: sums and results in one loop
+# ---------------------------------------------------------------------------
+
+cdef struct Way:
+    # From the sum of an output to its result: a row of them has the same divisor.
+    double offset
+    double scale
+    double unit
+    Pair exact_offset
+    Pair divisor
+
+
+cdef inline bint are_few(const Job* job, const Sink* sink) noexcept nogil:
+    return (
+        (job.n <= FEW_TERMS or job.n == 2 * FEW_TERMS)
+        and job.params[0].form != ARRAY and job.single == sink.narrow
+        and not (job.options.has_weight or job.options.has_where or job.options.has_beta)
+    )
+
+
+cdef inline void write_terms_and_linear(
+    const floating* x, const floating* y, Py_ssize_t n, const Params* p, floating* terms,
+    floating* linear,
+) noexcept nogil:
+    cdef floating beta = <floating>p.beta, s = <floating>p.s, c = <floating>p.c, z
+    cdef Py_ssize_t i
+    for i in range(n):
+        z = abs(x[i] - y[i])
+        terms[i] = pair_term(z, beta, s, c)
+        linear[i] = is_linear(z, beta)
+
+
+cdef inline floating sum_flags(const floating* ones, int n) noexcept nogil:
+    """The sum of terms of 0 and 1, whose order is no matter."""
+    cdef floating count = ones[0]
+    if n == 8:
+        return (
+            ((ones[0] + ones[1]) + (ones[2] + ones[3]))
+            + ((ones[4] + ones[5]) + (ones[6] + ones[7]))
+        )
+    if n == 4:
+        return (ones[0] + ones[1]) + (ones[2] + ones[3])
+    if n > 1:
+        count += ones[1]
+    if n > 2:
+        count += ones[2]
+    return count
+
+
+cdef inline bint finish_few_of(
+    const floating* terms, const floating* linear, int n, bint counts, Py_ssize_t width,
+    const Way* way, floating* results,
+) noexcept nogil:
+    """Results of ``width`` outputs; whether each is finite, else those of float64 are not right."""
+    cdef double offset = way.offset, scale = way.scale, unit = way.unit, count
+    cdef Pair sum, exact_offset = way.exact_offset, divisor = way.divisor
+    cdef int64_t odd = 0
+    cdef Py_ssize_t c
+    for c in range(width):
+        sum = sum_few(terms + c * n, n)
+        count = sum_flags(linear + c * n, n) if counts else 0.0
+        if floating is float:
+            results[c] = <float>(unit * finish_single(sum.hi, count, offset, scale))
+        else:
+            odd |= not abs(sum.hi) <= DBL_MAX  # or NaN
+            results[c] = unit * finish_double(sum, pair_of(count), exact_offset, divisor)
+    return odd == 0
+
+
+cdef inline bint finish_few(
+    const floating* terms, const floating* linear, Py_ssize_t n, bint counts, Py_ssize_t width,
+    const Way* way, floating* results,
+) noexcept nogil:
+    # Known to the compiler, a few terms are brought together by shuffles.
+    if n == 1:
+        return finish_few_of(terms, linear, 1, counts, width, way, results)
+    if n == 2:
+        return finish_few_of(terms, linear, 2, counts, width, way, results)
+    if n == 3:
+        return finish_few_of(terms, linear, 3, counts, width, way, results)
+    if n == 4:
+        return finish_few_of(terms, linear, 4, counts, width, way, results)
+    return finish_few_of(terms, linear, 8, counts, width, way, results)
+
+
+cdef inline bint run_few(
+    const Job* job, Py_ssize_t output, Py_ssize_t width, Tile* tile, Sink* sink, floating tag
+) noexcept nogil:
+    """The results of neighbouring outputs; False if they must be found in another way."""
+    cdef Params* p = &job.params[0]
+    cdef Py_ssize_t n = job.n, start = output * n, size = width * n, done = 0, outputs
+    cdef Py_ssize_t most = CHUNK // n
+    cdef floating* terms = <floating*>tile.terms
+    cdef floating* linear = <floating*>tile.turned
+    cdef floating* results = <floating*>sink.results + output
+    cdef const floating* x = load(&job.x, 0, start, size, tile.raw, <floating*>tile.x)
+    cdef const floating* y = load(&job.y, 0, start, size, tile.raw, <floating*>tile.y)
+    cdef double count = 1.0 if sink.reduction == TOTAL else n
+    cdef Way way
+    cdef bint finite = True
+    way.offset = p.offset.hi
+    way.scale = 1.0 / (count * p.over)
+    way.unit = p.unit
+    way.exact_offset = p.offset
+    way.divisor = pair_times(pair_of(count), pair_of(p.over))
+    while done < width:
+        outputs = width - done if width - done < most else most
+        size = outputs * n
+        if p.form == PRODUCT:
+            write_terms(x, y, <const floating*>NULL, size, p, terms)
+            finite &= finish_few(terms, terms, n, False, outputs, &way, results + done)
+        else:
+            write_terms_and_linear(x, y, size, p, terms, linear)
+            finite &= finish_few(terms, linear, n, True, outputs, &way, results + done)
+        x += size
+        y += size
+        done += outputs
+    return finite
+
+
+cdef inline void run_short(
+    const Job* job, Py_ssize_t output, Py_ssize_t width, Tile* tile, Sink* sink
+) noexcept nogil:
+    """The results of ``width`` short outputs."""
+    if are_few(job, sink):
+        if job.single:
+            run_few(job, output, width, tile, sink, <float>0)
+            return
+        if run_few(job, output, width, tile, sink, <double>0):
+            return
+    if job.single:
+        sum_short_outputs(job, output, width, tile, <float>0)
+    else:
+        sum_short_outputs(job, output, width, tile, <double>0)
+    complete(job, width, job.n, tile)
+    deliver_tile(job, output, width, tile, sink)
+
+
 cdef inline void run_columns(
     const Job* job, Py_ssize_t output, Py_ssize_t width, Py_ssize_t leaf, Py_ssize_t leaves,
     Node* nodes, char* scratch, Sink* sink,
@@ -422,17 +574,18 @@ cdef inline void run_columns(
     OUT: nodes[0], nodes[leaves], ..., or, of outputs of a single leaf, their results.
     """
     cdef Tile tile
-    cdef Py_ssize_t c
+    cdef Py_ssize_t c = 0, most = outputs_of_tile(job)
     cdef Py_ssize_t length = job.n - leaf * LEAF if job.n - leaf * LEAF < LEAF else LEAF
     lay_out(job, scratch, &tile)
-    if job.side == ADJACENT and job.single:
+    if job.side == SHORT:
+        while c < width:
+            run_short(job, output + c, width - c if width - c < most else most, &tile, sink)
+            c += most
+        return
+    if job.single:
         sum_adjacent_outputs(job, output, width, leaf, &tile, <float>0)
-    elif job.side == ADJACENT:
-        sum_adjacent_outputs(job, output, width, leaf, &tile, <double>0)
-    elif job.single:
-        sum_short_outputs(job, output, width, &tile, <float>0)
     else:
-        sum_short_outputs(job, output, width, &tile, <double>0)
+        sum_adjacent_outputs(job, output, width, leaf, &tile, <double>0)
     complete(job, width, length, &tile)
     if nodes is NULL:
         deliver_tile(job, output, width, &tile, sink)

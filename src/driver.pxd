@@ -3,7 +3,7 @@
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport free
 
-from columns cimport columns_scratch, outputs_of_tile, run_columns
+from columns cimport columns_scratch, outputs_of_task, run_columns
 from jobs cimport ALONE, Job, Sink, deliver
 from leaves cimport leaf_of_any_type, scratch_size
 from sizes cimport GROUP, LEAF, TILE
@@ -63,7 +63,7 @@ cdef inline int run_group(
     group.job = job
     group.first_output = first_output
     group.outputs = outputs
-    group.width = 1 if job.side == ALONE else outputs_of_tile(job)
+    group.width = 1 if job.side == ALONE else outputs_of_task(job)
     group.blocks = (outputs + group.width - 1) // group.width
     group.first_leaf = first_leaf
     group.leaves = leaves
@@ -79,7 +79,7 @@ cdef inline int run_group(
 cdef inline int run_single_leaves(Job* job, char* scratch, Py_ssize_t size, Sink* sink) except -1:
     """Outputs of a leaf each, side by side: no tree, and results straight from the columns."""
     # Outputs between two barriers: those of as many elements as a group of leaves has.
-    cdef Py_ssize_t width = outputs_of_tile(job), outputs, first = 0
+    cdef Py_ssize_t width = outputs_of_task(job), outputs, first = 0
     cdef Py_ssize_t most = GROUP * LEAF // (job.n * width) * width
     if most < width:
         most = width

@@ -1,5 +1,5 @@
-/* Half precision to float32 and back: rounding to nearest even, subnormal numbers, infinities and NaN
-   as IEEE 754 has them, in integer and float operations that compilers vectorise, so that every
+/* Half precision and bfloat16 to float32 and back: rounding to nearest even, subnormal numbers,
+   infinities and NaN as IEEE 754 has them, in integer and float operations that compilers vectorise, so that every
    instruction set gives the same bits. */
 #ifndef SMOOTHL1_HALF_H
 #define SMOOTHL1_HALF_H
@@ -40,6 +40,28 @@ static inline uint16_t smoothl1_half_of_float(float f) {
     half = bits < 0x38800000u ? subnormal : normal;
     half = bits >= 0x47800000u ? large : half;
     return (uint16_t)(half | (all >> 16 & 0x8000u));
+}
+
+/* bfloat16 is the upper half of a float32. */
+static inline float smoothl1_float_of_bfloat(uint16_t b) {
+    return smoothl1_float_of_bits((uint32_t)b << 16);
+}
+
+static inline uint16_t smoothl1_bfloat_of_float(float f) {
+    uint32_t bits = smoothl1_bits_of_float(f);
+    uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16; /* a carry as above */
+    uint32_t nan = (bits >> 16 & 0x8000u) | 0x7fc0u;
+    return (uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+}
+
+/* Rounded once: to float32 towards zero, with a last bit that says whether anything was cut off. */
+static inline uint16_t smoothl1_bfloat_of_double(double d) {
+    float f = (float)d;
+    double back = (double)f, size = d < 0 ? -d : d;
+    uint32_t bits = smoothl1_bits_of_float(f);
+    bits -= (uint32_t)((back < 0 ? -back : back) > size);
+    bits |= (uint32_t)((back < d) | (back > d));
+    return smoothl1_bfloat_of_float(smoothl1_float_of_bits(bits));
 }
 
 #endif

@@ -17,6 +17,7 @@ from pairs cimport pair_add, pair_of
 from sizes cimport BLOCK, CHUNK, LEAF, LINE
 from smoothl1._smoothl1 cimport floating
 from terms cimport ARRAY, Gradient, PRODUCT, Params, unscaled
+from thresholds cimport sum_array
 from tree cimport Node, no_node
 
 
@@ -173,6 +174,10 @@ cdef inline void sum_block(
         sum_of_groups(
             x, y, w, block.mask, block.n, job.plan.ahead, p, &job.plan.gradient, out,
             &running.loss, &running.linear, &running.counted,
+        )
+    elif grouped and block.beta is not NULL and w is NULL and block.mask is NULL:
+        sum_array(
+            x, y, <const floating*>block.beta, block.n, p.huber, &running.loss, &running.linear
         )
     elif job.plan.counts:
         sum_short(x, y, block.n, p, running)

@@ -29,6 +29,9 @@ cdef extern from "numpy/halffloat.h":
 cdef extern from "half.h":
     float smoothl1_float_of_half(uint16_t h) noexcept nogil
     uint16_t smoothl1_half_of_float(float f) noexcept nogil
+    float smoothl1_float_of_bfloat(uint16_t b) noexcept nogil
+    uint16_t smoothl1_bfloat_of_float(float f) noexcept nogil
+    uint16_t smoothl1_bfloat_of_double(double d) noexcept nogil
 
 
 ctypedef fused item:
@@ -52,7 +55,7 @@ ctypedef fused source:
 
 cdef struct Operand:
     char* data
-    char kind             # 'f', 'i', 'u' ('b' is read as 'u')
+    char kind             # 'f', 'i', 'u' ('b' is read as 'u'), 'V': bfloat16
     int itemsize
     bint swap             # of the other byte order
     bint typed            # aligned, native, of the working dtype
@@ -334,6 +337,12 @@ cdef inline void convert_half(const uint16_t* a, Py_ssize_t n, floating* out) no
         out[i] = smoothl1_float_of_half(a[i])
 
 
+cdef inline void convert_bfloat(const uint16_t* a, Py_ssize_t n, floating* out) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = smoothl1_float_of_bfloat(a[i])
+
+
 cdef inline Py_ssize_t kept_offset(const Operand* op, Py_ssize_t output) noexcept nogil:
     cdef int axis
     cdef Py_ssize_t offset = 0
@@ -354,6 +363,8 @@ cdef inline void convert_any(
             convert(<const float*>raw, n, buffer)
         else:
             convert(<const double*>raw, n, buffer)
+    elif kind == c"V":
+        convert_bfloat(<const uint16_t*>raw, n, buffer)
     elif kind == c"i":
         if itemsize == 1:
             convert(<const int8_t*>raw, n, buffer)
@@ -418,6 +429,19 @@ cdef inline const uint8_t* load_mask(
     return <const uint8_t*>buffer
 
 
+cdef inline uint16_t two_bytes(floating a, char kind) noexcept nogil:
+    """A float of two bytes, rounded once."""
+    if kind == c"V":
+        if floating is float:
+            return smoothl1_bfloat_of_float(a)
+        else:
+            return smoothl1_bfloat_of_double(a)
+    elif floating is float:
+        return smoothl1_half_of_float(a)
+    else:
+        return npy_double_to_half(a)
+
+
 cdef inline void store(
     const Operand* op, Py_ssize_t start, Py_ssize_t n, char* raw, floating* buffer
 ) noexcept nogil:
@@ -427,11 +451,12 @@ cdef inline void store(
     if op.itemsize == <int>sizeof(floating):
         result = <char*>buffer
     elif op.itemsize == 2:
-        for i in range(n):
-            if floating is float:
-                (<uint16_t*>raw)[i] = smoothl1_half_of_float(buffer[i])
-            else:
-                (<uint16_t*>raw)[i] = npy_double_to_half(buffer[i])
+        if op.kind == c"V":
+            for i in range(n):
+                (<uint16_t*>raw)[i] = two_bytes(buffer[i], c"V")
+        else:
+            for i in range(n):
+                (<uint16_t*>raw)[i] = two_bytes(buffer[i], c"f")
     elif op.itemsize == 4:
         convert(buffer, n, <float*>raw)
     else:

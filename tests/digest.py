@@ -38,6 +38,7 @@ FUNCTIONS = {
         for name in ("smooth_l1_loss", "huber_loss", "smooth_l1_path")
     },
     "core.line_derivatives": core.line_derivatives,
+    "core.as_bfloat16": core.as_bfloat16,
     **{f"ufuncs.{name}": getattr(ufuncs, name) for name in ufuncs.__all__},
 }
 for settings in ("__version__", "get_num_threads", "num_threads", "set_num_threads", "show_config"):
@@ -162,6 +163,7 @@ def thresholds_and_values(digest, dtype):
             for beta in (0.37, 1.0, 1e30):
                 r, d = residuals(6, 2, n)
                 digest.add("core.line_derivatives", *core.line_derivatives(r, d, w, 0.3, beta))
+            digest.add("core.as_bfloat16", core.as_bfloat16(hostile.astype(float)).astype(float))
 
 
 def exact_sums(digest, dtype):

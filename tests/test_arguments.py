@@ -323,7 +323,7 @@ def test_out(function):
         function(X, Y, reduction, out=[0.0] * 3)
     with raises(TypeError, "out must be a numpy.ndarray, got MaskedArray"):
         function(X, Y, reduction, out=np.ma.zeros(3))
-    with raises(TypeError, "out must be of dtype float16, float32 or float64, got int64"):
+    with raises(TypeError, "out must be of dtype float16, bfloat16, float32 or float64, got int64"):
         function(X, Y, reduction, out=np.zeros(3, np.int64))
     with raises(ValueError, "out must have shape (3,), got (3, 1)"):
         function(X, Y, reduction, out=np.zeros((3, 1)))

@@ -426,3 +426,40 @@ def test_no_warning_escapes(dtype):
         smooth_l1_grad(big, np.full(100, np.nan, dtype))
         half = np.full(50, 60000, np.float16)
         assert smooth_l1_loss(half, np.float16(0), "sum") == np.inf
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 9, 17])
+def test_short_axis_has_the_bits_of_calls_on_its_rows(dtype, n, rng):
+    """Around tiles and tasks, of every form of a sum, with what is not finite."""
+    for rows in (1, 130, 1025):
+        x, y = np.ldexp(rng.standard_normal((2, rows, n)), rng.integers(-20, 20, (2, rows, n)))
+        x, y = x.astype(dtype), y.astype(dtype)
+        for special in (False, True):
+            if special:
+                x[0, 0], x[rows // 2, -1] = np.nan, np.inf
+                x[-1] = np.finfo(dtype).max / 2
+                y[-1] = -x[-1]
+            for function in (smooth_l1_loss, huber_loss):
+                for beta in (1e-300, 0.7, 1.0, np.inf):
+                    if function is huber_loss and dtype(beta) == 0:
+                        continue
+                    for reduction in ("mean", "sum"):
+                        got = function(x, y, reduction, beta, axis=-1)
+                        pairs = zip(x, y, strict=True)
+                        want = [function(a, b, reduction, beta) for a, b in pairs]
+                        np.testing.assert_array_equal(got, np.array(want, dtype))
+
+
+@pytest.mark.parametrize("n", [1023, 1024, 1025, 1100, 4097, 12345])
+def test_thresholds_per_element_have_the_bits_of_those_beside_weights_of_1(dtype, n, rng):
+    """Two loops: without weights terms and offsets are summed in one."""
+    x, y = rng.standard_normal((2, n)).astype(dtype)
+    one = np.ones(n, dtype)
+    beta = rng.uniform(0.01, 2, n).astype(dtype)
+    x[3] = np.inf
+    for function in (smooth_l1_loss, huber_loss):
+        for a in (x[4:], x):
+            given = (a, y[-len(a) :], "sum", beta[-len(a) :])
+            assert function(*given) == function(*given, weight=one[-len(a) :])
+    x[9] = np.nan
+    assert np.isnan(smooth_l1_loss(x, y, "sum", beta))

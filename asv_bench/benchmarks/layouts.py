@@ -5,6 +5,15 @@ import numpy as np
 from .common import arrays, function
 
 
+def bfloat16():
+    """Return the dtype; without ml_dtypes the benchmark is n/a."""
+    try:
+        from ml_dtypes import bfloat16
+    except ImportError:
+        raise NotImplementedError from None
+    return bfloat16
+
+
 def make(layout, n):
     """Return input and target with n elements each, float32 unless the layout says other."""
     x, y = arrays(n, "float32")
@@ -16,6 +25,9 @@ def make(layout, n):
         return [(8 * a).astype(np.int32) for a in (x, y)]
     if layout == "float16":
         return [a.astype(np.float16) for a in (x, y)]
+    if layout == "bfloat16":
+        dtype = bfloat16()
+        return [a.astype(dtype) for a in (x, y)]
     if layout == "swapped":
         return [a.astype(">f4") for a in (x, y)]
     x, y = x.reshape(-1, 4), y.reshape(-1, 4)
@@ -32,6 +44,7 @@ LAYOUTS = {
     "float32 and float64": {},
     "int32": {},
     "float16": {},
+    "bfloat16": {},
     "swapped": {},
     "fortran (n, 4)": {},
     "broadcast row": {},

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from smoothl1._dtypes import is_real
 from smoothl1._lazy import arrays as lazy
 from smoothl1._typing import AnyArray
 
@@ -52,7 +53,7 @@ class Blocks:
             if name in arrays:
                 arrays[name] = _along(self.X, name, arrays[name], dims)
         for name, a in arrays.items():
-            if a.dtype.kind not in "fiub" or a.dtype.itemsize > 8:
+            if not is_real(a.dtype):
                 raise TypeError(f"{name} must hold real numbers, got dtype {a.dtype}")
         self.y = arrays["y"]
         self.several = self.y.ndim == 2

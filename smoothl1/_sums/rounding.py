@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from smoothl1 import _arrays
 from smoothl1._simd import core
 from smoothl1._typing import AnyArray
 
@@ -122,8 +123,7 @@ def rounded(numerator: int, denominator: int, dtype: np.dtype[Any]) -> float:
     else:
         quotient, rest = divmod(size, denominator << -shift)
     odd = math.ldexp(quotient | (rest != 0), -shift)
-    with np.errstate(over="ignore", under="ignore"):
-        return float(dtype.type(odd if numerator > 0 else -odd))
+    return float(_arrays.rounded(odd if numerator > 0 else -odd, dtype))
 
 
 def square_root(numerator: int, denominator: int, dtype: np.dtype[Any]) -> float:
@@ -194,7 +194,7 @@ def settled(
     layout = layout_of(single)
     ways = [Form(*form) for form in forms]
     losses, sure = core.exact_settle(work, rows, reduction)
-    if dtype == np.float16:
+    if dtype.itemsize == 2:
         sure[:] = False  # these are of float32
     results = losses.astype(dtype)
     empty = False
