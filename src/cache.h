@@ -22,7 +22,7 @@ static int smoothl1_prefetches(void) {
 }
 
 /* Whether stores past the caches are: into memory that is mapped, of 0.7 to 0.8 of the time of plain
-   ones on Intel's servers, of 1.05 to 1.7 on AMD's (Zen 4). Slower into fresh pages anywhere. */
+   ones on Intel's servers, of 1.1 to 1.7 on AMD's (Zen 4). Slower into fresh pages anywhere. */
 static int smoothl1_streams(void) {
 #ifdef SMOOTHL1_STREAMS
     return 1;

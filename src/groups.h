@@ -27,11 +27,12 @@
   #define SMOOTHL1_INLINE static inline
 #endif
 
-enum { SMOOTHL1_PRODUCT, SMOOTHL1_PAIRS };
+/* UNIT is PRODUCT where s is 1, as it is for the default threshold: a product less. */
+enum { SMOOTHL1_UNIT, SMOOTHL1_PRODUCT, SMOOTHL1_PAIRS };
 
 /* An element below beta, or NaN, is counted, in an integer as wide as it is: with the comparison
    that its term and its gradient need, that is one masked addition. NaN is below, or m, so that it
-   gets into the gradient. The order of these lines matters to GCC 12: with others it compares twice. */
+   gets into the gradient. With these lines in another order GCC 12 compares twice. */
 #define SMOOTHL1_DEFINE_ELEMENT(T, SUFFIX, COUNTER)                                           \
     typedef struct {                                                                          \
         T beta, s, c, factor, edge;                                                           \
@@ -51,7 +52,8 @@ enum { SMOOTHL1_PRODUCT, SMOOTHL1_PAIRS };
             g = m * factor;                                                                   \
         }                                                                                     \
         if (slopes) { *out = copysign##SUFFIX(g, d); }                                        \
-        return shape == SMOOTHL1_PAIRS ? z * u : (m * s) * smoothl1_less_half##SUFFIX(z, m);  \
+        if (shape == SMOOTHL1_PAIRS) { return z * u; }                                        \
+        return (shape == SMOOTHL1_UNIT ? m : m * s) * smoothl1_less_half##SUFFIX(z, m);       \
     }
 SMOOTHL1_DEFINE_ELEMENT(float, f, int32_t)
 SMOOTHL1_DEFINE_ELEMENT(double, , int64_t)
@@ -81,8 +83,8 @@ SMOOTHL1_INLINE void smoothl1_lane_add(double *hi, double *lo, double term) {
 #define SMOOTHL1_TERM SMOOTHL1_FOUR(, 0)
 
 /* Add n elements, whole groups, to the lanes of the sum; with ``slopes``, write their gradient to
-   out. ``ahead``: bytes from a group to what is asked for meanwhile; 0 for nothing. Returns how many
-   were below beta, for PAIRS. */
+   out. ``ahead``: bytes from a group to what is asked for meanwhile; 0 for nothing. Returns how
+   many were below beta, for PAIRS. */
 #define SMOOTHL1_DEFINE_GROUPS(T, SUFFIX, COUNTER)                                            \
     SMOOTHL1_INLINE int64_t smoothl1_groups##SUFFIX(                                            \
         const T *SMOOTHL1_RESTRICT x, const T *SMOOTHL1_RESTRICT y, T *SMOOTHL1_RESTRICT out, \
@@ -126,16 +128,18 @@ SMOOTHL1_INLINE void smoothl1_lane_add(double *hi, double *lo, double term) {
         const T *x, const T *y, T *out, ptrdiff_t n, ptrdiff_t ahead, int product,            \
         const smoothl1_numbers##SUFFIX *p, double *hi, double *lo                             \
     ) {                                                                                       \
-        if (product && out == NULL) {                                                         \
-            return smoothl1_groups##SUFFIX(                                                   \
-                x, y, out, n, ahead, p, SMOOTHL1_PRODUCT, 0, hi, lo);                         \
-        } else if (product) {                                                                 \
-            return smoothl1_groups##SUFFIX(                                                   \
-                x, y, out, n, ahead, p, SMOOTHL1_PRODUCT, 1, hi, lo);                         \
-        } else if (out == NULL) {                                                             \
-            return smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, SMOOTHL1_PAIRS, 0, hi, lo);\
+        if (!product) {                                                                       \
+            return out == NULL                                                                \
+                ? smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, SMOOTHL1_PAIRS, 0, hi, lo)  \
+                : smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, SMOOTHL1_PAIRS, 1, hi, lo); \
+        } else if (p->s != 1) {                                                               \
+            return out == NULL                                                                \
+                ? smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, SMOOTHL1_PRODUCT, 0, hi, lo) \
+                : smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, SMOOTHL1_PRODUCT, 1, hi, lo);\
         }                                                                                     \
-        return smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, SMOOTHL1_PAIRS, 1, hi, lo);    \
+        return out == NULL                                                                    \
+            ? smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, SMOOTHL1_UNIT, 0, hi, lo)       \
+            : smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, SMOOTHL1_UNIT, 1, hi, lo);      \
     }
 SMOOTHL1_DEFINE_GROUPS(float, f, int32_t)
 SMOOTHL1_DEFINE_GROUPS(double, , int64_t)
