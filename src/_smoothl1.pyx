@@ -41,6 +41,7 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from bygroup cimport Extent, Window, sums_of_group
+from cache cimport smoothl1_streams
 from digits cimport BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, carry
 from driver cimport run_outputs
 from exact cimport Wanted, row_size
@@ -290,6 +291,11 @@ cdef object scalar(double loss, const Params* p):
     return PyArray_Scalar(&loss, cnp.PyArray_DescrFromType(cnp.NPY_FLOAT64), None)
 
 
+cdef inline bint streams(const Job* job):
+    """Whether mapped memory of the size of the result is written past the caches."""
+    return job.n * job.x.itemsize >= STREAM and smoothl1_streams()
+
+
 cdef object empty_like(cnp.ndarray a):
     return cnp.PyArray_EMPTY(
         cnp.PyArray_NDIM(a), <cnp.npy_intp*>cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a), 0
@@ -325,7 +331,7 @@ def fast_loss(input, target, reduction, beta, bint huber, out, n_threads):
             out = empty_like(<cnp.ndarray>input)
         if not plain_out(&job, input, out):
             return None
-        job.options.streams = given and job.n * job.x.itemsize >= STREAM
+        job.options.streams = given and streams(&job)
         run(&job, NULL, NULL)
         return out
     job.operation = SUM
@@ -356,7 +362,7 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
         out = empty_like(<cnp.ndarray>input)
     if not plain_out(&job, input, out):
         return None
-    job.options.streams = given and job.n * job.x.itemsize >= STREAM
+    job.options.streams = given and streams(&job)
     job.operation = SLOPE
     job.reduce = loss_too
     if how == MEAN:

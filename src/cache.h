@@ -2,6 +2,8 @@
 #ifndef SMOOTHL1_CACHE_H
 #define SMOOTHL1_CACHE_H
 
+#include "sizes.h"
+
 #if defined(__GNUC__) || defined(__clang__)
   #define SMOOTHL1_PREFETCH(address) __builtin_prefetch(address)
 #else
@@ -16,6 +18,16 @@ static int smoothl1_prefetches(void) {
     return __builtin_cpu_is("intel");
 #else
     return 0;
+#endif
+}
+
+/* Whether stores past the caches are: into memory that is mapped, of 0.7 to 0.8 of the time of plain
+   ones on Intel's servers, of 1.1 to 1.7 on AMD's (Zen 4). Slower into fresh pages anywhere. */
+static int smoothl1_streams(void) {
+#ifdef SMOOTHL1_STREAMS
+    return 1;
+#else
+    return smoothl1_prefetches();
 #endif
 }
 

@@ -6,6 +6,7 @@ from sizes cimport LINE
 cdef extern from "cache.h":
     void SMOOTHL1_PREFETCH(const void* address) noexcept nogil
     bint smoothl1_prefetches() noexcept nogil
+    bint smoothl1_streams() noexcept nogil
     void smoothl1_stream(char* to, const char* source, size_t size) noexcept nogil
     void smoothl1_stream_end() noexcept nogil
 

@@ -1,5 +1,8 @@
 """The sums of long leaves for one threshold: terms and their sum in one loop.
 
+Here are the loops for weights and selections; that for elements which all take part, the commonest
+and fastest, is in C (``groups.h``).
+
 What ``lanes.sum_terms`` does with a buffer of terms, without the buffer: the rows of a group are
 read, made into terms and added up lane by lane, so that the lanes are touched once a group. The
 order is that of ``lanes.group_term``.
@@ -8,15 +11,28 @@ A form and a choice are tags, types without a value: the compiler makes a loop f
 them, in which nothing is left to be asked.
 """
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from cache cimport SMOOTHL1_PREFETCH
-from kernels cimport write_products
 from lanes cimport Lanes, lane_add, of_four, rows_of_group
 from sizes cimport LANES, LINE
 from smoothl1._smoothl1 cimport floating
 from terms cimport Gradient, PRODUCT, Params, is_linear, pair_term, product_term
+
+cdef extern from "groups.h":
+    ctypedef struct NumbersSingle "smoothl1_numbersf":
+        float beta, s, c, factor, edge
+    ctypedef struct NumbersDouble "smoothl1_numbers":
+        double beta, s, c, factor, edge
+    int64_t smoothl1_whole_groupsf(
+        const float* x, const float* y, float* out, Py_ssize_t n, Py_ssize_t ahead, bint product,
+        const NumbersSingle* numbers, double* hi, double* lo,
+    ) noexcept nogil
+    int64_t smoothl1_whole_groups(
+        const double* x, const double* y, double* out, Py_ssize_t n, Py_ssize_t ahead, bint product,
+        const NumbersDouble* numbers, double* hi, double* lo,
+    ) noexcept nogil
 
 
 cdef struct Product:  # of a form
@@ -29,10 +45,7 @@ ctypedef fused form:
     Product
     Pairs
 
-cdef struct Every:  # which elements take part, and with what weight
-    char unused
-
-cdef struct Weighted:
+cdef struct Weighted:  # which elements take part, and with what weight
     char unused
 
 cdef struct Selected:
@@ -42,7 +55,6 @@ cdef struct WeightedSelected:
     char unused
 
 ctypedef fused choice:
-    Every
     Weighted
     Selected
     WeightedSelected
@@ -91,15 +103,8 @@ cdef inline floating linear_at(
     const floating* x, const floating* y, const floating* w, const floating* selected, Py_ssize_t i,
     Py_ssize_t k, floating beta, const choice* tag,
 ) noexcept nogil:
-    """What PAIR counts of an element; for every element, those below beta instead.
-
-    That uses the comparison of its term again.
-    """
-    cdef floating z = abs(x[i + k] - y[i + k])
-    if choice is Every:
-        return <floating>1 if z < beta else <floating>0
-    else:
-        return chosen(is_linear(z, beta), w, selected, i, k, tag)
+    """What PAIR counts of an element."""
+    return chosen(is_linear(abs(x[i + k] - y[i + k]), beta), w, selected, i, k, tag)
 
 
 cdef inline floating four_linear(
@@ -120,37 +125,28 @@ cdef inline void prefetch_group(const char* a, Py_ssize_t size) noexcept nogil:
         SMOOTHL1_PREFETCH(a + i * LINE)
 
 
-cdef inline double sum_whole_groups(
+cdef inline void sum_whole_groups(
     const floating* x, const floating* y, const floating* w, const uint8_t* mask, Py_ssize_t n,
-    Py_ssize_t ahead, const Params* p, const Gradient* how, floating* out, Lanes* loss,
-    Lanes* linear, const form* shape, const choice* tag,
+    Py_ssize_t ahead, const Params* p, Lanes* loss, Lanes* linear, const form* shape,
+    const choice* tag,
 ) noexcept nogil:
-    """Add n elements, whole groups; return how many were below beta, for Pairs and Every.
-
-    For Every, out, unless it is NULL, gets the gradient: a group's operands are in the
-    first-level cache, and memory delivers the next meanwhile.
-    """
+    """Add n elements, whole groups, of which weights or a selection say what takes part."""
     cdef double hi[LANES]
     cdef double lo[LANES]
     cdef double linear_hi[LANES]
     cdef double linear_lo[LANES]
-    cdef floating below[LANES]
     cdef floating selected[LARGEST_GROUP]  # 1 or 0: as wide as what is selected
     cdef floating beta = <floating>p.beta, s = <floating>p.s, c = <floating>p.c
     cdef floating term, count
     cdef Py_ssize_t i = 0, j, group = LANES * rows_of_group(beta), size = group * sizeof(floating)
     cdef int lane
-    cdef double total = 0.0
     # ``+ 0.0`` keeps GCC from making this a memcpy, which would keep the lanes in memory.
     for lane in range(LANES):
         hi[lane] = loss.hi[lane] + 0.0
         lo[lane] = loss.lo[lane] + 0.0
         if form is Pairs:
-            if choice is Every:
-                below[lane] = 0
-            else:
-                linear_hi[lane] = linear.hi[lane] + 0.0
-                linear_lo[lane] = linear.lo[lane] + 0.0
+            linear_hi[lane] = linear.hi[lane] + 0.0
+            linear_lo[lane] = linear.lo[lane] + 0.0
     while i < n:
         if ahead:
             prefetch_group(<const char*>(x + i) + ahead, size)
@@ -171,89 +167,103 @@ cdef inline double sum_whole_groups(
                     count += four_linear(
                         x, y, w, selected, i, lane + 4 * LANES, beta, tag
                     )
-                if choice is Every:
-                    below[lane] += count
-                else:
-                    lane_add(linear_hi, linear_lo, lane, count)
-        if choice is Every:
-            if out is not NULL:
-                write_products(x + i, y + i, group, beta, how, out + i)
+                lane_add(linear_hi, linear_lo, lane, count)
         i += group
     for lane in range(LANES):
         loss.hi[lane] = hi[lane] + 0.0
         loss.lo[lane] = lo[lane] + 0.0
         if form is Pairs:
-            if choice is Every:
-                total += below[lane]
-            else:
-                linear.hi[lane] = linear_hi[lane] + 0.0
-                linear.lo[lane] = linear_lo[lane] + 0.0
-    return total
+            linear.hi[lane] = linear_hi[lane] + 0.0
+            linear.lo[lane] = linear_lo[lane] + 0.0
 
 
-cdef inline void sum_groups(
-    const floating* x, const floating* y, const floating* w, const uint8_t* mask, Py_ssize_t n,
-    Py_ssize_t ahead, const Params* p, const Gradient* how, floating* out, Lanes* loss,
-    Lanes* linear, double* counted, const form* shape, const choice* tag,
+cdef inline void fill_group(
+    const floating* a, Py_ssize_t n, floating* group
 ) noexcept nogil:
-    """Add n elements; what is missing of the last group is filled up with zeros."""
+    """What is missing of a group is filled up with zeros."""
+    memset(group, 0, LANES * rows_of_group(<floating>0) * sizeof(floating))
+    memcpy(group, a, n * sizeof(floating))
+
+
+cdef inline void sum_chosen(
+    const floating* x, const floating* y, const floating* w, const uint8_t* mask, Py_ssize_t n,
+    Py_ssize_t ahead, const Params* p, Lanes* loss, Lanes* linear, const form* shape,
+    const choice* tag,
+) noexcept nogil:
+    """Add n elements."""
     cdef floating last_x[LARGEST_GROUP]
     cdef floating last_y[LARGEST_GROUP]
     cdef floating last_w[LARGEST_GROUP]
     cdef uint8_t last_mask[LARGEST_GROUP]
     cdef Py_ssize_t group = LANES * rows_of_group(<floating>0), rest = n % group, whole = n - rest
-    cdef Py_ssize_t size = rest * sizeof(floating)
-    cdef double below = sum_whole_groups(
-        x, y, w, mask, whole, ahead, p, how, out, loss, linear, shape, tag
-    )
+    sum_whole_groups(x, y, w, mask, whole, ahead, p, loss, linear, shape, tag)
     if rest > 0:
-        memset(last_x, 0, sizeof(last_x))
-        memset(last_y, 0, sizeof(last_y))
-        memcpy(last_x, x + whole, size)
-        memcpy(last_y, y + whole, size)
+        fill_group(x + whole, rest, last_x)
+        fill_group(y + whole, rest, last_y)
         if choice is Weighted or choice is WeightedSelected:
-            memset(last_w, 0, sizeof(last_w))
-            memcpy(last_w, w + whole, size)
+            fill_group(w + whole, rest, last_w)
         if choice is Selected or choice is WeightedSelected:
             memset(last_mask, 0, sizeof(last_mask))
             memcpy(last_mask, mask + whole, rest)
-        below += sum_whole_groups(
-            last_x, last_y, last_w, last_mask, group, 0, p, how, <floating*>NULL, loss, linear,
-            shape, tag,
+        sum_whole_groups(
+            last_x, last_y, last_w, last_mask, group, 0, p, loss, linear, shape, tag
         )
-        if out is not NULL:
-            write_products(x + whole, y + whole, rest, <floating>p.beta, how, out + whole)
-        if p.beta > 0.0:
-            below -= group - rest  # the zeros
-    if form is Pairs and choice is Every:
-        counted[0] += n - below
 
 
-cdef inline void sum_chosen(
+cdef inline void sum_form(
     const floating* x, const floating* y, const floating* w, const uint8_t* mask, Py_ssize_t n,
-    Py_ssize_t ahead, const Params* p, const Gradient* how, floating* out, Lanes* loss,
-    Lanes* linear, double* counted, const form* shape,
+    Py_ssize_t ahead, const Params* p, Lanes* loss, Lanes* linear, const form* shape,
 ) noexcept nogil:
-    if w is NULL and mask is NULL:
-        sum_groups(
-            x, y, w, mask, n, ahead, p, how, out, loss, linear, counted, shape,
-            <const Every*>NULL,
-        )
-    elif mask is NULL:
-        sum_groups(
-            x, y, w, mask, n, ahead, p, how, out, loss, linear, counted, shape,
-            <const Weighted*>NULL,
-        )
+    if mask is NULL:
+        sum_chosen(x, y, w, mask, n, ahead, p, loss, linear, shape, <const Weighted*>NULL)
     elif w is NULL:
-        sum_groups(
-            x, y, w, mask, n, ahead, p, how, out, loss, linear, counted, shape,
-            <const Selected*>NULL,
+        sum_chosen(x, y, w, mask, n, ahead, p, loss, linear, shape, <const Selected*>NULL)
+    else:
+        sum_chosen(x, y, w, mask, n, ahead, p, loss, linear, shape, <const WeightedSelected*>NULL)
+
+
+cdef inline void sum_alike(
+    const floating* x, const floating* y, Py_ssize_t n, Py_ssize_t ahead, const Params* p,
+    const Gradient* how, floating* out, Lanes* loss, double* counted,
+) noexcept nogil:
+    """Add n elements that all take part, and write their gradient to out unless that is NULL."""
+    cdef floating last_x[LARGEST_GROUP]
+    cdef floating last_y[LARGEST_GROUP]
+    cdef floating last_out[LARGEST_GROUP]
+    cdef Py_ssize_t group = LANES * rows_of_group(<floating>0), rest = n % group, whole = n - rest
+    cdef int64_t below
+    cdef bint product = p.form == PRODUCT
+    cdef NumbersSingle single
+    cdef NumbersDouble wide
+    if floating is float:
+        single.beta, single.s, single.c = <float>p.beta, <float>p.s, <float>p.c
+        single.factor, single.edge = <float>how.factor, <float>how.edge
+        below = smoothl1_whole_groupsf(
+            x, y, out, whole, ahead, product, &single, loss.hi, loss.lo
         )
     else:
-        sum_groups(
-            x, y, w, mask, n, ahead, p, how, out, loss, linear, counted, shape,
-            <const WeightedSelected*>NULL,
-        )
+        wide.beta, wide.s, wide.c = p.beta, p.s, p.c
+        wide.factor, wide.edge = how.factor, how.edge
+        below = smoothl1_whole_groups(x, y, out, whole, ahead, product, &wide, loss.hi, loss.lo)
+    if rest > 0:
+        fill_group(x + whole, rest, last_x)
+        fill_group(y + whole, rest, last_y)
+        if floating is float:
+            below += smoothl1_whole_groupsf(
+                last_x, last_y, NULL if out is NULL else last_out, group, 0, product, &single,
+                loss.hi, loss.lo,
+            )
+        else:
+            below += smoothl1_whole_groups(
+                last_x, last_y, NULL if out is NULL else last_out, group, 0, product, &wide,
+                loss.hi, loss.lo,
+            )
+        if out is not NULL:
+            memcpy(out + whole, last_out, rest * sizeof(floating))
+        if p.beta > 0.0:
+            below -= group - rest  # the zeros
+    if not product:
+        counted[0] += n - below
 
 
 cdef inline void sum_of_groups(
@@ -263,16 +273,15 @@ cdef inline void sum_of_groups(
 ) noexcept nogil:
     """Add a part of a long leaf, for PRODUCT or PAIR; all parts but the last are whole groups.
 
-    Without weights and selection the gradient may be written to out as well, as a product.
+    Without weights and selection the gradient may be written to out as well, as a product; out
+    shares no memory with the operands.
 
     OUT: loss; linear, if there are weights or a selection, else counted: the elements that PAIR
     counts in the linear piece.
     """
-    if p.form == PRODUCT:
-        sum_chosen(
-            x, y, w, mask, n, ahead, p, how, out, loss, linear, counted, <const Product*>NULL
-        )
+    if w is NULL and mask is NULL:
+        sum_alike(x, y, n, ahead, p, how, out, loss, counted)
+    elif p.form == PRODUCT:
+        sum_form(x, y, w, mask, n, ahead, p, loss, linear, <const Product*>NULL)
     else:
-        sum_chosen(
-            x, y, w, mask, n, ahead, p, how, out, loss, linear, counted, <const Pairs*>NULL
-        )
+        sum_form(x, y, w, mask, n, ahead, p, loss, linear, <const Pairs*>NULL)

@@ -167,7 +167,10 @@ cdef inline void fold(
 cdef inline Pair fold_lanes(Lanes* sums, Py_ssize_t n, floating tag) noexcept nogil:
     """The sum of a leaf of n elements."""
     cdef Pair r
-    fold(sums.hi, sums.lo, n if n < LANES else LANES, 1, tag)
+    if n < LANES:
+        fold(sums.hi, sums.lo, n, 1, tag)
+    else:
+        fold(sums.hi, sums.lo, LANES, 1, tag)  # loops of known lengths
     r.hi = sums.hi[0]
     r.lo = sums.lo[0] if floating is double else 0.0
     return r

@@ -34,10 +34,12 @@
 #ifndef SMOOTHL1_FEW
   #define SMOOTHL1_FEW 512
 #endif
-/* Bytes of ``out`` from which on it is written past the caches, none of which would hold it: 10 to
-   15 % faster into memory that is mapped, slower into fresh pages. */
+/* Bytes of ``out`` from which on it is written past the caches, none of which would hold it, where that
+   pays (cache.h); everywhere if the size is set. */
 #ifndef SMOOTHL1_STREAM
   #define SMOOTHL1_STREAM (64 * 1024 * 1024)
+#else
+  #define SMOOTHL1_STREAMS
 #endif
 /* Elements from which on a job asks for memory ahead of its use, where that pays (cache.h), and how
    many bytes ahead. */

@@ -1,0 +1,147 @@
+/* The loops over whole groups in which every element takes part alike: in C for its ``restrict``,
+   without which GCC makes no vectors of the lanes beside stores of their gradients, and where an
+   element is loaded once for its term, its count and its gradient.
+
+   The order of the sum is that of ``lanes.group_term``; terms are those of ``terms.pxd``, gradients
+   those of ``kernels.write_products`` for a positive scale. ``shape`` and ``slopes`` are constants
+   where an inline function is called, so that nothing of them is left in a loop. */
+#ifndef SMOOTHL1_GROUPS_H
+#define SMOOTHL1_GROUPS_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "cache.h"
+#include "fma.h"
+#include "sizes.h"
+
+#if defined(__GNUC__) || defined(__clang__)
+  #define SMOOTHL1_RESTRICT __restrict
+  /* GCC finds eight rows of this too much, and vectorises no call. */
+  #define SMOOTHL1_INLINE static inline __attribute__((always_inline))
+#elif defined(_MSC_VER)
+  #define SMOOTHL1_RESTRICT __restrict
+  #define SMOOTHL1_INLINE static __forceinline
+#else
+  #define SMOOTHL1_RESTRICT
+  #define SMOOTHL1_INLINE static inline
+#endif
+
+/* UNIT is PRODUCT where s is 1, as it is for the default threshold: a product less. */
+enum { SMOOTHL1_UNIT, SMOOTHL1_PRODUCT, SMOOTHL1_PAIRS };
+
+/* An element below beta, or NaN, is counted, in an integer as wide as it is: with the comparison
+   that its term and its gradient need, that is one masked addition. NaN is below, or m, so that it
+   gets into the gradient. With these lines in another order GCC 12 compares twice. */
+#define SMOOTHL1_DEFINE_ELEMENT(T, SUFFIX, COUNTER)                                           \
+    typedef struct {                                                                          \
+        T beta, s, c, factor, edge;                                                           \
+    } smoothl1_numbers##SUFFIX;                                                               \
+    SMOOTHL1_INLINE T smoothl1_element##SUFFIX(                                                 \
+        T x, T y, T beta, T s, T c, T factor, T edge, int shape, int slopes, T *out,          \
+        COUNTER *below                                                                        \
+    ) {                                                                                       \
+        const T d = x - y, z = fabs##SUFFIX(d);                                               \
+        const int is_below = !(z >= beta);                                                  \
+        const T m = beta < z ? beta : z, u = is_below ? z * s : c;                            \
+        T g = is_below ? z * factor : edge;                                                   \
+        if (shape == SMOOTHL1_PAIRS) {                                                        \
+            *below = is_below ? *below + 1 : *below;                                          \
+            g = edge < g ? edge : g;                                                          \
+        } else {                                                                              \
+            g = m * factor;                                                                   \
+        }                                                                                     \
+        if (slopes) { *out = copysign##SUFFIX(g, d); }                                        \
+        if (shape == SMOOTHL1_PAIRS) { return z * u; }                                        \
+        return (shape == SMOOTHL1_UNIT ? m : m * s) * smoothl1_less_half##SUFFIX(z, m);       \
+    }
+SMOOTHL1_DEFINE_ELEMENT(float, f, int32_t)
+SMOOTHL1_DEFINE_ELEMENT(double, , int64_t)
+
+SMOOTHL1_INLINE void smoothl1_lane_addf(double *hi, double *lo, float term) {
+    (void)lo;
+    *hi += term;
+}
+SMOOTHL1_INLINE void smoothl1_lane_add(double *hi, double *lo, double term) {
+    const double sum = *hi + term, v = sum - *hi;
+    *lo += (*hi - (sum - v)) + (term - v);
+    *hi = sum;
+}
+
+#define SMOOTHL1_ROW(SUFFIX, j)                                                               \
+    smoothl1_element##SUFFIX(                                                                 \
+        x[i + l + (j) * SMOOTHL1_LANES], y[i + l + (j) * SMOOTHL1_LANES], beta, s, c,        \
+        factor, edge, shape, slopes,                                                          \
+        out + i + l + (j) * SMOOTHL1_LANES, &count                                            \
+    )
+#define SMOOTHL1_FOUR(SUFFIX, j)                                                              \
+    ((SMOOTHL1_ROW(SUFFIX, j) + SMOOTHL1_ROW(SUFFIX, j + 1))                                  \
+     + (SMOOTHL1_ROW(SUFFIX, j + 2) + SMOOTHL1_ROW(SUFFIX, j + 3)))
+#define SMOOTHL1_ROWSf 8
+#define SMOOTHL1_ROWS 4
+#define SMOOTHL1_TERMf (SMOOTHL1_FOUR(f, 0) + SMOOTHL1_FOUR(f, 4))
+#define SMOOTHL1_TERM SMOOTHL1_FOUR(, 0)
+
+/* Add n elements, whole groups, to the lanes of the sum; with ``slopes``, write their gradient to
+   out. ``ahead``: bytes from a group to what is asked for meanwhile; 0 for nothing. Returns how
+   many were below beta, for PAIRS. */
+#define SMOOTHL1_DEFINE_GROUPS(T, SUFFIX, COUNTER)                                            \
+    SMOOTHL1_INLINE int64_t smoothl1_groups##SUFFIX(                                            \
+        const T *SMOOTHL1_RESTRICT x, const T *SMOOTHL1_RESTRICT y, T *SMOOTHL1_RESTRICT out, \
+        ptrdiff_t n, ptrdiff_t ahead, const smoothl1_numbers##SUFFIX *numbers, int shape,     \
+        int slopes, double *SMOOTHL1_RESTRICT sums, double *SMOOTHL1_RESTRICT rests           \
+    ) {                                                                                       \
+        const ptrdiff_t group = SMOOTHL1_LANES * SMOOTHL1_ROWS##SUFFIX;                       \
+        const T beta = numbers->beta, s = numbers->s, c = numbers->c;                         \
+        const T factor = numbers->factor, edge = numbers->edge;                               \
+        double hi[SMOOTHL1_LANES], lo[SMOOTHL1_LANES];                                        \
+        COUNTER below[SMOOTHL1_LANES];                                                        \
+        int64_t total = 0;                                                                    \
+        /* "+ 0.0" keeps GCC from making this a memcpy, which would keep the lanes in memory. */ \
+        for (int l = 0; l < SMOOTHL1_LANES; l++) {                                            \
+            hi[l] = sums[l] + 0.0;                                                            \
+            lo[l] = rests[l] + 0.0;                                                           \
+            below[l] = 0;                                                                     \
+        }                                                                                     \
+        for (ptrdiff_t i = 0; i < n; i += group) {                                            \
+            if (ahead) {                                                                      \
+                for (ptrdiff_t k = 0; k < group; k += 64 / (ptrdiff_t)sizeof(T)) { /* line */ \
+                    SMOOTHL1_PREFETCH((const char *)(x + i + k) + ahead);                     \
+                    SMOOTHL1_PREFETCH((const char *)(y + i + k) + ahead);                     \
+                }                                                                             \
+            }                                                                                 \
+            for (int l = 0; l < SMOOTHL1_LANES; l++) {                                        \
+                COUNTER count = below[l];                                                     \
+                smoothl1_lane_add##SUFFIX(hi + l, lo + l, SMOOTHL1_TERM##SUFFIX);             \
+                below[l] = count;                                                             \
+            }                                                                                 \
+        }                                                                                     \
+        for (int l = 0; l < SMOOTHL1_LANES; l++) {                                            \
+            sums[l] = hi[l] + 0.0;                                                            \
+            rests[l] = lo[l] + 0.0;                                                           \
+            total += below[l];                                                                \
+        }                                                                                     \
+        return total;                                                                         \
+    }                                                                                         \
+    /* A function for each shape, with and without slopes. */                                 \
+    static int64_t smoothl1_whole_groups##SUFFIX(                                             \
+        const T *x, const T *y, T *out, ptrdiff_t n, ptrdiff_t ahead, int product,            \
+        const smoothl1_numbers##SUFFIX *p, double *hi, double *lo                             \
+    ) {                                                                                       \
+        if (!product) {                                                                       \
+            return out == NULL                                                                \
+                ? smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, SMOOTHL1_PAIRS, 0, hi, lo)  \
+                : smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, SMOOTHL1_PAIRS, 1, hi, lo); \
+        } else if (p->s != 1) {                                                               \
+            return out == NULL                                                                \
+                ? smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, SMOOTHL1_PRODUCT, 0, hi, lo) \
+                : smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, SMOOTHL1_PRODUCT, 1, hi, lo);\
+        }                                                                                     \
+        return out == NULL                                                                    \
+            ? smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, SMOOTHL1_UNIT, 0, hi, lo)       \
+            : smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, SMOOTHL1_UNIT, 1, hi, lo);      \
+    }
+SMOOTHL1_DEFINE_GROUPS(float, f, int32_t)
+SMOOTHL1_DEFINE_GROUPS(double, , int64_t)
+
+#endif
