@@ -3,7 +3,7 @@
     python asv_bench/cliffs.py [--elements 1048576] [--worst 20]
 
 Nanoseconds an element on one thread, the shortest of several calls in turn, and the ratio to the
-contiguous mean of the same dtype. The worst come first, so that no cliff hides.
+contiguous mean of the working dtype. The worst come first, so that no cliff hides.
 """
 
 import argparse
@@ -93,11 +93,18 @@ def main():
     for name, dtype, call in cases(n):
         with np.errstate(all="ignore"):
             seconds = turns([call], options.repeats)[0]
-        found.append((seconds / plain[dtype], 1e9 * seconds / n, name))
-    found.sort(reverse=True)
+        found.append((seconds / plain[dtype], name, dtype, call))
+    # What looks slow is timed again, for another process may have had the processor meanwhile.
+    found.sort(key=lambda case: -case[0])
+    worst = []
+    for ratio, name, dtype, call in found[: 3 * options.worst]:
+        again = turns([call], 3 * options.repeats)[0] / plain[dtype]
+        ratio = min(ratio, again)
+        worst.append((ratio, 1e9 * ratio * plain[dtype] / n, name))
+    worst.sort(reverse=True)
     print(f"{processor()}, {chosen}; {len(found)} cases of {n} elements\n")
     print("| ratio | ns | case |\n| --- | --- | --- |")
-    for ratio, time, name in found[: options.worst]:
+    for ratio, time, name in worst[: options.worst]:
         print(f"| {ratio:.1f} | {time:.2f} | {name} |")
 
 
