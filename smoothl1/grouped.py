@@ -168,7 +168,7 @@ class Table:
         columns, firsts, counts = decoded(packed, spec.layout)
         table = cls(spec)
         for j, (digits, first, special) in enumerate(zip(columns, firsts, counts, strict=True)):
-            there = 0 if special.any() else -1
+            there = 0 if np.logical_or.reduce(special, axis=None) else -1
             table.windows[j, 1:] = first, digits.shape[1], there
         table.rows = np.zeros((len(packed.n), table._place()), np.int64)
         table.rows[:, 0] = packed.n

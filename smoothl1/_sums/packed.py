@@ -91,11 +91,10 @@ def decoded(packed: Packed, layout: Layout) -> tuple[list[AnyArray], list[int], 
             raise ValueError("a sum is beyond what any data give")
         used = size > 0
         first = int(np.minimum.reduce(skipped[used], initial=4 * layout.digits - 1)) // 4
-        first = (
-            min(first, layout.digits - 1)
-            if np.logical_or.reduce(used, axis=None)
-            else -layout.exponent // 32
-        )
+        if np.logical_or.reduce(used, axis=None):
+            first = min(first, layout.digits - 1)
+        else:
+            first = -layout.exponent // 32
         most = (int(np.maximum.reduce(stop, initial=0)) - 1) // 4
         last = min(max(first, most), layout.digits - 1)
         columns.append(_digits(data, start, size, skipped - 4 * first, last - first + 1))
