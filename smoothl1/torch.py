@@ -436,6 +436,11 @@ def _call(
 def _array(tensor: Tensor) -> AnyArray:
     # There are views whose sign is yet to be changed, as the imaginary part of a conjugate, and
     # zeros without memory.
+    if tensor.numel() and not tensor._is_zerotensor() and tensor.data_ptr() == 0:
+        raise RuntimeError(
+            f"a tensor of shape {tuple(tensor.shape)} has no memory: its storage was freed; "
+            "resize the storage, and fill it, before the loss"
+        )
     array: AnyArray = tensor.numpy(force=True)
     return array
 

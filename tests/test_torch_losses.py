@@ -137,6 +137,18 @@ def test_what_comes_in_is_multiplied(function, reduction, in_cache, generator, m
                 check(a, b)
 
 
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+@pytest.mark.parametrize("weight", [None, torch.ones(4)])
+def test_a_freed_storage_is_an_error(reduction, weight):
+    freed, there = torch.ones(4), torch.ones(4)
+    freed.untyped_storage().resize_(0)
+    for x, y in ((freed, there), (there, freed)):
+        with pytest.raises(
+            RuntimeError, match=r"shape \(4,\) has no memory: its storage was freed"
+        ):
+            losses.smooth_l1_loss(x, y, reduction, weight=weight)
+
+
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_weights(function, dtype, reduction, generator):
