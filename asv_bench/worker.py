@@ -90,7 +90,8 @@ class Worker:
         if module not in self.caches:
             self.caches[module] = [module.setup_cache()] if hasattr(module, "setup_cache") else []
         benchmark = cls()
-        benchmark.setup(*self.caches[module], *values)
+        if hasattr(benchmark, "setup"):
+            benchmark.setup(*self.caches[module], *values)
         return getattr(benchmark, method)(*self.caches[module], *values)
 
     def peak(self, name):
