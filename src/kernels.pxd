@@ -8,7 +8,10 @@ from libc.math cimport INFINITY, NAN, copysign, copysignf, isfinite
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from smoothl1._smoothl1 cimport clip, curvature, floating, half_of, majorizer, slope, value
-from terms cimport Gradient, PAIR, PRODUCT, Params, is_linear, pair_term, product_term, quotient
+from terms cimport (
+    Gradient, PAIR, PRODUCT, Params, huber_offset, huber_term, is_linear, pair_term, product_term,
+    quotient, smooth_offset, smooth_term,
+)
 
 
 cdef inline Py_ssize_t write_terms(
@@ -17,7 +20,7 @@ cdef inline Py_ssize_t write_terms(
 ) noexcept nogil:
     """The terms of a sum; returns, for PAIR, the number of elements in the linear piece."""
     cdef floating beta = <floating>p.beta, s = <floating>p.s, c = <floating>p.c
-    cdef floating z, t
+    cdef floating z
     cdef bint huber = p.huber
     cdef int32_t linear = 0
     cdef Py_ssize_t i
@@ -31,14 +34,10 @@ cdef inline Py_ssize_t write_terms(
             linear += not z < beta
     elif huber:
         for i in range(n):
-            t = b[i]
-            z = abs(x[i] - y[i])
-            terms[i] = value(z, z, t, <floating>0, t)
+            terms[i] = huber_term(abs(x[i] - y[i]), b[i])
     else:
         for i in range(n):
-            t = b[i]
-            z = abs(x[i] - y[i])
-            terms[i] = value(z, z / t, t, <floating>0, <floating>1)
+            terms[i] = smooth_term(abs(x[i] - y[i]), b[i])
     return linear
 
 
@@ -47,7 +46,7 @@ cdef inline void write_offsets(
     const Params* p, floating* offsets,
 ) noexcept nogil:
     """What is to be subtracted from the terms: as PAIR counts it, or, for ARRAY, twice it."""
-    cdef floating beta = <floating>p.beta, t
+    cdef floating beta = <floating>p.beta
     cdef bint huber = p.huber
     cdef Py_ssize_t i
     if p.form == PAIR:
@@ -55,12 +54,10 @@ cdef inline void write_offsets(
             offsets[i] = is_linear(abs(x[i] - y[i]), beta)
     elif huber:
         for i in range(n):
-            t = b[i]
-            offsets[i] = <floating>0 if abs(x[i] - y[i]) < t else t * t
+            offsets[i] = huber_offset(abs(x[i] - y[i]), b[i])
     else:
         for i in range(n):
-            t = b[i]
-            offsets[i] = <floating>0 if abs(x[i] - y[i]) < t else t
+            offsets[i] = smooth_offset(abs(x[i] - y[i]), b[i])
 
 
 cdef inline void write_values(

@@ -9,7 +9,7 @@ from libc.float cimport DBL_MAX, DBL_MIN, FLT_MAX, FLT_MIN
 from libc.math cimport INFINITY, fma, frexp, isfinite, isinf, ldexp, nextafter, nextafterf
 
 from pairs cimport Pair, pair_add, pair_of, pair_over, pair_times, two_product
-from smoothl1._smoothl1 cimport floating, half_of
+from smoothl1._smoothl1 cimport floating, half_of, value
 
 cdef extern from "fma.h":
     const bint SMOOTHL1_FMA
@@ -97,6 +97,25 @@ cdef inline floating quotient(
 
 cdef inline floating is_linear(floating z, floating beta) noexcept nogil:
     return <floating>0 if z < beta else <floating>1
+
+
+# ARRAY: a threshold t for each element. In the linear piece the term is z, or z t for Huber; what
+# is to be subtracted, t / 2 or t^2 / 2, is summed by itself, twice.
+
+cdef inline floating smooth_term(floating z, floating t) noexcept nogil:
+    return value(z, z / t, t, <floating>0, <floating>1)
+
+
+cdef inline floating smooth_offset(floating z, floating t) noexcept nogil:
+    return <floating>0 if z < t else t
+
+
+cdef inline floating huber_term(floating z, floating t) noexcept nogil:
+    return value(z, z, t, <floating>0, t)
+
+
+cdef inline floating huber_offset(floating z, floating t) noexcept nogil:
+    return <floating>0 if z < t else t * t
 
 
 cdef inline void set_quotient(Params* p) noexcept nogil:

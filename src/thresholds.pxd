@@ -9,7 +9,8 @@ from libc.string cimport memcpy, memset
 from groups cimport LARGEST_GROUP
 from lanes cimport Lanes, lane_add, of_four, rows_of_group
 from sizes cimport LANES
-from smoothl1._smoothl1 cimport floating, value
+from smoothl1._smoothl1 cimport floating
+from terms cimport huber_offset, huber_term, smooth_offset, smooth_term
 
 
 cdef struct Smooth:  # which loss: types without a value, as in groups.pxd
@@ -26,21 +27,21 @@ ctypedef fused loss_kind:
 cdef inline floating array_term(
     const floating* x, const floating* y, const floating* b, Py_ssize_t i, const loss_kind* kind
 ) noexcept nogil:
-    cdef floating z = abs(x[i] - y[i]), t = b[i]
+    cdef floating z = abs(x[i] - y[i])
     if loss_kind is Hubers:
-        return value(z, z, t, <floating>0, t)
+        return huber_term(z, b[i])
     else:
-        return value(z, z / t, t, <floating>0, <floating>1)
+        return smooth_term(z, b[i])
 
 
 cdef inline floating array_offset(
     const floating* x, const floating* y, const floating* b, Py_ssize_t i, const loss_kind* kind
 ) noexcept nogil:
-    cdef floating z = abs(x[i] - y[i]), t = b[i]
+    cdef floating z = abs(x[i] - y[i])
     if loss_kind is Hubers:
-        return <floating>0 if z < t else t * t
+        return huber_offset(z, b[i])
     else:
-        return <floating>0 if z < t else t
+        return smooth_offset(z, b[i])
 
 
 cdef inline floating four_array_terms(
