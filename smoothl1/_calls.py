@@ -176,19 +176,23 @@ def work_on(
     betas: list[float] | None = None,
 ) -> core.Work:
     """Return the work on the operands, walked in the given order of axes."""
-    arrays = {name: a.transpose(order) for name, a in operands.arrays.items()}
+    threshold = operands.threshold
     if betas is None:
-        betas = [operands.threshold] if isinstance(operands.threshold, float) else [0.0]
+        betas = [threshold] if isinstance(threshold, float) else [0.0]
+
+    def walked(a: AnyArray | None) -> AnyArray | None:
+        return None if a is None else a.transpose(order)
+
     return core.Work(
-        arrays["input"],
-        arrays["target"],
+        operands.input.transpose(order),
+        operands.target.transpose(order),
         betas=betas,
         huber=operands.huber,
         single=operands.dtype != np.float64,
-        beta=arrays.get("threshold"),
-        weight=arrays.get("weight"),
-        factor=arrays.get("factor"),
-        where=arrays.get("where"),
+        beta=walked(None if isinstance(threshold, float) else threshold),
+        weight=walked(operands.weight),
+        factor=walked(operands.factor),
+        where=walked(operands.where),
         n_kept=n_kept,
         n_threads=threads,
     )

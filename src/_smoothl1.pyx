@@ -52,7 +52,9 @@ from jobs cimport (
 )
 from leaves cimport leaf_of_any_type
 from location cimport SAMPLE, locate, slope_and_curvature
-from operands cimport AXES, Operand, set_flat, set_operand, set_shrink, two_bytes, use_axes
+from operands cimport (
+    Operand, axes_size, set_flat, set_operand, set_shrink, two_bytes, use_axes,
+)
 from quotients cimport figures_of_group, settle_loss
 from runtime cimport (
     SMOOTHL1_OPENMP, omp_get_max_threads, omp_get_num_procs, omp_in_parallel, owe, smoothl1_debt,
@@ -195,9 +197,30 @@ def openmp_version():
 # From Python: the fast path
 # ---------------------------------------------------------------------------
 
+cdef enum:
+    NONE = -1  # beside those of Reduction
+    OTHER = -2
+
 cdef object MEAN_NAME = "mean"
 cdef object SUM_NAME = "sum"
 cdef object NONE_NAME = "none"
+
+
+cdef int reduction_of(object name):
+    """Which of the three it names. A literal of the caller's is our own object, most often."""
+    if name is MEAN_NAME:
+        return MEAN
+    if name is SUM_NAME:
+        return TOTAL
+    if name is NONE_NAME:
+        return NONE
+    if type(name) is not str:
+        return OTHER
+    if name == MEAN_NAME:
+        return MEAN
+    if name == SUM_NAME:
+        return TOTAL
+    return NONE if name == NONE_NAME else OTHER
 
 
 cdef bint plain(Job* job, Params* p, object input, object target, object beta, bint huber):
@@ -308,35 +331,27 @@ def fast_loss(input, target, reduction, beta, bint huber, out, n_threads):
     cdef Params p
     cdef Node node
     cdef double loss
-    cdef bint elementwise, given
-    cdef Reduction how = MEAN
-    if type(reduction) is not str:
+    cdef int how = reduction_of(reduction)
+    cdef bint given = out is not None
+    if how == OTHER or given and how != NONE:
         return None
-    elementwise = reduction == NONE_NAME
-    if not elementwise:
-        if out is not None:
-            return None
-        if reduction == SUM_NAME:
-            how = TOTAL
-        elif reduction != MEAN_NAME:
-            return None
     if not plain(&job, &p, input, target, beta, huber):
         return None
     job.n_threads = 0 if n_threads is None else _threads.check_n_threads(n_threads)
-    job.reduce = not elementwise
-    if elementwise:
-        job.operation = VALUE
-        given = out is not None
+    if how == NONE:
         if not given:
             out = empty_like(<cnp.ndarray>input)
         if not plain_out(&job, input, out):
             return None
+        job.operation = VALUE
+        job.reduce = False
         job.options.streams = given and streams(&job)
         run(&job, NULL, NULL)
         return out
     job.operation = SUM
+    job.reduce = True
     run(&job, &node, NULL)
-    loss = loss_of(&node, how, &p)
+    loss = loss_of(&node, <Reduction>how, &p)
     return None if isinf(loss) else scalar(loss, &p)
 
 
@@ -346,18 +361,13 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
     cdef Params p
     cdef Node node
     cdef double loss
-    cdef bint given
-    cdef Reduction how = TOTAL
-    if type(reduction) is not str:
-        return None
-    if reduction == MEAN_NAME:
-        how = MEAN
-    elif reduction != SUM_NAME and (loss_too or reduction != NONE_NAME):
+    cdef int how = reduction_of(reduction)
+    cdef bint given = out is not None
+    if how == OTHER or loss_too and how == NONE:
         return None
     if not plain(&job, &p, input, target, beta, huber):
         return None
     job.n_threads = 0 if n_threads is None else _threads.check_n_threads(n_threads)
-    given = out is not None
     if not given:
         out = empty_like(<cnp.ndarray>input)
     if not plain_out(&job, input, out):
@@ -370,7 +380,7 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
     run(&job, &node, NULL)
     if not loss_too:
         return out
-    loss = loss_of(&node, how, &p)
+    loss = loss_of(&node, <Reduction>how, &p)
     return None if isinf(loss) else (scalar(loss, &p), out)
 
 
@@ -408,7 +418,8 @@ def fast_memory(
     if x is None or y is None:
         return None
     grad = None
-    if reduction == NONE_NAME or not grad_too:
+    cdef bint elementwise = reduction_of(reduction) == NONE
+    if elementwise or not grad_too:
         loss = fast_loss(x, y, reduction, beta, huber, None, n_threads)
         if loss is not None and grad_too:
             grad = fast_value_and_grad(x, y, reduction, beta, huber, None, False, n_threads)
@@ -417,7 +428,7 @@ def fast_memory(
         loss, grad = (None, None) if both is None else both
     if loss is None or grad_too and grad is None:
         return None
-    return loss if reduction == NONE_NAME else in_array(loss, single), grad
+    return loss if elementwise else in_array(loss, single), grad
 
 
 # ---------------------------------------------------------------------------
@@ -490,8 +501,9 @@ cdef class Work:
     """
 
     cdef Job job
-    cdef Py_ssize_t axes[OPERANDS][AXES]
+    cdef Py_ssize_t* axes
     cdef Params* params
+    cdef int ndim
     cdef int n_params
     cdef int n_kept
     cdef tuple arrays
@@ -513,6 +525,8 @@ cdef class Work:
         self.huber = huber
         self.n_params = <int>len(betas)
         self.params = <Params*>allocate(self.n_params * sizeof(Params))
+        self.ndim = cnp.PyArray_NDIM(like)
+        self.axes = <Py_ssize_t*>allocate(OPERANDS * axes_size(self.ndim) * sizeof(Py_ssize_t))
         job.params = self.params
         job.n_params = self.n_params
         job.single = single
@@ -520,7 +534,7 @@ cdef class Work:
         for axis in range(n_kept):
             job.outputs *= cnp.PyArray_DIM(like, axis)
         job.n = 1
-        for axis in range(n_kept, cnp.PyArray_NDIM(like)):
+        for axis in range(n_kept, self.ndim):
             job.n *= cnp.PyArray_DIM(like, axis)
         job.n_threads = n_threads
         job.has_scratch = True
@@ -533,6 +547,14 @@ cdef class Work:
 
     def __dealloc__(self):
         free(self.params)
+        free(self.axes)
+
+    cdef int _set(self, Operand* place, cnp.ndarray array, int n_kept) except -1:
+        if cnp.PyArray_NDIM(array) != self.ndim:  # there is room for so many axes
+            raise ValueError(
+                f"arrays must have {self.ndim} dimensions, got {cnp.PyArray_NDIM(array)}"
+            )
+        return set_operand(place, array, n_kept, self.job.single)
 
     cdef int _describe(self, Side side, double shrink, double shrink_weight) except -1:
         """Describe the operands in the order of axes that goes with a side.
@@ -543,17 +565,16 @@ cdef class Work:
             &self.job.x, &self.job.y, &self.job.beta, &self.job.weight, &self.job.factor,
             &self.job.where, &self.job.out, &self.job.out2,
         ]
-        cdef int i, ndim
+        cdef int i
         self.job.side = side
         for i in range(OPERANDS):
-            use_axes(places[i], self.axes[i])
+            use_axes(places[i], self.axes + i * axes_size(self.ndim), self.ndim)
         for i, array in enumerate(self.arrays):
             if array is None:
                 continue
             if side == ADJACENT:
-                ndim = array.ndim
-                array = array.transpose(*range(self.n_kept, ndim), *range(self.n_kept))
-            set_operand(places[i], array, self.n_kept if side == ALONE else 0, self.job.single)
+                array = array.transpose(*range(self.n_kept, self.ndim), *range(self.n_kept))
+            self._set(places[i], array, self.n_kept if side == ALONE else 0)
             if i < 3 and shrink != 1.0:
                 set_shrink(places[i], shrink)
             if i == 3 and shrink_weight != 1.0:
@@ -663,14 +684,14 @@ cdef class Work:
         self.job.operation = SLOPE if values is None else BOTH
         set_scale(&self.job, scale, divisor)
         if values is not None:
-            set_operand(&self.job.out2, values, 0, self.job.single)
+            self._set(&self.job.out2, values, 0)
         return self._write(out, overlaps, reduction)
 
     def write_curvatures(self, out, out2, bint overlaps, bint majorize):
         """Write the gradient to ``out`` and the second derivative to ``out2``."""
         self.job.operation = CURVATURE
         self.job.majorize = majorize
-        set_operand(&self.job.out2, out2, 0, self.job.single)
+        self._set(&self.job.out2, out2, 0)
         return self._write(out, overlaps, None)
 
     cdef object _write(self, cnp.ndarray out, bint overlaps, reduction):
@@ -683,7 +704,7 @@ cdef class Work:
             self.job.operation = operation
             self._write(out, overlaps, None)
             return reduced
-        set_operand(&self.job.out, out, 0, self.job.single)
+        self._set(&self.job.out, out, 0)
         if overlaps:
             self.job.out.direct = False
         if reduction is not None:
@@ -861,17 +882,16 @@ def fast_exact(input, target, reduction, beta, bint huber, out, n_threads):
     cdef int64_t row[1 + 3 * (DIGITS_DOUBLE + COUNTS)]
     cdef uint8_t sure = False
     cdef double loss
-    cdef bint mean
-    if type(reduction) is not str or out is not None:
+    cdef int how = reduction_of(reduction)
+    if out is not None or how != MEAN and how != TOTAL:
         return None
-    mean = reduction == MEAN_NAME
-    if not mean and reduction != SUM_NAME or not plain(&job, &p, input, target, beta, huber):
+    if not plain(&job, &p, input, target, beta, huber):
         return None
     job.n_threads = 0 if n_threads is None else _threads.check_n_threads(n_threads)
     wanted.linear = wanted.weights = wanted.moments = False
     memset(row, 0, sizeof(row))
     start_exact(&job, &wanted, 0, 1, row)
-    loss = settle_loss(&job, row, 0, MEAN if mean else TOTAL, &sure)
+    loss = settle_loss(&job, row, 0, <Reduction>how, &sure)
     return scalar(loss, &p) if sure else None
 
 

@@ -73,15 +73,16 @@ cdef struct Operand:
     Py_ssize_t flat[2]    # shape and stride of a single axis
 
 
-cdef enum:
-    AXES = 4 * MAX_DIMS  # numbers that use_axes needs: too many for a stack, operand by operand
+cdef inline Py_ssize_t axes_size(int ndim) noexcept nogil:
+    """How many numbers ``use_axes`` needs: too many for a stack, operand by operand."""
+    return 4 * (ndim + 1)
 
 
-cdef inline void use_axes(Operand* op, Py_ssize_t* axes) noexcept nogil:
+cdef inline void use_axes(Operand* op, Py_ssize_t* axes, int ndim) noexcept nogil:
     op.kept_shape = axes
-    op.kept_stride = axes + MAX_DIMS
-    op.shape = axes + 2 * MAX_DIMS
-    op.stride = axes + 3 * MAX_DIMS
+    op.kept_stride = axes + (ndim + 1)
+    op.shape = axes + 2 * (ndim + 1)
+    op.stride = axes + 3 * (ndim + 1)
 
 
 cdef inline void set_flat(
