@@ -19,6 +19,7 @@ class _Loss:
     __slots__ = ()
 
     reduction: Reduction
+    _limit: float  # the threshold, under a name that both have
     _threshold: ClassVar[str]
     _loss: ClassVar[Callable[..., Loss]]
     _grad: ClassVar[Callable[..., AnyArray]]
@@ -27,7 +28,7 @@ class _Loss:
     def __post_init__(self) -> None:
         name = self._threshold
         check_reduction(self.reduction, hint=f"{name} is the second argument, or a keyword")
-        object.__setattr__(self, name, check_number(name, getattr(self, name)))
+        object.__setattr__(self, name, check_number(name, self._limit))
 
     def __call__(
         self,
@@ -38,8 +39,9 @@ class _Loss:
         where: ArrayLike | None = None,
     ) -> Loss:
         """Return the loss; see `smooth_l1_loss`, `huber_loss`."""
-        threshold = getattr(self, self._threshold)
-        return self._loss(input, target, self.reduction, threshold, weight=weight, where=where)
+        return type(self)._loss(
+            input, target, self.reduction, self._limit, weight=weight, where=where
+        )
 
     forward = __call__
 
@@ -53,11 +55,11 @@ class _Loss:
         where: ArrayLike | None = None,
     ) -> AnyArray:
         """Return the gradient with respect to `input`; see `smooth_l1_grad`, `huber_grad`."""
-        return self._grad(
+        return type(self)._grad(
             input,
             target,
             self.reduction,
-            getattr(self, self._threshold),
+            self._limit,
             grad_output=grad_output,
             weight=weight,
             where=where,
@@ -72,13 +74,13 @@ class _Loss:
         where: ArrayLike | None = None,
     ) -> tuple[Loss, AnyArray]:
         """Return loss and gradient, computed in one pass over memory."""
-        threshold = getattr(self, self._threshold)
-        return self._both(input, target, self.reduction, threshold, weight=weight, where=where)
+        return type(self)._both(
+            input, target, self.reduction, self._limit, weight=weight, where=where
+        )
 
     def extra_repr(self) -> str:
         """Return the parameters as they stand in the repr."""
-        name = self._threshold
-        return f"reduction={self.reduction!r}, {name}={getattr(self, name)!r}"
+        return f"reduction={self.reduction!r}, {self._threshold}={self._limit!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +120,9 @@ class SmoothL1Loss(_Loss):
     beta: float = 1.0
 
     _threshold = "beta"
-    _loss = staticmethod(functional.smooth_l1_loss)
-    _grad = staticmethod(functional.smooth_l1_grad)
-    _both = staticmethod(functional.smooth_l1_value_and_grad)
+    _loss = functional.smooth_l1_loss
+    _grad = functional.smooth_l1_grad
+    _both = functional.smooth_l1_value_and_grad
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,11 @@ class HuberLoss(_Loss):
     delta: float = 1.0
 
     _threshold = "delta"
-    _loss = staticmethod(functional.huber_loss)
-    _grad = staticmethod(functional.huber_grad)
-    _both = staticmethod(functional.huber_value_and_grad)
+    _loss = functional.huber_loss
+    _grad = functional.huber_grad
+    _both = functional.huber_value_and_grad
+
+
+# The slot of each threshold, under the name that _Loss knows.
+SmoothL1Loss._limit = SmoothL1Loss.__dict__["beta"]
+HuberLoss._limit = HuberLoss.__dict__["delta"]
