@@ -136,9 +136,8 @@ cdef inline void sum_terms(
     for lane in range(LANES):
         running.hi[lane] = hi[lane] + 0.0
         running.lo[lane] = lo[lane] + 0.0
-    while i < n:
-        lane_add(running.hi, running.lo, i % LANES, terms[i])
-        i += 1
+    for lane in range(<int>(n - i)):  # the first lane is next
+        lane_add(running.hi, running.lo, lane, terms[i + lane])
 
 
 cdef inline void fold(

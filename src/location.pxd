@@ -43,11 +43,16 @@ cdef struct Search:
     double* space   # 4 SAMPLE numbers for predict, which the stack of a thread may lack
 
 
+cdef enum:
+    NET
+    WEIGHT
+    MOMENT
+    JUMP  # weight of the elements that jump from above to below at the point itself
+    PARTS
+
+
 cdef struct Tally:
-    Lanes net
-    Lanes jump      # weight of the elements that jump from above to below at the point itself
-    Lanes weight
-    Lanes moment
+    Lanes sums[PARTS]
 
 
 cdef inline void add_chunk(double* terms, Py_ssize_t n, Lanes* sums) noexcept nogil:
@@ -80,13 +85,14 @@ cdef inline void tally_chunk(
     Tally* tally,
 ) noexcept nogil:
     """Sum what is saturated or linear between lo and hi, at most CHUNK elements."""
-    cdef char space[4 * CHUNK * 8 + LINE]
-    cdef double* net = <double*>aligned(space)
-    cdef double* jump = net + CHUNK
-    cdef double* weight = jump + CHUNK
-    cdef double* moment = weight + CHUNK
+    cdef char space[PARTS * CHUNK * 8 + LINE]
+    cdef double* net = <double*>aligned(space) + NET * CHUNK
+    cdef double* weight = net + WEIGHT * CHUNK
+    cdef double* moment = net + MOMENT * CHUNK
+    cdef double* jump = net + JUMP * CHUNK
     cdef double beta = s.beta, unit = s.unit, first, last, below, above, linear
     cdef Py_ssize_t i
+    cdef int part
     for i in range(n):
         first = y[i] - beta
         last = y[i] + beta
@@ -98,11 +104,8 @@ cdef inline void tally_chunk(
         linear = linear if (last >= hi) & (last > lo) else 0.0
         weight[i] = linear
         moment[i] = linear * (y[i] * unit)
-    add_chunk(net, n, &tally.net)
-    add_chunk(weight, n, &tally.weight)
-    add_chunk(moment, n, &tally.moment)
-    if lo == hi:
-        add_chunk(jump, n, &tally.jump)
+    for part in range(<int>PARTS if lo == hi else <int>JUMP):
+        add_chunk(net + part * CHUNK, n, &tally.sums[part])
 
 
 cdef inline Py_ssize_t keep_active(
@@ -142,10 +145,9 @@ cdef inline Py_ssize_t classify(
     cdef double* weights = ones
     cdef double* kept_w = unused
     cdef Py_ssize_t i = 0, k = 0, m
-    clear_lanes(&tally.net)
-    clear_lanes(&tally.jump)
-    clear_lanes(&tally.weight)
-    clear_lanes(&tally.moment)
+    cdef int part
+    for part in range(PARTS):
+        clear_lanes(&tally.sums[part])
     if w is NULL:
         fill(1.0, CHUNK if n > CHUNK else n, ones)
     while i < n:
@@ -170,9 +172,9 @@ cdef inline Py_ssize_t narrow(Search* s, double* y, double* w, Py_ssize_t n) exc
     """Drop the elements without a corner in the bracket; return how many are left."""
     cdef Tally tally
     cdef Py_ssize_t k = classify(y, w, n, s, s.lo, s.hi, True, &tally)
-    s.net = total(&tally.net, n, s.net)
-    s.weight = total(&tally.weight, n, s.weight)
-    s.moment = total(&tally.moment, n, s.moment)
+    s.net = total(tally.sums + NET, n, s.net)
+    s.weight = total(tally.sums + WEIGHT, n, s.weight)
+    s.moment = total(tally.sums + MOMENT, n, s.moment)
     return k
 
 
@@ -193,10 +195,10 @@ cdef inline int evaluate(
     cdef Tally tally
     cdef Pair net, weight, moment, jump
     classify(y, w, n, s, m, m, False, &tally)
-    net = total(&tally.net, n, s.net)
-    weight = total(&tally.weight, n, s.weight)
-    moment = total(&tally.moment, n, s.moment)
-    jump = total(&tally.jump, n, pair_of(0.0))
+    net = total(tally.sums + NET, n, s.net)
+    weight = total(tally.sums + WEIGHT, n, s.weight)
+    moment = total(tally.sums + MOMENT, n, s.moment)
+    jump = total(tally.sums + JUMP, n, pair_of(0.0))
     right[0] = slope_sum(s, m, pair_add(net, jump), weight, moment)
     left[0] = slope_sum(s, m, pair_add(net, pair_times(pair_of(-1.0), jump)), weight, moment)
     return 0
