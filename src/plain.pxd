@@ -1,0 +1,146 @@
+"""Plain arrays, which most calls pass: set up without a look at axes, and results made objects.
+
+Plain is contiguous, aligned, native, of the working dtype, and of one shape; the threshold is a
+number. Whatever is not is left to ``Work``.
+"""
+
+cimport numpy as cnp
+
+from cache cimport smoothl1_streams
+from jobs cimport Job, Reduction, clear_options, divisor_of
+from operands cimport set_flat
+from sizes cimport STREAM
+from terms cimport ARRAY, Params, finish, make_params
+from tree cimport Node
+
+cdef extern from "numpy/arrayobject.h":
+    bint PyArray_ISCARRAY(cnp.ndarray a)
+    bint PyArray_ISCARRAY_RO(cnp.ndarray a)
+    object PyArray_Scalar(void* data, cnp.dtype descr, object base)
+
+
+cdef inline bint plain(Job* job, Params* p, object input, object target, object beta, bint huber):
+    """Set up the job for two plain arrays; False if they, or beta, are anything else."""
+    cdef cnp.ndarray x, y
+    cdef int typenum, axis, ndim
+    cdef double threshold
+    cdef int itemsize
+    if not (cnp.PyArray_CheckExact(input) and cnp.PyArray_CheckExact(target)):
+        return False
+    x = <cnp.ndarray>input
+    y = <cnp.ndarray>target
+    typenum = cnp.PyArray_TYPE(x)
+    ndim = cnp.PyArray_NDIM(x)
+    if (
+        typenum != cnp.PyArray_TYPE(y) or ndim != cnp.PyArray_NDIM(y)
+        or not (typenum == cnp.NPY_FLOAT32 or typenum == cnp.NPY_FLOAT64)
+        or not PyArray_ISCARRAY_RO(x) or not PyArray_ISCARRAY_RO(y)
+    ):
+        return False
+    for axis in range(ndim):
+        if cnp.PyArray_DIM(x, axis) != cnp.PyArray_DIM(y, axis):
+            return False
+    if isinstance(beta, float) or type(beta) is int:
+        try:
+            threshold = beta
+        except OverflowError:
+            return False
+    else:
+        return False
+    if not (threshold > 0.0 or threshold == 0.0 and not huber):
+        return False
+    job.n = cnp.PyArray_SIZE(x)
+    if job.n == 0:
+        return False
+    job.single = typenum == cnp.NPY_FLOAT32
+    make_params(p, threshold, huber, job.single, False, 1.0)
+    if p.form == ARRAY or p.mends or huber and p.beta == 0.0:
+        return False
+    itemsize = 4 if job.single else 8
+    set_flat(&job.x, x, job.n, itemsize)
+    set_flat(&job.y, y, job.n, itemsize)
+    clear_options(job)
+    job.has_scratch = False
+    job.outputs = 1
+    job.n_params = 1
+    job.params = p
+    return True
+
+
+cdef inline bint plain_out(Job* job, object input, object out):
+    """Set up ``out`` if it is plain, too, and apart from the inputs."""
+    cdef cnp.ndarray a
+    cdef int axis
+    cdef char* start
+    cdef char* stop
+    if not cnp.PyArray_CheckExact(out):
+        return False
+    a = <cnp.ndarray>out
+    if (
+        cnp.PyArray_TYPE(a) != cnp.PyArray_TYPE(<cnp.ndarray>input)
+        or cnp.PyArray_NDIM(a) != cnp.PyArray_NDIM(<cnp.ndarray>input)
+        or not PyArray_ISCARRAY(a)
+    ):
+        return False
+    for axis in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_DIM(a, axis) != cnp.PyArray_DIM(<cnp.ndarray>input, axis):
+            return False
+    set_flat(&job.out, a, job.n, job.x.itemsize)
+    start = job.out.data
+    stop = start + job.n * job.x.itemsize
+    return not (
+        start < job.x.data + (stop - start) and job.x.data < stop
+        or start < job.y.data + (stop - start) and job.y.data < stop
+    )
+
+
+cdef inline double loss_of(const Node* node, Reduction reduction, const Params* p):
+    """The loss, rounded to the working dtype; infinite where it overflows, or a sum on the way."""
+    cdef double loss = finish(
+        node.loss, node.linear, divisor_of(reduction, node.count, node.weight), p
+    )
+    return <float>loss if p.single else loss
+
+
+cdef inline object scalar(double loss, const Params* p):
+    cdef float narrow
+    if p.single:
+        narrow = <float>loss
+        return PyArray_Scalar(&narrow, cnp.PyArray_DescrFromType(cnp.NPY_FLOAT32), None)
+    return PyArray_Scalar(&loss, cnp.PyArray_DescrFromType(cnp.NPY_FLOAT64), None)
+
+
+cdef inline bint streams(const Job* job):
+    """Whether mapped memory of the size of the result is written past the caches."""
+    return job.n * job.x.itemsize >= STREAM and smoothl1_streams()
+
+
+cdef inline object empty_like(cnp.ndarray a):
+    return cnp.PyArray_EMPTY(
+        cnp.PyArray_NDIM(a), <cnp.npy_intp*>cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a), 0
+    )
+
+
+cdef inline object at_address(size_t address, tuple shape, bint single):
+    """An array over contiguous memory that the caller keeps; None for what is no array."""
+    cdef cnp.npy_intp[cnp.NPY_MAXDIMS] dims
+    cdef int axis, ndim = <int>len(shape)
+    if address == 0 or ndim > cnp.NPY_MAXDIMS:
+        return None
+    for axis in range(ndim):
+        dims[axis] = shape[axis]
+    return cnp.PyArray_SimpleNewFromData(
+        ndim, dims, cnp.NPY_FLOAT32 if single else cnp.NPY_FLOAT64, <void*>address
+    )
+
+
+cdef inline object in_array(object loss, bint single):
+    """A loss as an array of no dimension."""
+    cdef cnp.ndarray a = cnp.PyArray_EMPTY(
+        0, NULL, cnp.NPY_FLOAT32 if single else cnp.NPY_FLOAT64, 0
+    )
+    if single:
+        (<float*>cnp.PyArray_DATA(a))[0] = loss
+    else:
+        (<double*>cnp.PyArray_DATA(a))[0] = loss
+    return a
