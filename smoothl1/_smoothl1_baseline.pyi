@@ -121,6 +121,14 @@ def exact_codes(
     codes: NDArray[int32],
     following: int,
 ) -> int: ...
+def read_groups(
+    data: NDArray[uint8],
+    at: int,
+    stop: int,
+    groups: int,
+    sums: int,
+    most: int,
+) -> tuple[NDArray[int64], dict[tuple[int, int], list[int]], int] | None: ...
 def exact_figures(
     table: NDArray[int64],
     windows: NDArray[int64],

@@ -17,7 +17,7 @@ from smoothl1 import sums
 from smoothl1._labels import check_labels
 from smoothl1._simd import core
 from smoothl1._sums import rounding, states
-from smoothl1._sums.keys import Keys, canonical, from_state, to_state
+from smoothl1._sums.keys import Keys, canonical
 from smoothl1._sums.mergeable import Mergeable
 from smoothl1._sums.packed import decoded, encoded
 from smoothl1._sums.rounding import Number
@@ -212,9 +212,10 @@ class Table:
             entries += self.spec.layout.entries(number)
         return sums.LossSums._of(self.spec, entries)
 
-    def figures(self, how: str) -> dict[str, AnyArray]:
-        """Return the figures of all rows, as columns; they are carried."""
-        spec, rows, windows = self.spec, self.rows, self.windows
+    def figures(self, how: str, count: int | None = None) -> dict[str, AnyArray]:
+        """Return the figures of the first rows, or of all, as columns."""
+        self.carry()
+        spec, rows, windows = self.spec, self.rows[:count], self.windows
         dtype = np.dtype(np.float32 if spec.single else np.float64)
         figures, sure = core.exact_figures(
             rows, windows, list(spec.betas), spec.huber, spec.single, how
@@ -468,8 +469,12 @@ class GroupedLossSums(Mergeable):
         how = arguments.check_reduction(reduction, arguments.REDUCTIONS[1:])
         with self._lock:
             order, by = self._keys.ordered(self._present())
-            table = self._table.chosen(order)
-        return {"by": by, **table.figures(how)}
+            table = self._table
+            if len(order) < len(self._keys):
+                table, order = table.chosen(order), np.arange(len(order))
+            # Columns are put in order sooner than whole rows.
+            columns = table.figures(how, len(order))
+        return {"by": by, **{name: column[order] for name, column in columns.items()}}
 
     def take(self, key: Any, group: sums.LossSums) -> Self:
         """Add the sums of one group, of the same thresholds, loss and dtype; return itself."""
@@ -522,14 +527,11 @@ class GroupedLossSums(Mergeable):
         writer = states.Writer(states.GROUPED, self._spec)
         with self._lock:
             self._table.carry()
-            keys = self._keys.every()
-            coded = sorted((to_state(keys[code]), code) for code in self._present().tolist())
-            table = self._table.chosen(np.array([code for _, code in coded], np.intp))
-        writer.integer(len(coded))
-        bodies = encoded(table.rows, table.windows, table.written)
-        for (key, _), body in zip(coded, bodies, strict=True):
-            writer.raw(key)
-            writer.written(body)
+            order, keys = self._keys.written(self._present())
+            table = self._table.chosen(order)
+        writer.integer(len(order))
+        for part in encoded(keys, table.rows, table.windows, table.written):
+            writer.written(part)
         return writer.done()
 
     @classmethod
@@ -548,10 +550,9 @@ class GroupedLossSums(Mergeable):
         found._start(spec)
         packed = reader.groups(len(found._table.windows))
         reader.done()
-        if not all(0 < n < 2**62 for n in packed.n):
+        if np.logical_or.reduce((packed.n <= 0) | (packed.n >= 2**62)):
             raise ValueError("the state is damaged: it has groups of no elements")
-        keys = [from_state(key) for key in packed.keys]
-        if len(found._keys.codes_of(keys)) != len(found._keys):
+        if found._keys.read(packed) != len(found._keys):
             raise ValueError("the state is damaged: it has a group twice")
         found._table = Table.read(spec, packed)
         if found.to_bytes() != data:

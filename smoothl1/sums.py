@@ -394,6 +394,11 @@ class LossSums(Mergeable):
         with self._lock:
             total = self._row + row if sign > 0 else self._row - row
             core.exact_carry(total[1:], layout.size, layout.digits)
+            if sign < 0 and (total[0] < 0 or (total[0] == 0 and np.count_nonzero(total))):
+                raise ValueError(
+                    f"the other sums have elements that are not in these {int(self._row[0])}, and "
+                    f"cannot be taken out of them"
+                )
             # Not ``total.max()``, at whose first call NumPy imports.
             least, most = int(np.minimum.reduce(total)), int(np.maximum.reduce(total))
             if most >= rounding.ENTRY_LIMIT or least <= -rounding.ENTRY_LIMIT:

@@ -34,7 +34,7 @@ Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.math cimport INFINITY, isfinite, isinf
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
@@ -995,7 +995,7 @@ def exact_scatter(
     codes = checked_codes(job, groups, cnp.PyArray_DIM(table, 0))
     run_scatter(
         job, codes, <const Window*>cnp.PyArray_DATA(windows),
-        <int64_t*>cnp.PyArray_DATA(table), cnp.PyArray_DIM(table, 1),
+        <int64_t*>cnp.PyArray_DATA(table), cnp.PyArray_DIM(table, 0), cnp.PyArray_DIM(table, 1),
         group_team(job, <double>job.n * sums_of_group(job)),
     )
 
@@ -1050,6 +1050,96 @@ def exact_codes(
     if not inside:
         raise ValueError(f"keys must be within {least} and {least + size}")
     return following
+
+
+cdef inline bint read_natural(
+    const uint8_t* data, Py_ssize_t* at, Py_ssize_t stop, uint64_t* value
+) noexcept nogil:
+    """Read seven bits a byte, the lowest first; returns whether they ended, within 64 bits."""
+    cdef int shift = 0
+    cdef uint64_t part
+    value[0] = 0
+    while at[0] < stop and shift < 64:
+        part = data[at[0]] & 0x7F
+        if shift == 63 and part > 1:
+            return False
+        value[0] |= part << shift
+        at[0] += 1
+        if data[at[0] - 1] < 0x80:
+            return True
+        shift += 7
+    return False
+
+
+cdef inline int64_t signed_of(uint64_t code) noexcept nogil:
+    return <int64_t>(code >> 1) ^ -<int64_t>(code & 1)
+
+
+def read_groups(
+    cnp.ndarray data not None, Py_ssize_t at, Py_ssize_t stop, Py_ssize_t groups, Py_ssize_t sums,
+    int64_t most,
+):
+    """Where the groups of a state are in its bytes, from a place on (``_sums/states.py``).
+
+    Returns
+    -------
+    places : ndarray of int64, shape (groups, 3 + 3 * sums)
+        Of each group: place and length of the key, the number of elements; of each sum its place
+        and length, and the bytes left out below, at most ``most``.
+    counts : dict
+        By (group, sum), of those that have some: how many terms were NaN, +inf and -inf.
+    at : int
+        What follows. None instead of all three if the bytes are no groups.
+    """
+    cdef const uint8_t* bytes_ = <const uint8_t*>cnp.PyArray_DATA(data)
+    cdef cnp.npy_intp shape[2]
+    cdef cnp.ndarray places
+    cdef int64_t* place
+    cdef uint64_t size, below, code
+    cdef uint64_t counted[3]
+    cdef Py_ssize_t group, sum, i
+    if (
+        cnp.PyArray_TYPE(data) != cnp.NPY_UINT8 or not PyArray_ISCARRAY_RO(data)
+        or not 0 <= at <= stop <= cnp.PyArray_SIZE(data) or sums < 1
+    ):
+        raise ValueError("data must be contiguous, of uint8, and at and stop within them")
+    if not 0 <= groups <= (stop - at) // (2 + sums):  # so many bytes at least
+        return None
+    shape[0] = groups
+    shape[1] = 3 + 3 * sums
+    places = cnp.PyArray_EMPTY(2, shape, cnp.NPY_INT64, 0)
+    place = <int64_t*>cnp.PyArray_DATA(places)
+    counts = {}
+    for group in range(groups):
+        if not read_natural(bytes_, &at, stop, &size) or size > <uint64_t>(stop - at):
+            return None
+        place[0] = at
+        place[1] = <int64_t>size
+        at += <Py_ssize_t>size
+        if not read_natural(bytes_, &at, stop, &code):
+            return None
+        place[2] = signed_of(code)
+        place += 3
+        for sum in range(sums):
+            below = 0
+            if not read_natural(bytes_, &at, stop, &code):
+                return None
+            size = code >> 1
+            if size > 0 and not read_natural(bytes_, &at, stop, &below):
+                return None
+            if size > <uint64_t>(stop - at) or below > <uint64_t>most:
+                return None
+            place[0] = at
+            place[1] = <int64_t>size
+            place[2] = <int64_t>below
+            place += 3
+            at += <Py_ssize_t>size
+            if code & 1:
+                for i in range(3):
+                    if not read_natural(bytes_, &at, stop, &counted[i]):
+                        return None
+                counts[group, sum] = [signed_of(counted[i]) for i in range(3)]
+    return places, counts, at
 
 
 def exact_figures(

@@ -13,9 +13,9 @@ from libc.string cimport memcpy
 
 from cache cimport aligned, prefetch
 from digits cimport (
-    BASE_DOUBLE, BASE_SINGLE, TERMS, base_of, bits_of_double, bits_of_float, extremes,
+    BASE_DOUBLE, BASE_SINGLE, TERMS, base_of, bits_of_double, bits_of_float, extremes, pour,
 )
-from exact cimport Wanted, add_block, carry_row, row_size
+from exact cimport Kept, Wanted, add_block, carry_row, kept_of, row_size
 from jobs cimport Job
 from kernels cimport fill, multiply, weigh, write_offsets, write_terms
 from operands cimport load, load_mask
@@ -32,6 +32,10 @@ cdef enum:
     LEAST_STAGED = 64
     MOST_STAGED = 512
     STAGE = 1 << 20
+    # Bytes of a table that such a cache holds beside what it is added from, and at most so many
+    # parts of a larger one: each has a place that is written to.
+    PART = 1 << 19
+    MOST_PARTS = 1024
 
 
 cdef struct Window:
@@ -208,6 +212,39 @@ cdef inline void add_to_window(
         to[2] += ((high >> 32) ^ sign) - sign
 
 
+cdef inline void scatter_block(
+    const Job* job, const Block* block, const int32_t* own, Py_ssize_t taken,
+    const int32_t* groups, const Window* windows, int64_t* table, Py_ssize_t width,
+    const floating* tag,
+) noexcept nogil:
+    """Add the terms of those elements of a block that are listed to the rows of their groups."""
+    cdef Window window
+    cdef const floating* terms = <const floating*>block.terms
+    cdef Py_ssize_t i
+    cdef int64_t* row
+    cdef int64_t unit
+    cdef int sum
+    for i in range(taken):
+        if i + AHEAD < taken:
+            row = table + groups[own[i + AHEAD]] * width
+            prefetch(<const char*>row, width * <Py_ssize_t>sizeof(int64_t))
+        table[groups[own[i]] * width] += 1
+    for sum in range(sums_of_group(job)):
+        window = windows[sum]
+        sum_terms(job, sum, block, tag)
+        if counts_only(job, sum):
+            unit = window.column - window.first + (base_of(job.single) >> 5)
+            for i in range(taken):
+                row = table + groups[own[i]] * width
+                row[unit] += <int64_t>terms[own[i]]
+            continue
+        for i in range(taken):
+            row = table + groups[own[i]] * width
+            add_to_window(
+                terms[own[i]], row + (window.column - window.first), row + window.special, tag
+            )
+
+
 cdef inline void scatter_elements(
     const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups,
     const Window* windows, int64_t* table, Py_ssize_t width, int thread, int threads,
@@ -220,12 +257,7 @@ cdef inline void scatter_elements(
     """
     cdef int32_t own[TERMS]
     cdef Block block
-    cdef Window window
-    cdef const floating* terms
     cdef Py_ssize_t n, taken, i
-    cdef int64_t* row
-    cdef int64_t unit
-    cdef int sum
     while start < stop:
         n = TERMS if stop - start > TERMS else stop - start
         load_block(job, start, n, scratch, &block, tag)
@@ -236,32 +268,102 @@ cdef inline void scatter_elements(
                 (groups[start + i] & (threads - 1)) == thread
                 and (block.mask is NULL or block.mask[i] != 0)
             )
-        for i in range(taken):
-            if i + AHEAD < taken:
-                row = table + groups[start + own[i + AHEAD]] * width
-                prefetch(<const char*>row, width * <Py_ssize_t>sizeof(int64_t))
-            table[groups[start + own[i]] * width] += 1
-        for sum in range(sums_of_group(job)):
-            window = windows[sum]
-            sum_terms(job, sum, &block, tag)
-            terms = <const floating*>block.terms
-            if counts_only(job, sum):
-                unit = window.column - window.first + (base_of(job.single) >> 5)
-                for i in range(taken):
-                    row = table + groups[start + own[i]] * width
-                    row[unit] += <int64_t>terms[own[i]]
-                continue
-            for i in range(taken):
-                row = table + groups[start + own[i]] * width
-                add_to_window(
-                    terms[own[i]], row + (window.column - window.first), row + window.special,
-                    tag,
-                )
+        scatter_block(job, &block, own, taken, groups + start, windows, table, width, tag)
         start += n
 
 
+# A table that no cache holds: elements are dealt out first, to parts of neighbouring rows that one
+# does hold. An element is dealt out as a record of its operands and, as wide as one, its group.
+
 cdef inline Py_ssize_t staged_operands(const Job* job) noexcept nogil:
     return 3 if job.options.has_weight else 2
+
+
+cdef inline Py_ssize_t record_size(const Job* job) noexcept nogil:
+    """Operands of the working dtype in a record."""
+    return staged_operands(job) + 1
+
+
+cdef inline void count_parts(
+    const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups, int shift,
+    Py_ssize_t* counts, char* scratch,
+) noexcept nogil:
+    """Count the selected elements of each part, that is, of each group >> shift."""
+    cdef const uint8_t* mask = NULL
+    cdef Py_ssize_t n, i
+    while start < stop:
+        n = TERMS if stop - start > TERMS else stop - start
+        if job.options.has_where:
+            mask = load_mask(&job.where, 0, start, n, scratch)
+        for i in range(n):
+            counts[groups[start + i] >> shift] += mask is NULL or mask[i] != 0
+        start += n
+
+
+cdef inline void deal_elements(
+    const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups, int shift,
+    Py_ssize_t* places, char* records, char* scratch, const floating* tag,
+) noexcept nogil:
+    """Write the records of some elements, those of a part from its place on."""
+    cdef Block block
+    cdef Py_ssize_t size = record_size(job), n, i
+    cdef const floating* x
+    cdef const floating* y
+    cdef const floating* w
+    cdef floating* record
+    cdef int32_t group
+    while start < stop:
+        n = TERMS if stop - start > TERMS else stop - start
+        load_block(job, start, n, scratch, &block, tag)
+        x = <const floating*>block.x
+        y = <const floating*>block.y
+        w = <const floating*>block.w
+        for i in range(n):
+            if block.mask is not NULL and block.mask[i] == 0:
+                continue
+            group = groups[start + i]
+            record = <floating*>records + places[group >> shift] * size
+            places[group >> shift] += 1
+            record[0] = x[i]
+            record[1] = y[i]
+            if w is not NULL:
+                record[2] = w[i]
+            memcpy(record + size - 1, &group, sizeof(group))
+        start += n
+
+
+cdef inline void add_records(
+    const Job* job, Py_ssize_t start, Py_ssize_t stop, const char* records,
+    const Window* windows, int64_t* table, Py_ssize_t width, char* scratch, const floating* tag,
+) noexcept nogil:
+    """Add the terms of some records to the rows of their groups."""
+    cdef int32_t own[TERMS]
+    cdef Py_ssize_t buffer = TERMS * sizeof(double), size = record_size(job), n, i
+    cdef floating* x = <floating*>scratch
+    cdef floating* y = <floating*>(scratch + buffer)
+    cdef floating* w = <floating*>(scratch + 3 * buffer)
+    cdef int32_t* groups = <int32_t*>(scratch + 4 * buffer)
+    cdef const floating* record
+    cdef Block block
+    block.x = x
+    block.y = y
+    block.w = w if job.options.has_weight else NULL
+    block.mask = NULL
+    block.thresholds = scratch + 2 * buffer
+    block.terms = scratch + 5 * buffer
+    for i in range(TERMS):
+        own[i] = <int32_t>i
+    while start < stop:
+        n = block.n = TERMS if stop - start > TERMS else stop - start
+        for i in range(n):
+            record = <const floating*>records + (start + i) * size
+            x[i] = record[0]
+            y[i] = record[1]
+            if block.w is not NULL:
+                w[i] = record[2]
+            memcpy(groups + i, record + size - 1, sizeof(groups[0]))
+        scatter_block(job, &block, own, n, groups, windows, table, width, tag)
+        start += n
 
 
 cdef inline Py_ssize_t staged_elements(const Job* job, Py_ssize_t count) noexcept nogil:
@@ -284,11 +386,13 @@ cdef inline void add_staged(
     char* scratch, int64_t* row,
 ) noexcept nogil:
     cdef Py_ssize_t size = TERMS * sizeof(double)
+    cdef Kept* kept = kept_of(scratch)
     add_block(
         job, staged, staged + most, <const floating*>NULL,
-        staged + 2 * most if job.options.has_weight else <const floating*>NULL, NULL, n, wanted,
-        <floating*>(scratch + 2 * size), <floating*>(scratch + 5 * size), row,
+        staged + 2 * most if job.options.has_weight else <const floating*>NULL, NULL, n, wanted, 0,
+        <floating*>(scratch + 2 * size), <floating*>(scratch + 5 * size), row, kept,
     )
+    pour(&kept.by, base_of(job.single), staged)
 
 
 cdef inline void stage_elements(
@@ -393,4 +497,32 @@ cdef inline void scatter_any_type(
         scatter_elements(
             job, start, stop, groups, windows, table, width, part, parts, scratch,
             <const double*>NULL,
+        )
+
+
+cdef inline void deal_any_type(
+    const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups, int shift,
+    Py_ssize_t* places, char* records, char* scratch,
+) noexcept nogil:
+    if job.single:
+        deal_elements(
+            job, start, stop, groups, shift, places, records, scratch, <const float*>NULL
+        )
+    else:
+        deal_elements(
+            job, start, stop, groups, shift, places, records, scratch, <const double*>NULL
+        )
+
+
+cdef inline void add_records_of_any_type(
+    const Job* job, Py_ssize_t start, Py_ssize_t stop, const char* records,
+    const Window* windows, int64_t* table, Py_ssize_t width, char* scratch,
+) noexcept nogil:
+    if job.single:
+        add_records(
+            job, start, stop, records, windows, table, width, scratch, <const float*>NULL
+        )
+    else:
+        add_records(
+            job, start, stop, records, windows, table, width, scratch, <const double*>NULL
         )

@@ -18,16 +18,22 @@ the bits of ``C`` are the lane's sum as an integer.
 *Two windows.* Where terms have bits below ``q``, what an addition dropped is exactly known
 (Dekker's fast two-sum) and goes to a second lane, 46 bits further down.
 
-*Slowly.* Terms that reach below the second window, that are NaN or infinite, or that are too few
-for lanes, are added one by one.
+*By exponent.* Terms that reach below the second window are added to a sum of their exponent each
+(``exponents.h``); if they are too few for that, or for lanes, one by one to the digits.
+
+NaN and infinities are counted, and taken out of the block.
 
 Neal, "Fast Exact Summation Using Small and Large Superaccumulators", arXiv 1505.05571, 2015.
 """
 
-from libc.math cimport ldexp
+from libc.math cimport INFINITY, ldexp
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
+from exponents cimport (
+    ByExponent, EXPONENTS_SIZE, smoothl1_by_exponent, smoothl1_by_exponentf, smoothl1_pour,
+    smoothl1_pourf,
+)
 from sizes cimport LANES
 from smoothl1._smoothl1 cimport floating
 
@@ -38,8 +44,11 @@ cdef enum:
     SPARE_BITS = 6
     # Lanes of one window: more additions at a time than LANES, which would wait for each other.
     WIDE = 32
-    # Fewer than these are not worth lanes.
+    # Fewer than these are not worth lanes, and sums by exponent.
     FEW = 48
+    FEW_BY_EXPONENT = 256
+    # Terms that are in no windows: see ``add_terms``.
+    NO_TOP = -10000
     DIGITS_SINGLE = 12
     DIGITS_DOUBLE = 69
     BASE_SINGLE = 160
@@ -227,43 +236,118 @@ cdef inline void add_in_two_windows(
     deposit(digits, steps_of(lows, LANES, start_low), top + 2 * SPARE_BITS - 103 + base)
 
 
-cdef inline void add_terms(floating* terms, Py_ssize_t n, int64_t* digits) noexcept nogil:
+cdef inline void pour(ByExponent* by, int base, const floating* tag) noexcept nogil:
+    """Bring the terms to the digits that they are part of."""
+    cdef int position
+    if not by.used:
+        return
+    if floating is float:
+        smoothl1_pourf(by.sums, 0, 0, base - 149, by.digits)
+        smoothl1_pourf(by.sums, by.least, by.most, base - 149, by.digits)
+        position = base - 149 + 23
+    else:
+        smoothl1_pour(by.sums, 0, 0, base - 1074, by.digits)
+        smoothl1_pour(by.sums, by.least, by.most, base - 1074, by.digits)
+        position = base - 1074 + 52
+    deposit(by.digits, -by.others, position)  # the first bits that these do not have
+    by.used = False
+
+
+cdef inline void add_by_exponent(
+    const floating* terms, Py_ssize_t n, int least, int most, int base, int64_t* digits,
+    ByExponent* by,
+) noexcept nogil:
+    """Add terms, a multiple of 4 of them, whose exponents are between two, or which are 0."""
+    if not by.ready:
+        memset(by.sums, 0, EXPONENTS_SIZE)
+        by.ready = True
+    if by.digits != digits:
+        pour(by, base, terms)
+    if not by.used:
+        by.used = True
+        by.digits = digits
+        by.least = least
+        by.most = most
+        by.others = 0
+    by.least = min(by.least, least)
+    by.most = max(by.most, most)
+    if floating is float:
+        by.others += smoothl1_by_exponentf(terms, n, by.sums)
+    else:
+        by.others += smoothl1_by_exponent(terms, n, by.sums)
+
+
+cdef inline void take_out_special(floating* terms, Py_ssize_t n, int64_t* counts) noexcept nogil:
+    """Count the terms that are no numbers, which become 0."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        if not abs(terms[i]) < <floating>INFINITY:
+            counts[0 if terms[i] != terms[i] else 1 if terms[i] > 0 else 2] += 1
+            terms[i] = 0
+
+
+cdef inline int exponent_of(int64_t bits, const floating* tag) noexcept nogil:
+    cdef int width = 23 if floating is float else 52
+    return <int>(bits >> width)
+
+
+cdef inline int top_of(int64_t largest, const floating* tag) noexcept nogil:
+    """The least exponent of a power of two above a number, or more."""
+    cdef int bias = 126 if floating is float else 1022
+    return exponent_of(largest, tag) - bias
+
+
+cdef inline int last_of(int64_t smallest, const floating* tag) noexcept nogil:
+    """The exponent of the last bit of a number."""
+    cdef int bias = 150 if floating is float else 1075
+    return max(exponent_of(smallest, tag), 1) - bias
+
+
+cdef inline bint in_two_windows(int top, int last) noexcept nogil:
+    """Whether they hold numbers below 2**top that are multiples of 2**last."""
+    # The windows are not subnormal, and do not overflow.
+    return last >= top + 2 * SPARE_BITS - 103 and -900 < top <= 1010
+
+
+cdef inline int add_terms(
+    floating* terms, Py_ssize_t n, int64_t* digits, ByExponent* by
+) noexcept nogil:
     """Add a block of at most TERMS terms; the buffer has room for the next multiple of LANES.
 
-    The exponents: all terms are below 2**top in size and multiples of 2**last.
+    Returns the exponent of a power of two above them if two windows hold them, else NO_TOP.
     """
-    cdef int top = 0, last = 0, base = 0
+    cdef int top, last, base = BASE_SINGLE if floating is float else BASE_DOUBLE
+    cdef int count = DIGITS_SINGLE if floating is float else DIGITS_DOUBLE
+    cdef int special = 0xFF if floating is float else 0x7FF
     cdef int64_t largest, smallest
     cdef Py_ssize_t i
-    cdef bint slow = n < FEW
-    if not slow:
-        while n % LANES != 0:
-            terms[n] = 0
-            n += 1
+    if n < FEW:
+        for i in range(n):
+            add_term(terms[i], digits)
+        return NO_TOP
+    while n % LANES != 0:
+        terms[n] = 0
+        n += 1
+    extremes(terms, n, &largest, &smallest)
+    if exponent_of(largest, terms) == special:
+        take_out_special(terms, n, digits + count)
         extremes(terms, n, &largest, &smallest)
-        if largest == 0:
-            return
-        if floating is float:
-            base = BASE_SINGLE
-            top = <int>(largest >> 23) - 126
-            last = <int>(smallest >> 23)
-            last = (last if last > 0 else 1) - 150
-            slow = top > 128  # NaN or inf
-        else:
-            base = BASE_DOUBLE
-            top = <int>(largest >> 52) - 1022
-            last = <int>(smallest >> 52)
-            last = (last if last > 0 else 1) - 1075
-            slow = top > 1010  # or near overflow, where the windows would
-    if slow:
-        pass
-    elif last >= top + SPARE_BITS - 51:
+    if largest == 0:
+        return NO_TOP
+    top = top_of(largest, terms)
+    last = last_of(smallest, terms)
+    if last >= top + SPARE_BITS - 51 and top <= 1010:
         add_in_one_window(terms, n, top, digits, base)
-        return
-    elif last >= top + 2 * SPARE_BITS - 103 and top > -900:  # the window is not subnormal
+    elif in_two_windows(top, last):
         add_in_two_windows(terms, n, top, digits, base)
-        return
-    for i in range(n):
-        add_term(terms[i], digits)
-    if n >= FEW:
-        carry(digits, DIGITS_SINGLE if floating is float else DIGITS_DOUBLE)
+    elif n >= FEW_BY_EXPONENT:
+        add_by_exponent(
+            terms, n, exponent_of(smallest, terms), exponent_of(largest, terms), base, digits, by
+        )
+        return NO_TOP
+    else:
+        for i in range(n):
+            add_term(terms[i], digits)
+        carry(digits, count)
+        return NO_TOP
+    return top

@@ -16,19 +16,56 @@ with ``size`` entries a sum: its digits and its counts (``digits.pxd``).
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
-from digits cimport COUNTS, TERMS, add_terms, base_of, carry, deposit, digits_of
+from cache cimport smoothl1_prefetches
+from digits cimport (
+    BASE_DOUBLE, BASE_SINGLE, COUNTS, NO_TOP, SPARE_BITS, TERMS, add_terms, base_of, carry, deposit, digits_of,
+    in_two_windows, last_of, pour, top_of,
+)
+from exponents cimport EXPONENTS_SIZE, ByExponent, Exponents
+from groups cimport NumbersDouble, NumbersSingle
 from jobs cimport Job
 from kernels cimport count_below, count_selected, fill, weigh, write_offsets, write_terms
 from operands cimport load, load_mask
+from sizes cimport AHEAD, LANES, LINE, PREFETCHED
 from smoothl1._smoothl1 cimport floating
 from terms cimport ARRAY, PAIR, PRODUCT, Params
+
+
+cdef extern from "windows.h":
+    ctypedef struct Found "smoothl1_block":
+        int64_t largest, smallest, high, low, below
+        bint whole
+    void smoothl1_sum_blockf(
+        const float* x, const float* y, Py_ssize_t n, Py_ssize_t ahead, bint product,
+        const NumbersSingle* numbers, double start, double start_low, Found* found,
+    ) noexcept nogil
+    void smoothl1_sum_block(
+        const double* x, const double* y, Py_ssize_t n, Py_ssize_t ahead, bint product,
+        const NumbersDouble* numbers, double start, double start_low, Found* found,
+    ) noexcept nogil
 
 
 cdef enum:
     # Buffers of one thread, of TERMS float64 each: x, y, beta, weight, raw, terms, the mask.
     EXACT_BUFFERS = 7
+    # Parameter sets whose terms are summed without a buffer.
+    GUESSES = 16
     # Elements between two carries, and of a thread's task.
     EXACT_CHUNK = 32768
+
+
+cdef struct Kept:
+    # What a thread keeps from block to block, behind its buffers; then come the sums by exponent.
+    ByExponent by
+    # Of the terms of each parameter set in the last block the exponent of a power of two above
+    # them, or NO_TOP, more than once for a block that no windows hold.
+    int tops[GUESSES]
+
+
+cdef enum:
+    KEPT = 2 * LINE  # bytes, of which it takes 112
+    # Bytes of memory of one thread.
+    SCRATCH = EXACT_BUFFERS * TERMS * 8 + KEPT + EXPONENTS_SIZE
 
 
 cdef struct Wanted:
@@ -56,10 +93,27 @@ cdef inline void carry_row(const Job* job, int64_t* row) noexcept nogil:
         carry(sum_at(job, row, i), digits_of(job.single))
 
 
+cdef inline Kept* kept_of(char* scratch) noexcept nogil:
+    return <Kept*>(scratch + EXACT_BUFFERS * TERMS * 8)
+
+
+cdef inline void prepare(char* scratch, int threads) noexcept nogil:
+    """Let the memory of threads be fresh."""
+    cdef Kept* kept
+    cdef int thread, k
+    for thread in range(threads):
+        kept = kept_of(scratch + thread * SCRATCH)
+        kept.by.sums = <Exponents*>(<char*>kept + KEPT)
+        kept.by.ready = False
+        kept.by.used = False
+        for k in range(GUESSES):
+            kept.tops[k] = NO_TOP
+
+
 cdef inline void add_linear(
     const Job* job, const floating* x, const floating* y, const floating* b,
     const floating* w, const uint8_t* mask, Py_ssize_t n, const Params* params,
-    floating* buffer, int64_t* digits,
+    floating* buffer, int64_t* digits, Kept* kept,
 ) noexcept nogil:
     """Add the weights in the linear piece, or ARRAY's offsets."""
     cdef Params p = params[0]
@@ -70,17 +124,86 @@ cdef inline void add_linear(
     write_offsets(x, y, b, n, &p, buffer)
     weigh(buffer, w, mask, n)
     if job.options.has_beta or job.options.has_weight:
-        add_terms(buffer, n, digits)
+        add_terms(buffer, n, digits, &kept.by)
         return
     for i in range(n):
         count += <int32_t>buffer[i]
     deposit(digits, count, base_of(job.single))
 
 
+cdef inline double window(int exponent) noexcept nogil:
+    """1.5 * 2**exponent, for a normal number."""
+    cdef int64_t bits = <int64_t>(exponent + 1023) << 52 | <int64_t>1 << 51
+    cdef double a
+    memcpy(&a, &bits, sizeof(a))
+    return a
+
+
+cdef inline bint add_unwritten(
+    const floating* x, const floating* y, Py_ssize_t n, Py_ssize_t ahead, const Params* p,
+    int* guess, int64_t* digits, Py_ssize_t* linear,
+) noexcept nogil:
+    """Add the terms of a block, PRODUCT or PAIR, without a buffer; returns whether that went well.
+
+    OUT: linear, for PAIR: the number of elements in the linear piece.
+    """
+    cdef int top = guess[0], base = BASE_SINGLE if floating is float else BASE_DOUBLE
+    cdef double start = window(top + SPARE_BITS + 1), low = window(top + 2 * SPARE_BITS - 51)
+    cdef Found found
+    cdef NumbersSingle single
+    cdef NumbersDouble wide
+    if floating is float:
+        single.beta, single.s, single.c = <float>p.beta, <float>p.s, <float>p.c
+        single.factor = single.edge = 0
+        smoothl1_sum_blockf(x, y, n, ahead, p.form == PRODUCT, &single, start, low, &found)
+    else:
+        wide.beta, wide.s, wide.c = p.beta, p.s, p.c
+        wide.factor = wide.edge = 0
+        smoothl1_sum_block(x, y, n, ahead, p.form == PRODUCT, &wide, start, low, &found)
+    linear[0] = n - <Py_ssize_t>found.below
+    if not found.whole:
+        return False
+    if found.largest == 0:
+        return True
+    if top_of(found.largest, x) > top or not in_two_windows(
+        top, last_of(found.smallest + 1, x)
+    ):
+        return False
+    deposit(digits, found.high, top + SPARE_BITS - 51 + base)
+    deposit(digits, found.low, top + 2 * SPARE_BITS - 103 + base)
+    return True
+
+
+cdef inline Py_ssize_t add_losses(
+    const Job* job, const floating* x, const floating* y, const floating* b, const floating* w,
+    const uint8_t* mask, Py_ssize_t n, int k, Py_ssize_t ahead, floating* buffer, int64_t* digits,
+    Kept* kept,
+) noexcept nogil:
+    """Add the terms of a parameter set; returns, for PAIR, the elements in the linear piece."""
+    cdef const Params* p = &job.params[k]
+    cdef Py_ssize_t linear = 0
+    cdef int top
+    cdef int* guess = &kept.tops[k if k < GUESSES else 0]
+    cdef bint guesses = (
+        k < GUESSES and w is NULL and mask is NULL and p.form != ARRAY and n % LANES == 0
+    )
+    if guesses and guess[0] != NO_TOP and add_unwritten(
+        x, y, n, ahead, p, guess, digits, &linear
+    ):
+        return linear
+    linear = write_terms(x, y, b, n, p, buffer)
+    weigh(buffer, w, mask, n)
+    top = add_terms(buffer, n, digits, &kept.by)
+    if guesses:
+        # One more, so that the next maximum fits in.
+        guess[0] = top + 1 if in_two_windows(top + 1, top) else NO_TOP
+    return linear
+
+
 cdef inline void add_block(
     const Job* job, const floating* x, const floating* y, const floating* b,
     const floating* w, const uint8_t* mask, Py_ssize_t n, const Wanted* wanted,
-    floating* thresholds, floating* buffer, int64_t* row,
+    Py_ssize_t ahead, floating* thresholds, floating* buffer, int64_t* row, Kept* kept,
 ) noexcept nogil:
     """Add the sums of a block of at most TERMS elements."""
     cdef const Params* p
@@ -95,15 +218,15 @@ cdef inline void add_block(
     elif wanted.weights:
         memcpy(buffer, w, n * sizeof(floating))
         weigh(buffer, <const floating*>NULL, mask, n)
-        add_terms(buffer, n, sum_at(job, row, 0))
+        add_terms(buffer, n, sum_at(job, row, 0), &kept.by)
     for k in range(job.n_params):
         p = &job.params[k]
         if p.form == ARRAY and not job.options.has_beta:  # a subnormal threshold for all
             fill(<floating>p.beta, n, thresholds)
             b = <const floating*>thresholds
-        count = write_terms(x, y, b, n, p, buffer)
-        weigh(buffer, w, mask, n)
-        add_terms(buffer, n, sum_at(job, row, 1 + 2 * k))
+        count = add_losses(
+            job, x, y, b, w, mask, n, k, ahead, buffer, sum_at(job, row, 1 + 2 * k), kept
+        )
         if p.form == PRODUCT and not wanted.linear or wanted.moments and k >= job.n_params - 2:
             continue
         digits = sum_at(job, row, 2 + 2 * k)
@@ -112,7 +235,7 @@ cdef inline void add_block(
                 count = n - <Py_ssize_t>count_below(x, y, n, p)
             deposit(digits, count, base_of(job.single))
         else:
-            add_linear(job, x, y, b, w, mask, n, p, buffer, digits)
+            add_linear(job, x, y, b, w, mask, n, p, buffer, digits, kept)
 
 
 cdef inline void add_elements(
@@ -120,7 +243,8 @@ cdef inline void add_elements(
     const Wanted* wanted, char* scratch, int64_t* row, const floating* tag,
 ) noexcept nogil:
     """Add the sums of some elements of an output to a row."""
-    cdef Py_ssize_t size = TERMS * sizeof(double), n, since = 0
+    cdef Py_ssize_t size = TERMS * sizeof(double), n, since = 0, ahead = 0
+    cdef Kept* kept = kept_of(scratch)
     cdef floating* x_buffer = <floating*>scratch
     cdef floating* y_buffer = <floating*>(scratch + size)
     cdef floating* b_buffer = <floating*>(scratch + 2 * size)
@@ -133,6 +257,11 @@ cdef inline void add_elements(
     cdef const floating* b = NULL
     cdef const floating* w = NULL
     cdef const uint8_t* mask = NULL
+    if (
+        job.n * job.outputs > PREFETCHED and job.n_params == 1 and job.x.direct and job.y.direct
+        and smoothl1_prefetches()
+    ):
+        ahead = AHEAD
     while start < stop:
         n = TERMS if stop - start > TERMS else stop - start
         x = load(&job.x, output, start, n, raw, x_buffer)
@@ -143,12 +272,13 @@ cdef inline void add_elements(
             w = load(&job.weight, output, start, n, raw, w_buffer)
         if job.options.has_where:
             mask = load_mask(&job.where, output, start, n, mask_buffer)
-        add_block(job, x, y, b, w, mask, n, wanted, b_buffer, buffer, row)
+        add_block(job, x, y, b, w, mask, n, wanted, ahead, b_buffer, buffer, row, kept)
         start += n
         since += n
         if since >= EXACT_CHUNK:
             carry_row(job, row)
             since = 0
+    pour(&kept.by, base_of(job.single), tag)
     carry_row(job, row)
 
 

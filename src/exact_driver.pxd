@@ -6,13 +6,13 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from bygroup cimport (
-    Extent, Window, no_extent, scan_any_type, scatter_any_type, stage_any_type, staged_size,
+    MOST_PARTS, PART, Extent, Window, add_records_of_any_type, count_parts, deal_any_type,
+    no_extent, record_size, scan_any_type, scatter_any_type, stage_any_type, staged_size,
     sums_of_group, unite,
 )
 from cache cimport aligned
-from digits cimport TERMS
 from exact cimport (
-    EXACT_BUFFERS, EXACT_CHUNK, Wanted, carry_row, elements_of_any_type, row_size,
+    EXACT_CHUNK, SCRATCH, Wanted, carry_row, elements_of_any_type, prepare, row_size,
 )
 from jobs cimport Job
 from sizes cimport GROUP, LEAF, LINE
@@ -41,10 +41,11 @@ cdef struct Exact:
     Py_ssize_t stop
     Py_ssize_t each
     int threads
-
-
-cdef enum:
-    SCRATCH = EXACT_BUFFERS * TERMS * 8
+    int shift               # groups >> shift are parts
+    Py_ssize_t parts
+    Py_ssize_t* places      # of the records of each part, for each thread
+    Py_ssize_t* bounds      # of the parts: the first record of each
+    char* records
 
 
 cdef inline void sum_chunk(const void* context, Py_ssize_t task, int thread) noexcept nogil:
@@ -84,6 +85,7 @@ cdef inline int run_exact(
     try:
         scratch = <char*>allocate(SCRATCH * job.n_threads + LINE)
         exact.scratch = aligned(scratch)
+        prepare(exact.scratch, job.n_threads)
         if exact.whole:
             most = max(1, most * EXACT_CHUNK // max(1, job.n))
             while o < outputs:
@@ -191,6 +193,7 @@ cdef inline int run_staged(
     exact.each = (job.n + threads - 1) // threads
     size = count * exact.entries
     exact.scratch = aligned(memory)
+    prepare(exact.scratch, threads)
     exact.staged = exact.scratch + threads * SCRATCH
     exact.rows = rows
     if threads > 1:
@@ -215,9 +218,89 @@ cdef inline void scatter_part(const void* context, Py_ssize_t task, int thread) 
     )
 
 
+cdef inline void count_range(const void* context, Py_ssize_t task, int thread) noexcept nogil:
+    cdef const Exact* exact = <const Exact*>context
+    cdef Py_ssize_t start = exact.start + task * exact.each
+    count_parts(
+        exact.job, start, min(start + exact.each, exact.stop), exact.groups, exact.shift,
+        exact.places + task * exact.parts, exact.scratch + task * SCRATCH,
+    )
+
+
+cdef inline void deal_range(const void* context, Py_ssize_t task, int thread) noexcept nogil:
+    cdef const Exact* exact = <const Exact*>context
+    cdef Py_ssize_t start = exact.start + task * exact.each
+    deal_any_type(
+        exact.job, start, min(start + exact.each, exact.stop), exact.groups, exact.shift,
+        exact.places + task * exact.parts, exact.records, exact.scratch + task * SCRATCH,
+    )
+
+
+cdef inline void add_parts(const void* context, Py_ssize_t task, int thread) noexcept nogil:
+    """The parts that start in an equal share of the records."""
+    cdef const Exact* exact = <const Exact*>context
+    cdef Py_ssize_t* bounds = exact.bounds
+    cdef Py_ssize_t total = bounds[exact.parts], part
+    for part in range(exact.parts):
+        if bounds[part] < bounds[part + 1] and bounds[part] * exact.threads // total == task:
+            add_records_of_any_type(
+                exact.job, bounds[part], bounds[part + 1], exact.records, exact.windows,
+                exact.table, exact.width, exact.scratch + task * SCRATCH,
+            )
+
+
+cdef inline void place_parts(Exact* exact) noexcept nogil:
+    """Turn the counts of the parts into the places of their records."""
+    cdef Py_ssize_t part, at = 0, count
+    cdef int thread
+    for part in range(exact.parts):
+        exact.bounds[part] = at
+        for thread in range(exact.threads):
+            count = exact.places[thread * exact.parts + part]
+            exact.places[thread * exact.parts + part] = at
+            at += count
+    exact.bounds[exact.parts] = at
+
+
+cdef inline int run_parts(Exact* exact, Py_ssize_t rows) except -1:
+    """Add the terms of each element to the row of its group, of so many rows, part by part."""
+    cdef const Job* job = exact.job
+    cdef Py_ssize_t size, counts
+    # As much memory again as half of the table.
+    cdef Py_ssize_t most = max(GROUP * LEAF // 8, rows * exact.width // 8)
+    exact.shift = 0
+    while (
+        (2 << exact.shift) * exact.width * <Py_ssize_t>sizeof(int64_t) <= PART
+        or rows >> exact.shift >= MOST_PARTS
+    ):
+        exact.shift += 1
+    exact.parts = ((rows - 1) >> exact.shift) + 1
+    most = min(most, job.n)
+    size = record_size(job) * (sizeof(float) if job.single else sizeof(double))
+    counts = exact.threads * exact.parts * sizeof(Py_ssize_t)
+    exact.places = <Py_ssize_t*>allocate(
+        counts + (exact.parts + 1) * sizeof(Py_ssize_t) + LINE + most * size
+    )
+    exact.bounds = exact.places + exact.threads * exact.parts
+    exact.records = aligned(<char*>(exact.bounds + exact.parts + 1))
+    exact.start = 0
+    with nogil:
+        while exact.start < job.n:
+            exact.stop = min(job.n, exact.start + most)
+            exact.each = (exact.stop - exact.start + exact.threads - 1) // exact.threads
+            memset(exact.places, 0, counts)
+            run_tasks(count_range, exact, exact.threads, exact.threads, False)
+            place_parts(exact)
+            run_tasks(deal_range, exact, exact.threads, exact.threads, False)
+            run_tasks(add_parts, exact, exact.threads, exact.threads, False)
+            exact.start = exact.stop
+    free(exact.places)
+    return 0
+
+
 cdef inline int run_scatter(
     const Job* job, const int32_t* groups, const Window* windows, int64_t* table,
-    Py_ssize_t width, int threads,
+    Py_ssize_t rows, Py_ssize_t width, int threads,
 ) except -1:
     """Add the terms of each element to the row of its group."""
     cdef Exact exact
@@ -230,11 +313,16 @@ cdef inline int run_scatter(
     exact.threads = threads
     exact.scratch = aligned(scratch)
     exact.start = 0
-    with nogil:
-        while exact.start < job.n:
-            exact.stop = min(job.n, exact.start + GROUP * LEAF)
-            run_tasks(scatter_part, &exact, threads, threads, False)
-            # Without a look at signals: half of the elements would be no state.
-            exact.start = exact.stop
-    free(scratch)
+    try:
+        # Fewer elements than rows would fetch as many of these from memory one way or the other.
+        if rows * width * <Py_ssize_t>sizeof(int64_t) > 4 * PART and job.n >= rows:
+            return run_parts(&exact, rows)
+        with nogil:
+            while exact.start < job.n:
+                exact.stop = min(job.n, exact.start + GROUP * LEAF)
+                run_tasks(scatter_part, &exact, threads, threads, False)
+                # Without a look at signals: half of the elements would be no state.
+                exact.start = exact.stop
+    finally:
+        free(scratch)
     return 0

@@ -11,7 +11,7 @@ from libc.string cimport memcpy
 
 from bygroup cimport Window
 from digits cimport (
-    BASE_DOUBLE, BASE_SINGLE, COUNTS, base_of, bits_of_double, digits_of,
+    BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, base_of, bits_of_double, digits_of,
 )
 from jobs cimport Job, MEAN, Reduction, WEIGHTED_MEAN
 from pairs cimport Pair, pair_add, pair_of, pair_over, pair_times, two_product, two_sum
@@ -21,6 +21,8 @@ from terms cimport ARRAY, PRODUCT, Params
 cdef enum:
     # Digits below this power of two are left out beside numbers that are far above it.
     LOWEST = -960
+    # What sums from 2**608 on are multiplied with, as a power of two.
+    LARGE = -608
 
 
 cdef struct Doubt:
@@ -144,16 +146,27 @@ cdef inline double settled_root(Pair a, Pair b, bint single, uint8_t* sure) noex
     return settled(r, single, sure)
 
 
+cdef inline int scale_of_row(const Job* job, const int64_t* row, int i) noexcept nogil:
+    """An exponent that brings a sum into the range of pairs: 0, or LARGE for a large one."""
+    cdef const int64_t* digits = row + 1 + i * (digits_of(job.single) + COUNTS)
+    cdef int digit
+    if not job.single:
+        for digit in range((BASE_DOUBLE - LARGE) // 32, DIGITS_DOUBLE):
+            if digits[digit] != 0:
+                return LARGE
+    return 0
+
+
 cdef inline Pair sum_of_row(
-    const Job* job, const int64_t* row, int i, Doubt* doubt
+    const Job* job, const int64_t* row, int i, int scale, Doubt* doubt
 ) noexcept nogil:
-    """A sum of a row as a pair, as far as there is no doubt."""
+    """A sum of a row, times 2**scale, as a pair, as far as there is no doubt."""
     cdef Window window
     window.first = 0
     window.digits = digits_of(job.single)
     window.column = 1 + i * (window.digits + COUNTS)
     window.special = window.column + window.digits
-    return number_of(row, &window, -base_of(job.single), doubt)
+    return number_of(row, &window, scale - base_of(job.single), doubt)
 
 
 cdef inline double settle_loss(
@@ -164,14 +177,16 @@ cdef inline double settle_loss(
     cdef Doubt doubt
     cdef Pair terms, linear, divisor = pair_of(1.0)
     cdef double total
+    cdef int scale
     doubt.whole = p.form == ARRAY and not job.options.has_beta
     sure[0] = False
     if how == MEAN:
         divisor = pair_of(<double>row[0])
     elif how == WEIGHTED_MEAN:
-        divisor = sum_of_row(job, row, 0, &doubt)
-    linear = sum_of_row(job, row, 2 + 2 * k, &doubt) if p.form != PRODUCT else pair_of(0.0)
-    terms = sum_of_row(job, row, 1 + 2 * k, &doubt)
+        divisor = sum_of_row(job, row, 0, 0, &doubt)
+    scale = scale_of_row(job, row, 1 + 2 * k)
+    linear = sum_of_row(job, row, 2 + 2 * k, scale, &doubt) if p.form != PRODUCT else pair_of(0.0)
+    terms = sum_of_row(job, row, 1 + 2 * k, scale, &doubt)
     if doubt.whole:
         return 0.0
     if linear.hi != 0.0:
@@ -181,7 +196,8 @@ cdef inline double settle_loss(
         if terms.hi < 0.1 * total:
             return 0.0
         doubt.exact = False
-    return settled_quotient(
+    # Of what is normal, and so is a loss that large or infinite, a power of two changes no bit.
+    return power_of_two(-scale) * settled_quotient(
         terms, pair_times(divisor, pair_of(p.over)), doubt.exact, job.single, sure
     )
 

@@ -80,6 +80,83 @@ def test_full_lanes(dtype):
                 assert same(got, expected)
 
 
+@pytest.mark.parametrize("n", [255, 256, 1023, 5000])
+@pytest.mark.parametrize("kind", ["any bits", "subnormal", "zeros", "large"])
+def test_exponents_anywhere(dtype, n, kind, rng):
+    # Terms that no windows hold, which are added by exponent: of all exponents, signs and bits.
+    unsigned = np.uint32 if dtype is np.float32 else np.uint64
+    x = rng.integers(0, np.iinfo(unsigned).max, n, unsigned).view(dtype)
+    info = np.finfo(dtype)
+    if kind == "subnormal":
+        x[::3] = rng.integers(0, 100, len(x[::3])).astype(dtype) * info.smallest_subnormal
+    elif kind == "zeros":
+        x[::2] = 0
+    x[~np.isfinite(x)] = 1
+    w = rng.choice([-1, 1], n).astype(dtype)
+    if kind == "large":
+        x, w = np.abs(x), np.ones(n, dtype)
+    for weight in (w, np.ones(n, dtype)):
+        expected = exact.loss(x, 0, "sum", 0.0, False, dtype, weight)
+        assert same(smooth_l1_loss(x, dtype(0), "sum", 0.0, weight=weight, exact=True), expected)
+    expected = exact.loss(x, 0, "mean", 0.0, False, dtype)
+    assert same(smooth_l1_loss(x, dtype(0), "mean", 0.0, exact=True), expected)
+    path = smooth_l1_path(x, dtype(0), [0.0, 1.0, 2.0], exact=True)  # sums that take turns
+    for got, beta in zip(path, (0.0, 1.0, 2.0), strict=True):
+        assert same(got, smooth_l1_loss(x, dtype(0), beta=beta, exact=True))
+    x[n // 2] = np.inf
+    assert smooth_l1_loss(x, dtype(0), "sum", 0.0, exact=True) == np.inf
+    x[n // 3] = np.nan
+    sums = smoothl1.LossSums(0.0, dtype=dtype).update(x, dtype(0))
+    assert np.isnan(sums.compute())
+    finite = np.isfinite(x)
+    rest = smoothl1.LossSums(0.0, dtype=dtype).update(x[~finite], dtype(0))
+    assert sums - rest == smoothl1.LossSums(0.0, dtype=dtype).update(x[finite], dtype(0))
+
+
+def test_sums_by_exponent_have_room(dtype):
+    # Mantissas of all ones, of one exponent: 2048 of them fill 64 bits of float64.
+    n = 12_000
+    x = np.full(n, np.nextafter(dtype(2), dtype(0)))
+    x[::200], x[1::200] = dtype(1e30), dtype(1e-30)
+    expected = exact.loss(x, 0, "sum", 0.0, False, dtype)
+    assert same(smooth_l1_loss(x, dtype(0), "sum", 0.0, exact=True, n_threads=1), expected)
+    x[2::3] = -x[2::3]
+    w = np.where(np.arange(n) % 5, dtype(-1), dtype(1))
+    expected = exact.loss(x, 0, "sum", 0.0, False, dtype, w)
+    assert same(smooth_l1_loss(x, dtype(0), "sum", 0.0, weight=w, exact=True), expected)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.37, 1.0, 2.0, np.inf])
+@pytest.mark.parametrize("kind", ["larger", "smaller", "turns", "zeros", "wide", "special"])
+def test_blocks_unlike_the_last(dtype, beta, kind, rng):
+    # How large the terms of a block are is guessed from those of the block before.
+    n = 10
+    x = rng.standard_normal((n, 1024)).astype(dtype)
+    exponents = np.arange(n) - n // 2
+    if kind == "smaller":
+        x *= np.ldexp(dtype(1), -3 * exponents)[:, np.newaxis].astype(dtype)
+    elif kind == "larger":
+        x *= np.ldexp(dtype(1), 3 * exponents)[:, np.newaxis].astype(dtype)
+    elif kind == "turns":
+        x[::2] *= dtype(2.0**20)
+    elif kind == "zeros":
+        x[3:5], x[:, ::2], x[-1] = 0, 0, 0
+    elif kind == "wide":
+        x[3::4, 7] = dtype(2.0**-60)
+        x[4::4, 9] = dtype(2.0**60)
+    x = np.append(x.ravel(), x[0, :37])
+    if kind == "special":
+        x[5000] = np.inf
+    for function in (smooth_l1_loss, huber_loss):
+        if beta == 0 and function is huber_loss:
+            continue
+        expected = exact.loss(x, 0, "mean", beta, function is huber_loss, dtype)
+        assert same(function(x, dtype(0), "mean", beta, exact=True, n_threads=1), expected)
+    if kind == "special":
+        x[9000] = np.nan
+        assert np.isnan(smooth_l1_loss(x, dtype(0), "mean", beta, exact=True))
+
+
 @pytest.mark.parametrize("sums", [[-1.0], [-1.0, -2.0, -4.0], [-0.1], [3.0, -4.0], [-(2.0**-1074)]])
 def test_negative_sums_that_are_representable(dtype, sums):
     # Where others rounded away from the exact value.

@@ -261,6 +261,93 @@ def test_many_groups(rng):
     np.testing.assert_array_equal(columns["n"], np.bincount(by)[columns["by"]])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("options", [(), ("weight",), ("where",), ("weight", "where")])
+def test_tables_that_no_cache_holds(dtype, options, rng):
+    # Dealt out to parts of the table first; in pieces with fewer elements than groups, not.
+    n, groups = 120_000, 30_000
+    x, y, w = rng.standard_normal((3, n)).astype(dtype)
+    by = np.concatenate([np.arange(groups), rng.zipf(1.3, n - groups) % groups])
+    given = {"weight": np.abs(w), "where": rng.random(n) < 0.8}
+    given["where"][[0, 1, groups - 1]] = True
+    given = {name: given[name] for name in options}
+    betas = [0.5, 1.0]
+    whole = [
+        GroupedLossSums(betas, dtype=dtype).update(x, y, by, n_threads=k, **given) for k in (1, 2)
+    ]
+    pieces = GroupedLossSums(betas, dtype=dtype)
+    for part in np.array_split(np.arange(n), 6):
+        pieces.update(x[part], y[part], by[part], **{k: a[part] for k, a in given.items()})
+    assert whole[0] == whole[1]
+    assert whole[0] == pieces
+    assert len({sums.digest() for sums in [*whole, pieces]}) == 1
+    assert sum(whole[0].compute()["n"]) == (given["where"].sum() if "where" in given else n)
+    for key in (0, 1, groups - 1):
+        one = LossSums(betas, dtype=dtype)
+        rows = by == key
+        one.update(x[rows], y[rows], **{k: a[rows] for k, a in given.items()})
+        assert pieces.group(key) == one
+    # Nearly all in one part, and strided operands.
+    wide = np.zeros((n, 2), dtype)
+    wide[:, 0] = x
+    same_key = np.where(np.arange(n) < groups, by, 3)
+    first = GroupedLossSums(betas, dtype=dtype).update(wide[:, 0], y, same_key, **given)
+    assert first == GroupedLossSums(betas, dtype=dtype).update(x, y, same_key, n_threads=1, **given)
+
+
+def test_figures_are_in_the_order_of_keys(rng):
+    x, by = rng.standard_normal(5000), rng.permutation(5000) - 700
+    sums = GroupedLossSums(0.0).update(x, 0.0, by)
+    columns = sums.compute()
+    np.testing.assert_array_equal(columns["by"], np.arange(-700, 4300))
+    np.testing.assert_array_equal(columns["loss"][by + 700], np.abs(x))
+    sums -= GroupedLossSums(0.0).update(x[:10], 0.0, by[:10])  # rows without elements
+    columns = sums.compute()
+    np.testing.assert_array_equal(columns["by"], np.sort(by[10:]))
+    np.testing.assert_array_equal(columns["loss"], np.abs(x[10:])[np.argsort(by[10:])])
+
+
+def test_integer_keys_have_the_bytes_of_any_others():
+    powers = [sign * 2**k for k in (0, 7, 8, 15, 16, 31, 55, 62) for sign in (1, -1)]
+    edges = [power + more for power in powers for more in (-1, 0, 1)]
+    edges += [2**63 - 1, -(2**63), -(2**63) + 1]
+    integers = np.unique(np.array(edges, np.int64))
+    x = np.arange(1.0, len(integers) + 1)
+    sums = GroupedLossSums().update(x, 0.0, integers)
+    data = sums.to_bytes()
+    named = GroupedLossSums().update(x, 0.0, integers.astype(object)) + GroupedLossSums().update(
+        1.0, 0.0, "a"
+    )
+    named -= GroupedLossSums().update(1.0, 0.0, "a")
+    for other in (named, GroupedLossSums.from_bytes(data), sums.copy()):
+        assert other.to_bytes() == data
+        assert other == sums
+        assert other.groups() == integers.tolist()
+    with_infinity = sums + GroupedLossSums().update(np.inf, 0.0, 5)
+    assert GroupedLossSums.from_bytes(with_infinity.to_bytes()) == with_infinity
+    written = [keys.to_state(key) for key in integers.tolist()]
+    place = [data.index(bytes([len(key)]) + key) for key in sorted(written)]
+    assert place == sorted(place)
+
+
+def test_states_of_many_groups_are_checked():
+    rng = np.random.default_rng(3)
+    data = GroupedLossSums().update(rng.standard_normal(60), 0.0, np.arange(60) % 30).to_bytes()
+    accepted = 0
+    for _ in range(1500):
+        body = bytearray(data[:-4])
+        at = int(rng.integers(len(body)))
+        body[at : at + int(rng.integers(2))] = rng.bytes(int(rng.integers(3)))
+        bad = with_checksum(body)
+        try:
+            grouped = GroupedLossSums.from_bytes(bad)
+        except ValueError:
+            continue
+        accepted += 1
+        assert grouped.to_bytes() == bad
+    assert accepted > 0
+
+
 def test_wrong_arguments(rng):
     grouped = GroupedLossSums().update([1.0, 2.0], 0.0, [1, 2])
     before = grouped.to_bytes()

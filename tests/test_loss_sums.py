@@ -169,6 +169,22 @@ def test_infinite_shard_is_taken_out_again(dtype, special, rng):
     assert np.isfinite((with_it - shard).compute())
 
 
+def test_what_is_not_in_sums_is_not_taken_out(dtype):
+    sums = LossSums(dtype=dtype).update(np.arange(3, dtype=dtype), dtype(0))
+    before = sums.to_bytes()
+    more = LossSums(dtype=dtype).update(np.arange(4, dtype=dtype), dtype(0))
+    others = LossSums(dtype=dtype).update(np.arange(1, 4, dtype=dtype), dtype(0))
+    for wrong in (more, others):
+        with pytest.raises(ValueError, match="elements that are not in these 3, and cannot"):
+            sums - wrong
+        with pytest.raises(ValueError, match="elements that are not in these 3, and cannot"):
+            sums -= wrong
+    assert sums.to_bytes() == before
+    assert more - sums == LossSums(dtype=dtype).update(dtype(3), dtype(0))
+    assert sums - sums == LossSums(dtype=dtype)
+    assert LossSums(dtype=dtype) - LossSums(dtype=dtype) == LossSums(dtype=dtype)
+
+
 def test_overflowing_terms_are_infinite(dtype):
     top = np.finfo(dtype).max
     sums = LossSums(dtype=dtype).update(np.array([top, -top]), np.array([-top, top]))
@@ -405,7 +421,7 @@ def test_vector_is_additive(dtype, rng):
     assert vectors.dtype == np.int64
     assert LossSums.from_array(vectors.sum(axis=0), parts[0]) == sum(parts)
     difference = LossSums.from_array(vectors[0] - vectors[1], parts[0])
-    assert difference == parts[0] - parts[1]
+    assert difference + parts[1] == parts[0]  # in which entries may be negative
     parts[0].to_array()[:] = 0  # a copy
     assert parts[0].n == 300
     with pytest.raises(ValueError, match="vector must have shape"):

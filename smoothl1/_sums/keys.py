@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothl1._simd import core
+from smoothl1._sums.packed import IntegerKeys, integers_of
+from smoothl1._sums.states import Packed
 from smoothl1._typing import AnyArray
 
 # The one key of all NaN: a dict finds it by its identity.
@@ -93,9 +95,47 @@ class Keys:
         codes: NDArray[np.int32] = self.codes_of(unique)[inverse]
         return codes
 
+    def written(self, codes: AnyArray) -> tuple[AnyArray, IntegerKeys | list[bytes]]:
+        """Return codes in the order of their keys' bytes, and these."""
+        if not self._list and self._fresh:
+            integers = IntegerKeys(np.concatenate(self._fresh)[codes])
+            return codes[integers.order], integers
+        keys = self.every()
+        chosen = [keys[code] for code in codes.tolist()]
+        if all(type(key) is int and -(2**63) <= key < 2**63 for key in chosen):
+            integers = IntegerKeys(np.array(chosen, np.int64))
+            return codes[integers.order], integers
+        coded = sorted(
+            (to_state(key), code) for key, code in zip(chosen, codes.tolist(), strict=True)
+        )
+        return np.array([code for _, code in coded], np.intp), [key for key, _ in coded]
+
+    def read(self, packed: Packed) -> int:
+        """Take the keys of a state, which get codes in their order; return how many it has.
+
+        They are fewer than that if the state has one twice.
+        """
+        starts, sizes = packed.keys, packed.key_sizes
+        count = len(starts)
+        data = np.frombuffer(packed.data, np.uint8)
+        if count and np.logical_and.reduce((data[starts] == ord("i")) & (sizes > 1) & (sizes < 10)):
+            keys = integers_of(data, starts + 1, sizes - 1)
+            if self._cover(int(np.minimum.reduce(keys)), int(np.maximum.reduce(keys)), count):
+                self._look_up(keys)
+                return count
+            self.codes_of(keys.tolist())
+            return count
+        ends = (starts + sizes).tolist()
+        pairs = zip(starts.tolist(), ends, strict=True)
+        self.codes_of([from_state(packed.data[start:end]) for start, end in pairs])
+        return count
+
     def ordered(self, codes: AnyArray) -> tuple[NDArray[np.intp], Any]:
         """Return codes in the order of their keys, and these as an array, or a tuple of some."""
         if not self._list and self._fresh:  # integers alone
+            if self._lookup is not None and len(codes) == self._count:
+                places = np.flatnonzero(self._lookup >= 0)
+                return self._lookup[places].astype(np.intp), places + self._least
             keys = np.concatenate(self._fresh)[codes]
             order = np.argsort(keys)
             return codes[order], keys[order]

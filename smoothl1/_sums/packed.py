@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,32 +18,83 @@ _CHUNK = 4096
 _Field = tuple[AnyArray, AnyArray]  # bytes of each row, and which of them count
 
 
-def encoded(rows: AnyArray, windows: AnyArray, slow: Callable[[AnyArray], bytes]) -> list[bytes]:
-    """Return for each carried row its number of elements and its sums.
+def encoded(
+    keys: IntegerKeys | list[bytes],
+    rows: AnyArray,
+    windows: AnyArray,
+    slow: Callable[[AnyArray], bytes],
+) -> Iterator[bytes]:
+    """Yield the bytes of groups: each a key, its number of elements and its sums.
 
-    ``slow`` encodes a row in which something is no number.
+    ``rows`` are carried; ``slow`` encodes one in which something is no number.
     """
-    found: list[bytes] = []
     for start in range(0, len(rows), _CHUNK):
-        found += _encoded(rows[start : start + _CHUNK], windows, slow)
-    return found
+        part = rows[start : start + _CHUNK]
+        stop = start + len(part)
+        n = part[:, 0]
+        fields = [_varints(np.where(n >= 0, 2 * n, -2 * n - 1))]
+        special = np.zeros(len(part), bool)
+        for column, first, digits, counts in windows.tolist():
+            fields += _sum_fields(part[:, column : column + digits], first)
+            if counts >= 0:
+                special |= np.logical_or.reduce(part[:, counts : counts + 3] != 0, axis=1)
+        if isinstance(keys, list):
+            heads = [natural(len(key)) + key for key in keys[start:stop]]
+        elif np.logical_or.reduce(special):
+            heads = _separate(keys.fields(start, stop))
+        else:
+            yield _together(keys.fields(start, stop) + fields)[0]
+            continue
+        bodies = _separate(fields)
+        for i in np.flatnonzero(special).tolist():
+            bodies[i] = slow(part[i])
+        yield b"".join(chain.from_iterable(zip(heads, bodies, strict=True)))
 
 
-def _encoded(rows: AnyArray, windows: AnyArray, slow: Callable[[AnyArray], bytes]) -> list[bytes]:
-    n = rows[:, 0]
-    fields = [_varints(np.where(n >= 0, 2 * n, -2 * n - 1))]
-    special = np.zeros(len(rows), bool)
-    for column, first, digits, counts in windows.tolist():
-        fields += _sum_fields(rows[:, column : column + digits], first)
-        if counts >= 0:
-            special |= np.logical_or.reduce(rows[:, counts : counts + 3] != 0, axis=1)
+def natural(value: int) -> bytes:
+    """Return the varint of a number that is not negative."""
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
+
+
+class IntegerKeys:
+    """Keys that are integers of 64 bits, in the order of their bytes."""
+
+    def __init__(self, keys: NDArray[np.int64]) -> None:
+        size = np.abs(keys).astype(np.uint64)  # of the least number, too
+        # As many bytes as ``to_state`` gives them.
+        length = np.ones(len(keys), np.int64)
+        for power in range(7, 64, 8):
+            length += size >= np.uint64(2**power)
+        padded = keys.astype("<i8").view(np.uint8).reshape(-1, 8).copy()
+        padded[np.arange(8) >= length[:, np.newaxis]] = 0
+        self.order = np.lexsort((length, padded.view(">u8")[:, 0]))
+        self._bytes, self._length = padded[self.order], length[self.order]
+
+    def fields(self, start: int, stop: int) -> list[_Field]:
+        """Return the keys of some groups: how long they are, and they."""
+        data, length = self._bytes[start:stop], self._length[start:stop, np.newaxis]
+        head = np.concatenate([length + 1, np.full_like(length, ord("i"))], axis=1)
+        data = np.concatenate(
+            [head.astype(np.uint8), data, np.full_like(data[:, :1], 0xFF)], axis=1
+        )
+        return [(data, np.arange(data.shape[1]) < length + 2)]
+
+
+def _together(fields: list[_Field]) -> tuple[bytes, AnyArray]:
+    """Return the bytes of all rows, and which there are."""
     mask = np.concatenate([there for _, there in fields], axis=1)
-    flat = np.concatenate([data for data, _ in fields], axis=1)[mask].tobytes()
+    return np.concatenate([data for data, _ in fields], axis=1)[mask].tobytes(), mask
+
+
+def _separate(fields: list[_Field]) -> list[bytes]:
+    flat, mask = _together(fields)
     ends = np.cumsum(np.add.reduce(mask, axis=1, dtype=np.intp)).tolist()
-    found = [flat[a:b] for a, b in zip([0, *ends], ends, strict=False)]
-    for i in np.flatnonzero(special).tolist():
-        found[i] = slow(rows[i])
-    return found
+    return [flat[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
 
 def _sum_fields(digits: AnyArray, first: int) -> list[_Field]:
@@ -128,3 +180,15 @@ def _digits(
     low = np.ascontiguousarray(found[:, : width - 8]).view("<u4")
     top = np.ascontiguousarray(found[:, width - 8 :]).view("<i8")
     return np.concatenate([low.astype(np.int64), top.astype(np.int64)], axis=1)
+
+
+def integers_of(data: AnyArray, starts: AnyArray, sizes: AnyArray) -> NDArray[np.int64]:
+    """Return integers of at most eight bytes each, the lowest first, that lie in the data."""
+    found = np.zeros(len(starts), np.int64)
+    for k in range(int(np.maximum.reduce(sizes, initial=0))):
+        rows = np.flatnonzero(sizes > k)
+        # The last byte has the sign, which those above repeat.
+        byte = data[starts[rows] + k].astype(np.int64)
+        last = sizes[rows] == k + 1
+        found[rows] |= np.where(last, byte - ((byte & 0x80) << 1), byte) << (8 * k)
+    return found

@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothl1._simd import core
 from smoothl1._sums.rounding import Layout, Number, layout_of
 
 MAGIC = b"SL1S"
@@ -57,8 +58,9 @@ class Spec:
 class Packed(NamedTuple):
     """Groups of a state, whose sums are still bytes; arrays have a row a group, a column a sum."""
 
-    keys: list[bytes]
-    n: list[int]
+    keys: NDArray[np.int64]  # where each starts, and how many bytes it has
+    key_sizes: NDArray[np.int64]
+    n: NDArray[np.int64]
     data: bytes
     starts: NDArray[np.int64]
     sizes: NDArray[np.int64]
@@ -181,45 +183,22 @@ class Reader:
 
     def groups(self, sums: int) -> Packed:
         """Read groups, each a key, a number of elements, and so many sums."""
-        data = self._data
-        keys, n, counts = [], [], {}
-        starts, sizes, skipped = [], [], []
-        for row in range(self.integer()):
-            keys.append(self.raw())
-            n.append(self.integer())
-            at = self._at
-            for column in range(sums):
-                size = data[at]
-                at += 1
-                if size > 0x7F:
-                    self._at = at - 1
-                    size = self._natural()
-                    at = self._at
-                special, size = size & 1, size >> 1
-                below = 0
-                if size:
-                    below = data[at]
-                    at += 1
-                    if below > 0x7F:
-                        self._at = at - 1
-                        below = self._natural()
-                        at = self._at
-                starts.append(at)
-                sizes.append(size)
-                skipped.append(below)
-                at += size
-                if at > self._end or below > 8 * self.spec.layout.size:
-                    raise _damaged()
-                if special:
-                    self._at = at
-                    counts[row, column] = [self.integer() for _ in range(3)]
-                    at = self._at
-            self._at = at
-        shape = len(keys), sums
-        first, size_, below_ = (
-            np.array(a, np.int64).reshape(shape) for a in (starts, sizes, skipped)
+        data = np.frombuffer(self._data, np.uint8)
+        count, most = self.integer(), 8 * self.spec.layout.size
+        found = core.read_groups(data, self._at, self._end, min(count, 2**62), sums, most)
+        if found is None:
+            raise _damaged()
+        places, counts, self._at = found
+        return Packed(
+            places[:, 0],
+            places[:, 1],
+            places[:, 2],
+            self._data,
+            places[:, 3::3],
+            places[:, 4::3],
+            places[:, 5::3],
+            counts,
         )
-        return Packed(keys, n, data, first, size_, below_, counts)
 
     def done(self) -> None:
         """Check that nothing is left."""

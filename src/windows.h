@@ -1,0 +1,150 @@
+/* The exact sum of a block of terms that are not written down: made, and added to two windows
+   (``digits.pxd``), in one loop, so that memory is read as steadily as for a plain sum. How large the
+   terms are is a guess; what they were is found beside, and says whether the sum is one.
+
+   Terms are those of ``groups.h``, 0 or more. */
+#ifndef SMOOTHL1_WINDOWS_H
+#define SMOOTHL1_WINDOWS_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include "groups.h"
+
+typedef struct {
+    int64_t largest, smallest; /* bits of the terms, the latter of those that are not 0, less 1 */
+    int64_t high, low;         /* the sums of the windows, each in units of its last bit */
+    int64_t below;             /* elements below beta, for PAIRS */
+    int whole;                 /* no term was NaN or infinite */
+} smoothl1_block;
+
+SMOOTHL1_INLINE uint32_t smoothl1_bitsf(float a) {
+    uint32_t bits;
+    memcpy(&bits, &a, sizeof(bits));
+    return bits;
+}
+SMOOTHL1_INLINE uint64_t smoothl1_bits(double a) {
+    uint64_t bits;
+    memcpy(&bits, &a, sizeof(bits));
+    return bits;
+}
+
+/* Keys are in the order of the terms; the key of 0, less one, is never the smallest. AVX-512 compares
+   unsigned integers; floats are faster for the others, where one less than 0 is the bits of a NaN. */
+#ifdef __AVX512F__
+typedef uint32_t smoothl1_keyf;
+typedef uint64_t smoothl1_key;
+#define SMOOTHL1_LAST_KEYf UINT32_MAX
+#define SMOOTHL1_LAST_KEY UINT64_MAX
+SMOOTHL1_INLINE uint32_t smoothl1_key_off(float a) { return smoothl1_bitsf(a); }
+SMOOTHL1_INLINE uint64_t smoothl1_key_of(double a) { return smoothl1_bits(a); }
+SMOOTHL1_INLINE uint32_t smoothl1_beforef(float a) { return smoothl1_bitsf(a) - 1; }
+SMOOTHL1_INLINE uint64_t smoothl1_before(double a) { return smoothl1_bits(a) - 1; }
+SMOOTHL1_INLINE uint32_t smoothl1_bits_of_keyf(uint32_t key) { return key; }
+SMOOTHL1_INLINE uint64_t smoothl1_bits_of_key(uint64_t key) { return key; }
+#else
+typedef float smoothl1_keyf;
+typedef double smoothl1_key;
+#define SMOOTHL1_LAST_KEYf ((float)INFINITY)
+#define SMOOTHL1_LAST_KEY ((double)INFINITY)
+SMOOTHL1_INLINE float smoothl1_key_off(float a) { return a; }
+SMOOTHL1_INLINE double smoothl1_key_of(double a) { return a; }
+SMOOTHL1_INLINE float smoothl1_beforef(float a) {
+    const uint32_t bits = smoothl1_bitsf(a) - 1;
+    memcpy(&a, &bits, sizeof(bits));
+    return a;
+}
+SMOOTHL1_INLINE double smoothl1_before(double a) {
+    const uint64_t bits = smoothl1_bits(a) - 1;
+    memcpy(&a, &bits, sizeof(bits));
+    return a;
+}
+SMOOTHL1_INLINE uint32_t smoothl1_bits_of_keyf(float key) { return smoothl1_bitsf(key); }
+SMOOTHL1_INLINE uint64_t smoothl1_bits_of_key(double key) { return smoothl1_bits(key); }
+#endif
+
+/* Sum n elements, a multiple of LANES, into lanes that start at ``start``, and what these drop into
+   others. ``ahead``: bytes from an element to what is asked for meanwhile; 0 for nothing. */
+#define SMOOTHL1_DEFINE_BLOCK(T, SUFFIX, COUNTER)                                             \
+    SMOOTHL1_INLINE void smoothl1_two_windows##SUFFIX(                                        \
+        const T *SMOOTHL1_RESTRICT x, const T *SMOOTHL1_RESTRICT y, ptrdiff_t n,              \
+        ptrdiff_t ahead, const smoothl1_numbers##SUFFIX *p, int shape, double start,          \
+        double start_low, smoothl1_block *SMOOTHL1_RESTRICT found                             \
+    ) {                                                                                       \
+        const T beta = p->beta, s = p->s, c = p->c, factor = p->factor, edge = p->edge;       \
+        double hi[SMOOTHL1_LANES], lo[SMOOTHL1_LANES], check = 0;                             \
+        smoothl1_key##SUFFIX most[SMOOTHL1_LANES], least[SMOOTHL1_LANES], largest = 0;        \
+        smoothl1_key##SUFFIX smallest = SMOOTHL1_LAST_KEY##SUFFIX;                            \
+        COUNTER below[SMOOTHL1_LANES];                                                        \
+        uint64_t sum = 0, sum_low = 0;                                                        \
+        int64_t total = 0;                                                                    \
+        T *out = NULL;                                                                        \
+        for (int l = 0; l < SMOOTHL1_LANES; l++) {                                            \
+            hi[l] = start;                                                                    \
+            lo[l] = start_low;                                                                \
+            most[l] = 0;                                                                      \
+            least[l] = SMOOTHL1_LAST_KEY##SUFFIX;                                             \
+            below[l] = 0;                                                                     \
+        }                                                                                     \
+        for (ptrdiff_t i = 0; i < n; i += SMOOTHL1_LANES) {                                   \
+            if (ahead) {                                                                      \
+                const ptrdiff_t line = 64 / (ptrdiff_t)sizeof(T);                             \
+                for (ptrdiff_t k = 0; k < SMOOTHL1_LANES; k += line) {                        \
+                    SMOOTHL1_PREFETCH((const char *)(x + i + k) + ahead);                     \
+                    SMOOTHL1_PREFETCH((const char *)(y + i + k) + ahead);                     \
+                }                                                                             \
+            }                                                                                 \
+            for (int l = 0; l < SMOOTHL1_LANES; l++) {                                        \
+                COUNTER count = below[l];                                                     \
+                const T term = smoothl1_element##SUFFIX(                                      \
+                    x[i + l], y[i + l], beta, s, c, factor, edge, shape, 0, out, &count       \
+                );                                                                            \
+                const smoothl1_key##SUFFIX key = smoothl1_key_of##SUFFIX(term);               \
+                const smoothl1_key##SUFFIX less = smoothl1_before##SUFFIX(term);              \
+                const double next = hi[l] + term;                                             \
+                most[l] = key > most[l] ? key : most[l];                                      \
+                least[l] = less < least[l] ? less : least[l];                                 \
+                lo[l] += term - (next - hi[l]);                                               \
+                hi[l] = next;                                                                 \
+                below[l] = count;                                                             \
+            }                                                                                 \
+        }                                                                                     \
+        for (int l = 0; l < SMOOTHL1_LANES; l++) {                                            \
+            check += hi[l] - start;                                                           \
+            sum += smoothl1_bits(hi[l]);                                                      \
+            sum_low += smoothl1_bits(lo[l]);                                                  \
+            largest = most[l] > largest ? most[l] : largest;                                  \
+            smallest = least[l] < smallest ? least[l] : smallest;                             \
+            total += below[l];                                                                \
+        }                                                                                     \
+        found->whole = check < INFINITY; /* not so if it is NaN */                            \
+        found->high = (int64_t)(sum - SMOOTHL1_LANES * smoothl1_bits(start));                 \
+        found->low = (int64_t)(sum_low - SMOOTHL1_LANES * smoothl1_bits(start_low));          \
+        found->largest = (int64_t)smoothl1_bits_of_key##SUFFIX(largest);                      \
+        found->smallest = (int64_t)smoothl1_bits_of_key##SUFFIX(smallest);                    \
+        found->below = total;                                                                 \
+    }                                                                                         \
+    static void smoothl1_sum_block##SUFFIX(                                                   \
+        const T *x, const T *y, ptrdiff_t n, ptrdiff_t ahead, int product,                    \
+        const smoothl1_numbers##SUFFIX *p, double start, double start_low,                    \
+        smoothl1_block *found                                                                 \
+    ) {                                                                                       \
+        if (!product) {                                                                       \
+            smoothl1_two_windows##SUFFIX(                                                     \
+                x, y, n, ahead, p, SMOOTHL1_PAIRS, start, start_low, found                    \
+            );                                                                                \
+        } else if (p->s != 1) {                                                               \
+            smoothl1_two_windows##SUFFIX(                                                     \
+                x, y, n, ahead, p, SMOOTHL1_PRODUCT, start, start_low, found                  \
+            );                                                                                \
+        } else {                                                                              \
+            smoothl1_two_windows##SUFFIX(                                                     \
+                x, y, n, ahead, p, SMOOTHL1_UNIT, start, start_low, found                     \
+            );                                                                                \
+        }                                                                                     \
+    }
+SMOOTHL1_DEFINE_BLOCK(float, f, int32_t)
+SMOOTHL1_DEFINE_BLOCK(double, , int64_t)
+
+#endif
