@@ -570,7 +570,9 @@ cdef class Work:
         cdef int ndim = cnp.PyArray_NDIM(x)
         if self.job.outputs <= 1 or self.job.n == 0 or self.n_params > 1:
             return ALONE
-        if least_stride(x, 0, self.n_kept) < least_stride(x, self.n_kept, ndim):
+        if self.job.n > 1 and (
+            least_stride(x, 0, self.n_kept) < least_stride(x, self.n_kept, ndim)
+        ):
             return ADJACENT
         return SHORT if self.job.n <= FEW else ALONE
 

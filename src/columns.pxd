@@ -14,10 +14,7 @@ from libc.stdint cimport int64_t, uint8_t
 from cache cimport aligned
 from jobs cimport ADJACENT, Job, MEAN, SHORT, Sink, TOTAL, WEIGHTED_MEAN, note_results
 from kernels cimport fill, select, weigh, write_offsets, write_terms
-from lanes cimport (
-    LONG, Lanes, add_group, add_rows, clear, clear_lanes, fold, fold_lanes, lane_add,
-    rows_of_group,
-)
+from lanes cimport LONG, add_group, add_rows, clear, fold, rows_of_group
 from leaves cimport at as part_of
 from operands cimport Operand, convert_back, load, load_mask, load_row
 from pairs cimport Pair, pair_of, pair_times, two_sum
@@ -29,12 +26,23 @@ from terms cimport (
 )
 from tree cimport Node, no_node
 
+cdef extern from "few.h":
+    void smoothl1_sums_of_fewf(
+        const float* terms, Py_ssize_t n, Py_ssize_t width, double* sums, double* rests
+    ) noexcept nogil
+    void smoothl1_sums_of_few(
+        const double* terms, Py_ssize_t n, Py_ssize_t width, double* sums, double* rests
+    ) noexcept nogil
+    void smoothl1_counts_of_fewf(
+        const float* ones, Py_ssize_t n, Py_ssize_t width, double* sums
+    ) noexcept nogil
+    void smoothl1_counts_of_few(
+        const double* ones, Py_ssize_t n, Py_ssize_t width, double* sums
+    ) noexcept nogil
+
 
 cdef enum:
-    # Elements up to which ``sum_few`` does it, and twice as many.
-    FEW_TERMS = 4
-    # Arrays of a tile.
-    ARRAYS = 17
+    ARRAYS = 17  # of a tile
 
 
 cdef struct Sums:
@@ -167,103 +175,84 @@ cdef inline void write_weights(const Part* part, floating* selected) noexcept no
 # Short outputs: [output][element] in memory
 # ---------------------------------------------------------------------------
 
-cdef inline Pair pair_plus(Pair a, Pair b) noexcept nogil:
-    """What ``fold`` does with two lanes."""
-    cdef Pair r = two_sum(a.hi, b.hi)
-    r.lo = (a.lo + b.lo) + r.lo
-    return r
-
-
 cdef inline Pair sum_few(const floating* terms, int n) noexcept nogil:
-    """The sum of at most four terms, or eight, in the order in which ``fold`` adds them."""
+    """The sum of at most four terms, in the order in which ``fold`` adds them."""
     cdef Pair even = pair_of(terms[0] + 0.0), odd  # a lane starts at 0, which -0 leaves as it is
-    if n == 2 * FEW_TERMS:
-        even = pair_plus(two_sum(terms[0], terms[4]), two_sum(terms[2], terms[6]))
-        odd = pair_plus(two_sum(terms[1], terms[5]), two_sum(terms[3], terms[7]))
-        return pair_plus(even, odd)
+    cdef double low
     if n > 2:
         even = two_sum(terms[0] + 0.0, terms[2])
     if n > 1:
         odd = two_sum(terms[1] + 0.0, terms[3]) if n > 3 else pair_of(terms[1] + 0.0)
-        even = pair_plus(even, odd)
+        low = even.lo + odd.lo
+        even = two_sum(even.hi, odd.hi)
+        even.lo = low + even.lo
     return even
 
 
-cdef inline Pair sum_lanes(const floating* terms, Py_ssize_t n) noexcept nogil:
-    """The sum of fewer than LONG terms; what lies behind them, up to a row, is left out.
-
-    Zeros in lanes that have no term change nothing.
-    """
-    cdef Lanes lanes
-    cdef Py_ssize_t i = 0
-    cdef int lane
-    clear_lanes(&lanes)
-    while i <= n - LANES:
-        for lane in range(LANES):
-            lane_add(lanes.hi, lanes.lo, lane, terms[i + lane])
-        i += LANES
-    if i < n:
-        for lane in range(LANES):
-            lane_add(
-                lanes.hi, lanes.lo, lane, terms[i + lane] if lane < n - i else <floating>0
-            )
-    return fold_lanes(&lanes, LANES, terms[0])
-
-
-cdef inline floating count_few(const floating* ones, Py_ssize_t n) noexcept nogil:
+cdef inline floating count_few(const floating* ones, int n) noexcept nogil:
     """The sum of terms of 0 and 1, whose order is no matter."""
-    cdef floating lanes[LANES]
-    cdef Py_ssize_t i = LANES, half = LANES // 2
-    cdef int lane
-    for lane in range(LANES):
-        lanes[lane] = ones[lane] if lane < n else <floating>0
-    while i < n:
-        for lane in range(LANES):
-            lanes[lane] += ones[i + lane] if lane < n - i else <floating>0
-        i += LANES
-    while half > 0:
-        for lane in range(half):
-            lanes[lane] += lanes[lane + half]
-        half = half // 2
-    return lanes[0]
+    if n == 4:
+        return (ones[0] + ones[1]) + (ones[2] + ones[3])
+    if n == 3:
+        return ones[0] + ones[1] + ones[2]
+    return ones[0] + ones[1] if n == 2 else ones[0]
 
 
 cdef inline void sum_outputs_of(
-    const floating* terms, Py_ssize_t n, Py_ssize_t width, bint are_ones, Sums* sums
+    const floating* terms, int n, Py_ssize_t width, Sums* sums
 ) noexcept nogil:
     cdef Pair r
     cdef Py_ssize_t c
     for c in range(width):
-        if n <= FEW_TERMS or n == 2 * FEW_TERMS:
-            r = sum_few(terms + c * n, <int>n)
-        elif are_ones:
-            r = pair_of(count_few(terms + c * n, n))
-        else:
-            r = sum_lanes(terms + c * n, n)
+        r = sum_few(terms + c * n, n)
         sums.hi[c] = r.hi
         if floating is double:
             sums.lo[c] = r.lo
 
 
+cdef inline void count_outputs_of(
+    const floating* ones, int n, Py_ssize_t width, Sums* sums
+) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(width):
+        sums.hi[c] = count_few(ones + c * n, n)
+
+
 cdef inline void sum_outputs(
-    const floating* terms, Py_ssize_t n, Py_ssize_t width, bint are_ones, Sums* sums
+    const floating* terms, Py_ssize_t n, Py_ssize_t width, Sums* sums
 ) noexcept nogil:
     """The sum of each of ``width`` outputs of n terms, fewer than LONG."""
     # Known to the compiler, a few terms are brought together by shuffles.
     if n == 1:
-        sum_outputs_of(terms, 1, width, False, sums)
+        sum_outputs_of(terms, 1, width, sums)
     elif n == 2:
-        sum_outputs_of(terms, 2, width, False, sums)
+        sum_outputs_of(terms, 2, width, sums)
     elif n == 3:
-        sum_outputs_of(terms, 3, width, False, sums)
+        sum_outputs_of(terms, 3, width, sums)
     elif n == 4:
-        sum_outputs_of(terms, 4, width, False, sums)
-    elif n == 8:
-        sum_outputs_of(terms, 8, width, False, sums)
-    elif are_ones:
-        sum_outputs_of(terms, n, width, True, sums)
+        sum_outputs_of(terms, 4, width, sums)
+    elif floating is float:
+        smoothl1_sums_of_fewf(terms, n, width, sums.hi, sums.lo)
     else:
-        sum_outputs_of(terms, n, width, False, sums)
+        smoothl1_sums_of_few(terms, n, width, sums.hi, sums.lo)
+
+
+cdef inline void count_outputs(
+    const floating* ones, Py_ssize_t n, Py_ssize_t width, Sums* sums
+) noexcept nogil:
+    """The same of terms of 0 and 1."""
+    if n == 1:
+        count_outputs_of(ones, 1, width, sums)
+    elif n == 2:
+        count_outputs_of(ones, 2, width, sums)
+    elif n == 3:
+        count_outputs_of(ones, 3, width, sums)
+    elif n == 4:
+        count_outputs_of(ones, 4, width, sums)
+    elif floating is float:
+        smoothl1_counts_of_fewf(ones, n, width, sums.hi)
+    else:
+        smoothl1_counts_of_few(ones, n, width, sums.hi)
 
 
 cdef inline void sum_short_outputs(
@@ -274,19 +263,18 @@ cdef inline void sum_short_outputs(
     cdef floating* offsets = <floating*>tile.offsets
     cdef Py_ssize_t i
     write_parts(job, part, terms, offsets)
-    sum_outputs(<const floating*>terms, job.n, width, False, &tile.loss)
-    if p.form != PRODUCT:
-        sum_outputs(
-            <const floating*>offsets, job.n, width,
-            p.form == PAIR and not job.options.has_weight, &tile.linear,
-        )
+    sum_outputs(<const floating*>terms, job.n, width, &tile.loss)
+    if p.form == PAIR and not job.options.has_weight:
+        count_outputs(<const floating*>offsets, job.n, width, &tile.linear)
+    elif p.form != PRODUCT:
+        sum_outputs(<const floating*>offsets, job.n, width, &tile.linear)
     if job.plan.weighs:
         write_weights(part, terms)
-        sum_outputs(<const floating*>terms, job.n, width, False, &tile.weights)
+        sum_outputs(<const floating*>terms, job.n, width, &tile.weights)
     if job.options.has_where:
         for i in range(part.n):
             terms[i] = <floating>(part.mask[i] != 0)
-        sum_outputs(<const floating*>terms, job.n, width, True, &tile.count)
+        count_outputs(<const floating*>terms, job.n, width, &tile.count)
 
 
 cdef inline void run_short_outputs(
@@ -451,24 +439,15 @@ cdef inline Pair pair_at(Sums sums, Py_ssize_t c) noexcept nogil:
     return r
 
 
-cdef inline void complete(
-    const Job* job, Py_ssize_t width, Py_ssize_t length, Tile* tile
-) noexcept nogil:
-    """What a tile does not sum: parts that its dtype, its form or its call lacks."""
-    cdef bint counts_none = job.params[0].form == PRODUCT
+cdef inline void prepare(Py_ssize_t width, Py_ssize_t length, Tile* tile) noexcept nogil:
+    """What stays so if it is not summed: parts that a dtype, a form or a call lacks."""
+    fill(0.0, width, tile.loss.lo)
+    fill(0.0, width, tile.linear.hi)
+    fill(0.0, width, tile.linear.lo)
+    fill(0.0, width, tile.weights.hi)
+    fill(0.0, width, tile.weights.lo)
+    fill(<double>length, width, tile.count.hi)
     fill(0.0, width, tile.count.lo)
-    if not job.options.has_where:
-        fill(<double>length, width, tile.count.hi)
-    if counts_none:
-        fill(0.0, width, tile.linear.hi)
-    if not job.plan.weighs:
-        fill(0.0, width, tile.weights.hi)
-    if job.single or counts_none:
-        fill(0.0, width, tile.linear.lo)
-    if job.single or not job.plan.weighs:
-        fill(0.0, width, tile.weights.lo)
-    if job.single:
-        fill(0.0, width, tile.loss.lo)
 
 
 cdef inline void finish_singles(
@@ -561,7 +540,7 @@ cdef inline void run_columns(
     else:
         fill_thresholds(job, &tile, <double>0)
     if job.side == SHORT:
-        complete(job, outputs_at_once(job), length, &tile)
+        prepare(outputs_at_once(job), length, &tile)
         while c < width:
             m = width - c if width - c < most else most
             if job.single:
@@ -570,11 +549,11 @@ cdef inline void run_columns(
                 run_short_outputs(job, output + c, m, &tile, sink, <double>0)
             c += m
         return
+    prepare(width, length, &tile)
     if job.single:
         sum_adjacent_outputs(job, output, width, leaf, &tile, <float>0)
     else:
         sum_adjacent_outputs(job, output, width, leaf, &tile, <double>0)
-    complete(job, width, length, &tile)
     if nodes is NULL:
         deliver_tile(job, output, width, &tile, sink)
         return
