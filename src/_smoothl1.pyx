@@ -62,7 +62,7 @@ from runtime cimport (
     smoothl1_enter, smoothl1_leave, smoothl1_startable, smoothl1_team_lost, smoothl1_team_started,
     smoothl1_watch_forks,
 )
-from sizes cimport FEW, GRAIN, LEAF, STREAM
+from sizes cimport FEW, GRAIN, LANES, LEAF, STREAM
 from smoothl1._smoothl1 cimport floating
 from team cimport allocate
 from terms cimport ARRAY, PRODUCT, Params, finish, make_exact_params, make_params
@@ -570,7 +570,7 @@ cdef class Work:
         cdef int ndim = cnp.PyArray_NDIM(x)
         if self.job.outputs <= 1 or self.job.n == 0 or self.n_params > 1:
             return ALONE
-        if self.job.n > 1 and (
+        if self.job.n > LANES and (
             least_stride(x, 0, self.n_kept) < least_stride(x, self.n_kept, ndim)
         ):
             return ADJACENT

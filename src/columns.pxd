@@ -16,7 +16,7 @@ from jobs cimport ADJACENT, Job, MEAN, SHORT, Sink, TOTAL, WEIGHTED_MEAN, note_r
 from kernels cimport fill, select, weigh, write_offsets, write_terms
 from lanes cimport LONG, add_group, add_rows, clear, fold, rows_of_group
 from leaves cimport at as part_of
-from operands cimport Operand, convert_back, load, load_mask, load_row
+from operands cimport convert_back, is_crossed, load, load_mask, load_mask_rows, load_rows
 from pairs cimport Pair, pair_of, pair_times, two_sum
 from runtime cimport smoothl1_raise_flag
 from sizes cimport BLOCK, CHUNK, LANES, LEAF, LINE, TILE
@@ -85,7 +85,7 @@ cdef inline Py_ssize_t area(const Job* job) noexcept nogil:
 
 cdef inline Py_ssize_t outputs_of_tile(const Job* job) noexcept nogil:
     if job.side == ADJACENT:
-        return TILE if job.n >= LANES else TILE * LANES // job.n
+        return TILE
     return BLOCK // job.n
 
 
@@ -317,16 +317,6 @@ cdef inline void run_short_outputs(
 # Adjacent outputs: [element][output] in memory
 # ---------------------------------------------------------------------------
 
-cdef inline const floating* load_rows(
-    const Job* job, const Operand* op, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t first,
-    Py_ssize_t width, char* raw, floating* buffer,
-) noexcept nogil:
-    """Elements ``row`` .. of ``width`` outputs, [row][output]: one row, or of all outputs."""
-    if rows == 1:
-        return load_row(op, row, job.outputs, first, width, raw, buffer)
-    return load(op, 0, row * width, rows * width, raw, buffer)
-
-
 cdef inline void sum_adjacent_outputs(
     const Job* job, Py_ssize_t first, Py_ssize_t width, Py_ssize_t leaf, Tile* tile, floating tag
 ) noexcept nogil:
@@ -350,7 +340,7 @@ cdef inline void sum_adjacent_outputs(
     if job.plan.weighs:
         clear(tile.weights.hi, tile.weights.lo, used * width)
     if job.options.has_where:
-        fill(0.0, width, tile.count.hi)
+        clear(tile.count.hi, tile.count.lo, used * width)
     while start < stop:
         lane = 0
         while lane < LANES:
@@ -374,6 +364,8 @@ cdef inline void sum_adjacent_outputs(
         fold(tile.linear.hi, tile.linear.lo, used, width, tag)
     if job.plan.weighs:
         fold(tile.weights.hi, tile.weights.lo, used, width, tag)
+    if job.options.has_where:
+        fold(tile.count.hi, tile.count.lo, used, width, tag)
 
 
 cdef inline void add_lanes(
@@ -387,44 +379,55 @@ cdef inline void add_lanes(
         add_rows(terms, rows, width, sums.hi + at, sums.lo + at)
 
 
+cdef inline bint crosses(const Job* job) noexcept nogil:
+    """Whether an operand is in memory what the outputs are not: output by output."""
+    return (
+        is_crossed(&job.x) or is_crossed(&job.y)
+        or job.options.has_beta and is_crossed(&job.beta)
+        or job.options.has_weight and is_crossed(&job.weight)
+        or job.options.has_where and is_crossed(&job.where)
+    )
+
+
 cdef inline void write_rows(
     const Job* job, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t width,
     Py_ssize_t lane, Tile* tile, floating* terms, floating* offsets,
 ) noexcept nogil:
     """The terms of rows of ``width`` outputs; what else is summed is added, from a lane on."""
-    cdef Py_ssize_t i = 0, c, at, m = rows if width == job.outputs else 1
+    cdef Py_ssize_t i = 0, j, at, all = job.outputs
+    # Rows that are read in place, each where it is, or all as one.
+    cdef Py_ssize_t m = rows if width == all or crosses(job) else 1
     cdef char* raw = tile.raw
-    cdef floating* weights = <floating*>tile.results
+    cdef floating* others = <floating*>tile.results
     cdef Part part
     part.n = m * width
     part.beta = <const void*>tile.beta if job.params[0].form == ARRAY else NULL
     part.weight = NULL
     part.mask = NULL
     while i < rows:
-        part.x = load_rows(job, &job.x, row + i, m, first, width, raw, <floating*>tile.x)
-        part.y = load_rows(job, &job.y, row + i, m, first, width, raw, <floating*>tile.y)
+        at = (lane + i) % LANES * width
+        part.x = load_rows(&job.x, row + i, m, all, first, width, raw, <floating*>tile.x)
+        part.y = load_rows(&job.y, row + i, m, all, first, width, raw, <floating*>tile.y)
         if job.options.has_beta:
             part.beta = load_rows(
-                job, &job.beta, row + i, m, first, width, raw, <floating*>tile.beta
+                &job.beta, row + i, m, all, first, width, raw, <floating*>tile.beta
             )
         if job.options.has_weight:
             part.weight = load_rows(
-                job, &job.weight, row + i, m, first, width, raw, <floating*>tile.weight
+                &job.weight, row + i, m, all, first, width, raw, <floating*>tile.weight
             )
         if job.options.has_where:
-            part.mask = load_mask(
-                &job.where, 0, (row + i) * job.outputs + first, part.n, tile.mask
+            part.mask = load_mask_rows(&job.where, row + i, m, all, first, width, tile.mask)
+            for j in range(part.n):
+                others[j] = <floating>(part.mask[j] != 0)
+            add_lanes(
+                <const floating*>others, m, LANES, width, at,
+                m == LANES * rows_of_group(others[0]), &tile.count,
             )
-            for at in range(m):
-                for c in range(width):
-                    tile.count.hi[c] += part.mask[at * width + c] != 0
         write_parts(job, &part, terms + i * width, offsets + i * width)
         if job.plan.weighs:
-            write_weights(&part, weights)
-            at = (lane + i) % LANES * width
-            add_rows(
-                <const floating*>weights, m, width, tile.weights.hi + at, tile.weights.lo + at
-            )
+            write_weights(&part, others)
+            add_lanes(<const floating*>others, m, LANES, width, at, False, &tile.weights)
         i += m
 
 
@@ -467,13 +470,18 @@ cdef inline void finish_singles(
         )
 
 
+cdef inline bint is_plain(double sum, double divisor) noexcept nogil:
+    """Whether a sum is finite, and a divisor too, and not 0; without a branch."""
+    return (abs(sum) <= DBL_MAX) & (abs(divisor) <= DBL_MAX) & (divisor != 0.0)
+
+
 cdef inline void finish_doubles(
     const Params* p, Sums loss, Sums linear, Sums divisors, bint alike, double divisor,
     Py_ssize_t width, double* results,
 ) noexcept nogil:
     """``finish`` for float64, in rows: first as if all were finite."""
     cdef Pair offset = p.offset, over = pair_of(p.over), d = pair_times(pair_of(divisor), over)
-    cdef double unit = p.unit
+    cdef double unit = p.unit, ratio
     cdef int64_t odd = 0
     cdef Py_ssize_t c
     if alike:
@@ -483,15 +491,15 @@ cdef inline void finish_doubles(
     else:
         for c in range(width):
             d = pair_times(pair_at(divisors, c), over)
-            odd |= not abs(loss.hi[c]) <= DBL_MAX or not 0.0 < abs(d.hi) <= DBL_MAX
+            odd |= not is_plain(loss.hi[c], d.hi)
             results[c] = unit * finish_double(pair_at(loss, c), pair_at(linear, c), offset, d)
     if odd == 0:
         return
     for c in range(width):
         if not alike:
             d = pair_times(pair_at(divisors, c), over)
-        if not abs(loss.hi[c]) <= DBL_MAX or not 0.0 < abs(d.hi) <= DBL_MAX:
-            results[c] = unit * (loss.hi[c] / d.hi)
+        ratio = unit * (loss.hi[c] / d.hi)
+        results[c] = results[c] if is_plain(loss.hi[c], d.hi) else ratio
 
 
 cdef inline void deliver_tile(

@@ -76,6 +76,7 @@ cdef struct Operand:
 cdef enum:
     AXES = 4 * MAX_DIMS  # numbers that use_axes needs: too many for a stack, operand by operand
     SPLAT = 16           # items of a vector
+    SMALL_ROW = 256      # bytes of a row up to which several are copied at once
 
 
 cdef inline void use_axes(Operand* op, Py_ssize_t* axes) noexcept nogil:
@@ -178,6 +179,11 @@ cdef inline void copy_items(
                 a + i * <Py_ssize_t>sizeof(item), b + 2 * i * <Py_ssize_t>sizeof(item),
                 sizeof(item),
             )
+    elif to_stride == size and stride == -size:
+        for i in range(n):
+            memcpy(
+                a + i * <Py_ssize_t>sizeof(item), b - i * <Py_ssize_t>sizeof(item), sizeof(item)
+            )
     elif to_stride == size and stride == 0:
         memcpy(&repeated, b, sizeof(item))
         for i in range(n):
@@ -264,19 +270,114 @@ cdef inline void move(
         copy_strided(data, stride, buffer, buffer_stride, n, itemsize)
 
 
+cdef inline void interleave_items(
+    item* to, Py_ssize_t width, const char* src, Py_ssize_t across, Py_ssize_t rows,
+    Py_ssize_t columns,
+) noexcept nogil:
+    """Contiguous columns to rows that are ``width`` items apart; a few at a time, as vectors."""
+    cdef Py_ssize_t i, j = 0, at
+    cdef item a, b, c, d
+    if columns == 2 and width == 2:
+        for i in range(rows):
+            at = i * <Py_ssize_t>sizeof(item)
+            a = item_at(src + at, to[0])
+            b = item_at(src + across + at, to[0])
+            to[2 * i] = a
+            to[2 * i + 1] = b
+        return
+    if columns == 3 and width == 3:
+        for i in range(rows):
+            at = i * <Py_ssize_t>sizeof(item)
+            a = item_at(src + at, to[0])
+            b = item_at(src + across + at, to[0])
+            c = item_at(src + 2 * across + at, to[0])
+            to[3 * i] = a
+            to[3 * i + 1] = b
+            to[3 * i + 2] = c
+        return
+    while j <= columns - 4:
+        for i in range(rows):
+            at = i * <Py_ssize_t>sizeof(item)
+            a = item_at(src + j * across + at, to[0])
+            b = item_at(src + (j + 1) * across + at, to[0])
+            c = item_at(src + (j + 2) * across + at, to[0])
+            d = item_at(src + (j + 3) * across + at, to[0])
+            to[i * width + j] = a
+            to[i * width + j + 1] = b
+            to[i * width + j + 2] = c
+            to[i * width + j + 3] = d
+        j += 4
+    while j < columns:
+        for i in range(rows):
+            to[i * width + j] = item_at(
+                src + j * across + i * <Py_ssize_t>sizeof(item), to[0]
+            )
+        j += 1
+
+
+cdef inline void copy_rows(
+    char* to, const char* src, Py_ssize_t down, Py_ssize_t rows, Py_ssize_t size
+) noexcept nogil:
+    """Copy rows of 8 bytes or more each; the last of a row's moves may overlap the one before."""
+    cdef Py_ssize_t i, k
+    if size < 16:
+        for i in range(rows):
+            memcpy(to, src, 8)
+            memcpy(to + size - 8, src + size - 8, 8)
+            to += size
+            src += down
+        return
+    for i in range(rows):
+        k = 0
+        while k < size - 16:
+            memcpy(to + k, src + k, 16)
+            k += 16
+        memcpy(to + size - 16, src + size - 16, 16)
+        to += size
+        src += down
+
+
+cdef inline void move_columns(
+    char* data, Py_ssize_t down, Py_ssize_t across, char* buffer, Py_ssize_t width,
+    Py_ssize_t rows, Py_ssize_t columns, int size, bint gather,
+) noexcept nogil:
+    """Move columns to or from rows that are ``width`` items apart in the buffer."""
+    cdef Py_ssize_t i
+    if not gather or down != size:
+        for i in range(columns):
+            move(
+                data + i * across, down, buffer + i * size, width * size, rows, size, gather
+            )
+    elif size == 4:
+        interleave_items(<uint32_t*>buffer, width, data, across, rows, columns)
+    elif size == 8:
+        interleave_items(<uint64_t*>buffer, width, data, across, rows, columns)
+    elif size == 2:
+        interleave_items(<uint16_t*>buffer, width, data, across, rows, columns)
+    else:
+        interleave_items(<uint8_t*>buffer, width, data, across, rows, columns)
+
+
 cdef inline void move_down(
     char* data, Py_ssize_t down, Py_ssize_t across, Py_ssize_t column, Py_ssize_t columns,
     char* buffer, Py_ssize_t n, int size, bint gather,
 ) noexcept nogil:
-    """Move n elements of rows of ``columns``, from a column on, one column after the other."""
-    cdef Py_ssize_t rows = n // columns, more = n % columns, i
-    for i in range(columns if rows > 0 else n):
-        if i == columns - column:  # those further left begin a row later
-            data += down - columns * across
-        move(
-            data + i * across, down, buffer + i * size, columns * size, rows + (i < more), size,
+    """Move n elements of rows of ``columns``, from a column on, down the columns."""
+    # Columns further left begin a row later; some of them have an element more than others.
+    cdef Py_ssize_t rows = n // columns, more = n % columns, turn = columns - column
+    cdef Py_ssize_t first = 0, stop = 0, last = columns if rows > 0 else n
+    while first < last:
+        stop = last
+        if first < more < stop:
+            stop = more
+        if first < turn < stop:
+            stop = turn
+        move_columns(
+            data + first * across + (down - columns * across if first >= turn else 0), down,
+            across, buffer + first * size, columns, rows + (first < more), stop - first, size,
             gather,
         )
+        first = stop
 
 
 cdef inline void repeat_row(
@@ -319,7 +420,7 @@ cdef inline void transfer(
         run = (op.shape[last - 1] - index[last - 1]) * columns - column
         if run > left:
             run = left
-        if run <= columns or gather and across == 0 and column > 0:
+        if run <= columns or gather and column > 0 and not (crossed or down == 0):
             if run > columns - column:
                 run = columns - column
             move(data, across, buffer, size, run, size, gather)
@@ -328,6 +429,9 @@ cdef inline void transfer(
             repeat_any(buffer, data, down, run // columns, columns, size)
         elif gather and down == 0:
             repeat_row(data, across, column, columns, buffer, run, size)
+        elif gather and across == size and column == 0 and 8 <= columns * size <= SMALL_ROW:
+            run -= run % columns
+            copy_rows(buffer, data, down, run // columns, columns * size)
         elif crossed or run > columns * columns:  # the inner loop runs down the rows
             move_down(data, down, across, column, columns, buffer, run, size, gather)
         else:
@@ -535,11 +639,70 @@ cdef inline const floating* load_row(
     char* raw, floating* buffer,
 ) noexcept nogil:
     """n elements of a row of ``columns``, as the only output: without a division, mostly."""
-    if op.ndim == 2 and op.shape[1] == columns:
+    if is_matrix(op, columns):
         return load_run(
             op, op.data + row * op.stride[0] + first * op.stride[1], op.stride[1], n, raw, buffer
         )
     return load(op, 0, row * columns + first, n, raw, buffer)
+
+
+cdef inline bint is_matrix(const Operand* op, Py_ssize_t columns) noexcept nogil:
+    """Whether it is plain to see where its rows of ``columns`` begin."""
+    return op.ndim == 2 and op.shape[1] == columns
+
+
+cdef inline const floating* load_rows(
+    const Operand* op, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t first,
+    Py_ssize_t n, char* raw, floating* buffer,
+) noexcept nogil:
+    """The same of several rows, packed."""
+    cdef char* target = <char*>buffer if is_same(op, <floating>0) else raw
+    cdef Py_ssize_t i
+    cdef floating* place
+    cdef const floating* found
+    if n == columns:
+        return load(op, 0, row * columns, rows * columns, raw, buffer)
+    if rows == 1:
+        return load_row(op, row, columns, first, n, raw, buffer)
+    if is_matrix(op, columns) and is_crossed(op):
+        move_columns(
+            op.data + row * op.stride[0] + first * op.stride[1], op.stride[0], op.stride[1],
+            target, n, rows, n, op.itemsize, True,
+        )
+        if op.swap:
+            swap_bytes(target, rows * n, op.itemsize)
+        return finish_load(op, <const char*>target, rows * n, buffer)
+    for i in range(rows):
+        place = buffer + i * n
+        found = load_row(op, row + i, columns, first, n, raw, place)
+        if found is not place:
+            memcpy(place, found, n * sizeof(floating))
+    return buffer
+
+
+cdef inline const uint8_t* load_mask_rows(
+    const Operand* op, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t first,
+    Py_ssize_t n, char* buffer,
+) noexcept nogil:
+    """The same of a boolean operand."""
+    cdef Py_ssize_t i
+    cdef char* data
+    if n == columns or not is_matrix(op, columns):
+        for i in range(1 if n == columns else rows):
+            transfer(
+                op, op.data, (row + i) * columns + first, rows * n if n == columns else n,
+                buffer + i * n, True,
+            )
+        return <const uint8_t*>buffer
+    data = op.data + row * op.stride[0] + first * op.stride[1]
+    if rows == 1 and op.stride[1] == 1:
+        return <const uint8_t*>data
+    if is_crossed(op):
+        move_columns(data, op.stride[0], op.stride[1], buffer, n, rows, n, 1, True)
+    else:
+        for i in range(rows):
+            copy_strided(buffer + i * n, 1, data + i * op.stride[0], op.stride[1], n, 1)
+    return <const uint8_t*>buffer
 
 
 cdef inline const uint8_t* load_mask(
