@@ -268,9 +268,6 @@ def extensions():
             [SOURCE],
             depends=[str(path) for path in Path("src").glob("*.*")],
             include_dirs=[include, "src"],
-            # half-precision conversions
-            libraries=["npymath"],
-            library_dirs=[str(Path(include).parent / "lib")],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_25_API_VERSION")],
         )
         for variant in variants

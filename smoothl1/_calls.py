@@ -206,7 +206,7 @@ def reduced(work: core.Work, reduction: str, dtype: np.dtype[Any], exact: bool =
     if exact:
         values, empty = rounding.reduced(work, reduction, dtype)
     else:
-        values, empty = work.sum(reduction, dtype == np.float32)
+        values, empty = work.sum(reduction, dtype)
     if empty:
         no_elements(reduction)
     result: AnyArray = rounded(values, dtype)

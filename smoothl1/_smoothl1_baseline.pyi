@@ -1,6 +1,6 @@
 from typing import Any, Self
 
-from numpy import bool_, float64, int32, int64, uint8
+from numpy import bool_, dtype, float64, int32, int64, uint8
 from numpy import ufunc as _ufunc
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
@@ -63,7 +63,7 @@ class Work:
         n_kept: int = 0,
         n_threads: int = 0,
     ) -> Self: ...
-    def sum(self, reduction: str, narrow: bool = False) -> tuple[AnyArray, bool]: ...
+    def sum(self, reduction: str, dtype: dtype[Any]) -> tuple[AnyArray, bool]: ...
     def sum_weights(self) -> float: ...
     def write_values(self, out: AnyArray, overlaps: bool) -> None: ...
     def write_slopes(

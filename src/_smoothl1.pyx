@@ -36,7 +36,7 @@ from cpython.ref cimport Py_INCREF
 from libc.math cimport INFINITY, isfinite, isinf
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
@@ -51,7 +51,10 @@ from jobs cimport (
 )
 from leaves cimport leaf_of_any_type
 from location cimport SAMPLE, locate, slope_and_curvature
-from operands cimport Operand, axes_size, set_operand, set_shrink, two_bytes, use_axes
+from operands cimport (
+    Operand, axes_size, convert_back, set_operand, set_shrink, smoothl1_float_of_bfloat,
+    smoothl1_float_of_half, use_axes,
+)
 from plain cimport (
     PyArray_ISCARRAY, PyArray_ISCARRAY_RO, at_address, empty_like, in_array, loss_of, plain,
     plain_out, scalar, streams,
@@ -62,8 +65,7 @@ from runtime cimport (
     smoothl1_enter, smoothl1_leave, smoothl1_startable, smoothl1_team_lost, smoothl1_team_started,
     smoothl1_watch_forks,
 )
-from sizes cimport FEW, GRAIN, LEAF
-from smoothl1._smoothl1 cimport floating
+from sizes cimport FEW, GRAIN, LANES, LEAF
 from team cimport allocate
 from terms cimport PRODUCT, Params, make_exact_params, make_params
 from tree cimport Node, no_node
@@ -304,6 +306,7 @@ def fast_memory(
 # From Python: everything else
 # ---------------------------------------------------------------------------
 
+cdef cnp.dtype FLOAT64 = cnp.PyArray_DescrFromType(cnp.NPY_FLOAT64)
 cdef dict REDUCTIONS = {"mean": MEAN, "sum": TOTAL, "weighted_mean": WEIGHTED_MEAN}
 
 
@@ -321,31 +324,26 @@ cdef Py_ssize_t least_stride(cnp.ndarray a, int first, int stop) noexcept:
 cdef double SHRINK = 2.0 ** -70  # 2**63 elements, and the slope of a Huber loss, have room then
 
 
-cdef inline bint any_infinite(const floating* a, Py_ssize_t n, bint or_nan) noexcept nogil:
-    cdef int32_t infinite = 0, nan = 0
-    cdef Py_ssize_t i
-    for i in range(n):
-        infinite |= abs(a[i]) == <floating>INFINITY
-        nan |= a[i] != a[i]
-    return infinite != 0 or or_nan and nan != 0
-
-
-cdef inline double result_at(cnp.ndarray results, Py_ssize_t i) noexcept:
-    if cnp.PyArray_TYPE(results) == cnp.NPY_FLOAT32:
-        return (<float*>cnp.PyArray_DATA(results))[i]
-    return (<double*>cnp.PyArray_DATA(results))[i]
+cdef inline double number_at(cnp.ndarray results, Py_ssize_t i) noexcept:
+    """One of contiguous results of a core; those of uint16 are the bits of bfloat16."""
+    cdef int typenum = cnp.PyArray_TYPE(results)
+    cdef char* data = <char*>cnp.PyArray_DATA(results)
+    if typenum == cnp.NPY_FLOAT16:
+        return smoothl1_float_of_half((<uint16_t*>data)[i])
+    if typenum == cnp.NPY_UINT16:
+        return smoothl1_float_of_bfloat((<uint16_t*>data)[i])
+    return (<float*>data)[i] if typenum == cnp.NPY_FLOAT32 else (<double*>data)[i]
 
 
 cdef void take_finite(cnp.ndarray results, cnp.ndarray others) noexcept:
     """Take over those of the others that are finite here instead."""
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, size = cnp.PyArray_ITEMSIZE(results)
     for i in range(cnp.PyArray_SIZE(results)):
-        if isfinite(result_at(results, i)) or not isfinite(result_at(others, i)):
-            continue
-        if cnp.PyArray_TYPE(results) == cnp.NPY_FLOAT32:
-            (<float*>cnp.PyArray_DATA(results))[i] = (<float*>cnp.PyArray_DATA(others))[i]
-        else:
-            (<double*>cnp.PyArray_DATA(results))[i] = (<double*>cnp.PyArray_DATA(others))[i]
+        if not isfinite(number_at(results, i)) and isfinite(number_at(others, i)):
+            memcpy(
+                <char*>cnp.PyArray_DATA(results) + i * size,
+                <char*>cnp.PyArray_DATA(others) + i * size, size,
+            )
 
 
 cdef class Work:
@@ -461,17 +459,19 @@ cdef class Work:
         cdef int ndim = cnp.PyArray_NDIM(x)
         if self.job.outputs <= 1 or self.job.n == 0 or self.n_params > 1:
             return ALONE
-        if least_stride(x, 0, self.n_kept) < least_stride(x, self.n_kept, ndim):
+        if self.job.n > LANES and (
+            least_stride(x, 0, self.n_kept) < least_stride(x, self.n_kept, ndim)
+        ):
             return ADJACENT
         return SHORT if self.job.n <= FEW else ALONE
 
-    def sum(self, str reduction, bint narrow=False):
+    def sum(self, str reduction, cnp.dtype dtype not None):
         """Reduce the loss, each output and each threshold.
 
         Returns
         -------
         ndarray, shape (outputs, thresholds)
-            Of float32 if ``narrow``, else of float64;
+            Of ``dtype``, a floating-point one, each rounded once;
             nan where a mean is over no element or over weights that sum to 0.
         empty : bool
             Whether that is so for an output.
@@ -480,24 +480,24 @@ cdef class Work:
         if side != self.job.side:
             self._describe(side, 1.0, 1.0)
         self.job.operation = SUM
-        return self._reduce(reduction, narrow)
+        return self._reduce(reduction, dtype)
 
-    cdef tuple _reduce(self, str reduction, bint narrow):
+    cdef tuple _reduce(self, str reduction, cnp.dtype dtype):
         """Reduce; where a sum overflows that may be finite, once more in smaller units."""
         cdef Sink sink
         cdef cnp.npy_intp size = self.job.outputs * self.n_params
-        cdef cnp.ndarray results = cnp.PyArray_EMPTY(
-            1, &size, cnp.NPY_FLOAT32 if narrow else cnp.NPY_FLOAT64, 0
-        )
+        cdef int typenum = cnp.NPY_UINT16 if is_bfloat16(dtype) else dtype.num
+        cdef cnp.ndarray results = cnp.PyArray_EMPTY(1, &size, typenum, 0)
         cdef cnp.ndarray again
-        sink.narrow = narrow
+        sink.kind = dtype.kind
+        sink.itemsize = <int>cnp.PyArray_ITEMSIZE(results)
         sink.reduction = REDUCTIONS[reduction]
-        sink.empty = 0
+        sink.empty = sink.overflows = 0
         self.job.reduce = True
         self.job.options.sum_weights = sink.reduction == WEIGHTED_MEAN
         self._run_thresholds(&sink, results)
-        if self._overflows(results):
-            again = cnp.PyArray_EMPTY(1, &size, cnp.PyArray_TYPE(results), 0)
+        if sink.overflows:
+            again = cnp.PyArray_EMPTY(1, &size, typenum, 0)
             self.job.operation = SUM
             self._describe(
                 self.job.side, SHRINK, SHRINK if sink.reduction == WEIGHTED_MEAN else 1.0
@@ -505,7 +505,8 @@ cdef class Work:
             self._run_thresholds(&sink, again)
             self._describe(self.job.side, 1.0, 1.0)
             take_finite(results, again)
-        return (<object>results).reshape(self.job.outputs, self.n_params), bool(sink.empty)
+        found = (<object>results).reshape(self.job.outputs, self.n_params).view(dtype)
+        return found, bool(sink.empty)
 
     cdef int _run_thresholds(self, Sink* sink, cnp.ndarray results) except -1:
         """Run for some thresholds at a time; there are several only of a single output."""
@@ -519,15 +520,6 @@ cdef class Work:
         self.job.params = self.params
         self.job.n_params = self.n_params
         return 0
-
-    cdef bint _overflows(self, cnp.ndarray results) noexcept:
-        """Whether a result may be finite in smaller units."""
-        # Infinities of both signs give NaN; without weights there is one sign.
-        cdef bint weighs = self.job.options.has_weight
-        cdef Py_ssize_t n = cnp.PyArray_SIZE(results)
-        if cnp.PyArray_TYPE(results) == cnp.NPY_FLOAT32:
-            return any_infinite(<const float*>cnp.PyArray_DATA(results), n, weighs)
-        return any_infinite(<const double*>cnp.PyArray_DATA(results), n, weighs)
 
     def sum_weights(self):
         """The sum of the selected weights."""
@@ -569,7 +561,7 @@ cdef class Work:
         if overlaps and reduction is not None:
             # Summed first: a sum that overflows must find its operands as they were.
             self.job.operation = SUM
-            reduced = self._reduce(reduction, False)
+            reduced = self._reduce(reduction, FLOAT64)
             self.job.operation = operation
             self._write(out, overlaps, None)
             return reduced
@@ -577,7 +569,7 @@ cdef class Work:
         if overlaps:
             self.job.out.direct = False
         if reduction is not None:
-            return self._reduce(reduction, False)
+            return self._reduce(reduction, FLOAT64)
         self.job.reduce = False
         run(&self.job, NULL, NULL)
         return None
@@ -586,18 +578,17 @@ cdef class Work:
 def as_bfloat16(cnp.ndarray values not None):
     """The bits, as uint16, of contiguous numbers of float64, each rounded once to bfloat16."""
     cdef cnp.ndarray bits
-    cdef Py_ssize_t i, n = cnp.PyArray_SIZE(values)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(values)
     cdef const double* a = <const double*>cnp.PyArray_DATA(values)
-    cdef uint16_t* to
+    cdef char* to
     if cnp.PyArray_TYPE(values) != cnp.NPY_FLOAT64 or not PyArray_ISCARRAY_RO(values):
         raise ValueError("values must be a contiguous array of float64")
     bits = cnp.PyArray_EMPTY(
         cnp.PyArray_NDIM(values), <cnp.npy_intp*>cnp.PyArray_DIMS(values), cnp.NPY_UINT16, 0
     )
-    to = <uint16_t*>cnp.PyArray_DATA(bits)
+    to = <char*>cnp.PyArray_DATA(bits)
     with nogil:
-        for i in range(n):
-            to[i] = two_bytes(a[i], c"V")
+        convert_back(a, n, c"V", 2, to)
     return bits
 
 

@@ -8,33 +8,41 @@ kernels, and added up with the outputs as the inner loop. Each output gets the b
 """
 
 from libc.float cimport DBL_MAX
-from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.string cimport memcpy
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t, uint8_t
 
 from cache cimport aligned
-from jobs cimport ADJACENT, Job, SHORT, Sink, TOTAL, WEIGHTED_MEAN
-from kernels cimport fill, weigh, write_offsets, write_terms
-from lanes cimport (
-    LONG, Lanes, add_group, add_rows, clear, clear_lanes, fold, fold_lanes, rows_of_group,
-    sum_terms,
-)
-from operands cimport Operand, load, load_mask
+from jobs cimport ADJACENT, Job, MEAN, SHORT, Sink, TOTAL, WEIGHTED_MEAN, note_results
+from kernels cimport fill, select, weigh, write_offsets, write_terms
+from lanes cimport LONG, add_group, add_rows, clear, fold, rows_of_group
+from leaves cimport at as part_of
+from operands cimport convert_back, is_crossed, load, load_mask, load_mask_rows, load_rows
 from pairs cimport Pair, pair_of, pair_times, two_sum
 from runtime cimport smoothl1_raise_flag
 from sizes cimport BLOCK, CHUNK, LANES, LEAF, LINE, TILE
 from smoothl1._smoothl1 cimport floating
 from terms cimport (
-    ARRAY, PAIR, PRODUCT, Params, finish, finish_double, finish_single, is_linear, pair_term,
+    ARRAY, PAIR, PRODUCT, Params, finish_double, finish_single, is_linear, pair_term,
 )
 from tree cimport Node, no_node
 
+cdef extern from "few.h":
+    void smoothl1_sums_of_fewf(
+        const float* terms, Py_ssize_t n, Py_ssize_t width, double* sums, double* rests
+    ) noexcept nogil
+    void smoothl1_sums_of_few(
+        const double* terms, Py_ssize_t n, Py_ssize_t width, double* sums, double* rests
+    ) noexcept nogil
+    void smoothl1_counts_of_fewf(
+        const float* ones, Py_ssize_t n, Py_ssize_t width, double* sums
+    ) noexcept nogil
+    void smoothl1_counts_of_few(
+        const double* ones, Py_ssize_t n, Py_ssize_t width, double* sums
+    ) noexcept nogil
+
 
 cdef enum:
-    # Elements of a short output up to which it is transposed with its neighbours, rather than
-    # summed by itself.
-    FLAT = 32
-    # Elements up to which ``sum_few`` does it, and twice as many.
-    FEW_TERMS = 4
+    ARRAYS = 17  # of a tile
 
 
 cdef struct Sums:
@@ -52,22 +60,39 @@ cdef struct Tile:
     void* weight
     char* mask
     void* terms
-    void* turned   # transposed
+    void* offsets     # what is to be subtracted from them
     Sums loss
     Sums linear
     Sums weights
     Sums count
+    double* results
+
+
+cdef struct Part:
+    # Elements of some outputs in the working dtype; NULL for what the job lacks.
+    Py_ssize_t n
+    const void* x
+    const void* y
+    const void* beta
+    const void* weight
+    const uint8_t* mask
 
 
 cdef inline Py_ssize_t area(const Job* job) noexcept nogil:
-    """Elements of the largest tile; of adjacent outputs, a group of rows."""
-    return rows_of_group(<float>0) * LANES * TILE if job.side == ADJACENT else BLOCK
+    """Elements of the largest part, and lanes of a tile."""
+    return LANES * TILE if job.side == ADJACENT else BLOCK
 
 
 cdef inline Py_ssize_t outputs_of_tile(const Job* job) noexcept nogil:
     if job.side == ADJACENT:
-        return TILE if job.n >= LANES else TILE * LANES // job.n
+        return TILE
     return BLOCK // job.n
+
+
+cdef inline Py_ssize_t outputs_at_once(const Job* job) noexcept nogil:
+    """Short outputs that are summed before they are finished."""
+    cdef Py_ssize_t most = (2 * CHUNK if 2 * CHUNK < BLOCK else BLOCK) // job.n
+    return most if most > 0 else 1
 
 
 cdef inline Py_ssize_t outputs_of_task(const Job* job) noexcept nogil:
@@ -75,14 +100,19 @@ cdef inline Py_ssize_t outputs_of_task(const Job* job) noexcept nogil:
     return outputs_of_tile(job) * (1 if job.side == ADJACENT else LEAF // BLOCK)
 
 
+cdef inline Py_ssize_t array_size(const Job* job) noexcept nogil:
+    """Numbers of an array: a vector more than are used, and no power of two apart."""
+    return area(job) + 3 * LANES
+
+
 cdef inline Py_ssize_t columns_scratch(const Job* job) noexcept nogil:
     """Bytes of memory that a thread needs."""
-    return 16 * area(job) * sizeof(double) + LINE
+    return ARRAYS * array_size(job) * sizeof(double) + LINE
 
 
 cdef inline void lay_out(const Job* job, char* scratch, Tile* tile) noexcept nogil:
     cdef double* space = <double*>aligned(scratch)
-    cdef Py_ssize_t size = area(job)
+    cdef Py_ssize_t size = array_size(job)
     tile.raw = <char*>space
     tile.x = space + size
     tile.y = space + 2 * size
@@ -90,7 +120,7 @@ cdef inline void lay_out(const Job* job, char* scratch, Tile* tile) noexcept nog
     tile.weight = space + 4 * size
     tile.mask = <char*>(space + 5 * size)
     tile.terms = space + 6 * size
-    tile.turned = space + 7 * size
+    tile.offsets = space + 7 * size
     tile.loss.hi = space + 8 * size
     tile.loss.lo = space + 9 * size
     tile.linear.hi = space + 10 * size
@@ -99,16 +129,47 @@ cdef inline void lay_out(const Job* job, char* scratch, Tile* tile) noexcept nog
     tile.weights.lo = space + 13 * size
     tile.count.hi = space + 14 * size
     tile.count.lo = space + 15 * size
+    tile.results = space + 16 * size
 
 
-cdef inline void transpose(
-    const floating* a, Py_ssize_t rows, Py_ssize_t width, floating* out
+cdef inline void fill_thresholds(const Job* job, Tile* tile, floating tag) noexcept nogil:
+    """A subnormal threshold for all has the form of an array."""
+    if job.params[0].form == ARRAY and not job.options.has_beta:
+        fill(<floating>job.params[0].beta, area(job), <floating*>tile.beta)
+
+
+cdef inline void write_parts(
+    const Job* job, const Part* part, floating* terms, floating* offsets
 ) noexcept nogil:
-    """[output][row] to [row][output]."""
-    cdef Py_ssize_t i, c
-    for i in range(rows):
-        for c in range(width):
-            out[i * width + c] = a[c * rows + i]
+    """The terms of a part, and, but for PRODUCT, what is to be subtracted from them."""
+    cdef Params* p = &job.params[0]
+    cdef floating beta = <floating>p.beta, s = <floating>p.s, c = <floating>p.c, z
+    cdef const floating* x = <const floating*>part.x
+    cdef const floating* y = <const floating*>part.y
+    cdef const floating* b = <const floating*>part.beta
+    cdef const floating* w = <const floating*>part.weight
+    cdef Py_ssize_t i, n = part.n
+    if p.form == PAIR:
+        for i in range(n):
+            z = abs(x[i] - y[i])
+            terms[i] = pair_term(z, beta, s, c)
+            offsets[i] = is_linear(z, beta)
+    else:
+        write_terms(x, y, b, n, p, terms)
+        if p.form == ARRAY:
+            write_offsets(x, y, b, n, p, offsets)
+    weigh(terms, w, part.mask, n)
+    if p.form != PRODUCT:
+        weigh(offsets, w, part.mask, n)
+
+
+cdef inline void write_weights(const Part* part, floating* selected) noexcept nogil:
+    cdef const floating* w = <const floating*>part.weight
+    cdef Py_ssize_t i
+    for i in range(part.n):
+        selected[i] = w[i]
+    if part.mask is not NULL:
+        select(selected, part.mask, part.n)
 
 
 # ---------------------------------------------------------------------------
@@ -116,25 +177,26 @@ cdef inline void transpose(
 # ---------------------------------------------------------------------------
 
 cdef inline Pair sum_few(const floating* terms, int n) noexcept nogil:
-    """The sum of at most four terms, or eight, in the order in which ``fold`` adds them."""
+    """The sum of at most four terms, in the order in which ``fold`` adds them."""
     cdef Pair even = pair_of(terms[0] + 0.0), odd  # a lane starts at 0, which -0 leaves as it is
-    if n == 2 * FEW_TERMS:
-        even = pair_plus(two_sum(terms[0], terms[4]), two_sum(terms[2], terms[6]))
-        odd = pair_plus(two_sum(terms[1], terms[5]), two_sum(terms[3], terms[7]))
-        return pair_plus(even, odd)
+    cdef double low
     if n > 2:
         even = two_sum(terms[0] + 0.0, terms[2])
     if n > 1:
         odd = two_sum(terms[1] + 0.0, terms[3]) if n > 3 else pair_of(terms[1] + 0.0)
-        even = pair_plus(even, odd)
+        low = even.lo + odd.lo
+        even = two_sum(even.hi, odd.hi)
+        even.lo = low + even.lo
     return even
 
 
-cdef inline Pair pair_plus(Pair a, Pair b) noexcept nogil:
-    """What ``fold`` does with two lanes."""
-    cdef Pair r = two_sum(a.hi, b.hi)
-    r.lo = (a.lo + b.lo) + r.lo
-    return r
+cdef inline floating count_few(const floating* ones, int n) noexcept nogil:
+    """The sum of terms of 0 and 1, whose order is no matter."""
+    if n == 4:
+        return (ones[0] + ones[1]) + (ones[2] + ones[3])
+    if n == 3:
+        return ones[0] + ones[1] + ones[2]
+    return ones[0] + ones[1] if n == 2 else ones[0]
 
 
 cdef inline void sum_outputs_of(
@@ -149,13 +211,18 @@ cdef inline void sum_outputs_of(
             sums.lo[c] = r.lo
 
 
+cdef inline void count_outputs_of(
+    const floating* ones, int n, Py_ssize_t width, Sums* sums
+) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(width):
+        sums.hi[c] = count_few(ones + c * n, n)
+
+
 cdef inline void sum_outputs(
-    const floating* terms, Py_ssize_t n, Py_ssize_t width, floating* turned, Sums* sums
+    const floating* terms, Py_ssize_t n, Py_ssize_t width, Sums* sums
 ) noexcept nogil:
     """The sum of each of ``width`` outputs of n terms, fewer than LONG."""
-    cdef Lanes lanes
-    cdef Pair r
-    cdef Py_ssize_t c, used = n if n < LANES else LANES
     # Known to the compiler, a few terms are brought together by shuffles.
     if n == 1:
         sum_outputs_of(terms, 1, width, sums)
@@ -165,404 +232,304 @@ cdef inline void sum_outputs(
         sum_outputs_of(terms, 3, width, sums)
     elif n == 4:
         sum_outputs_of(terms, 4, width, sums)
-    elif n == 8:
-        sum_outputs_of(terms, 8, width, sums)
-    elif n <= FLAT:
-        transpose(terms, n, width, turned)
-        clear(sums.hi, sums.lo, used * width)
-        add_rows(<const floating*>turned, n, width, sums.hi, sums.lo)
-        fold(sums.hi, sums.lo, used, width, terms[0])
+    elif floating is float:
+        smoothl1_sums_of_fewf(terms, n, width, sums.hi, sums.lo)
     else:
-        for c in range(width):
-            clear_lanes(&lanes)
-            sum_terms(terms + c * n, n, False, &lanes)
-            r = fold_lanes(&lanes, n, terms[0])
-            sums.hi[c] = r.hi
-            sums.lo[c] = r.lo
+        smoothl1_sums_of_few(terms, n, width, sums.hi, sums.lo)
 
 
-cdef inline void sum_counts(
-    const floating* ones, Py_ssize_t n, Py_ssize_t width, floating* turned, Sums* sums
+cdef inline void count_outputs(
+    const floating* ones, Py_ssize_t n, Py_ssize_t width, Sums* sums
 ) noexcept nogil:
-    """The same for terms of 0 and 1, whose order is no matter."""
-    cdef Py_ssize_t c, i
-    cdef int32_t count
-    if n <= FEW_TERMS or n == 2 * FEW_TERMS:
-        sum_outputs(ones, n, width, turned, sums)
-        return
-    for c in range(width):
-        count = 0
-        for i in range(n):
-            count += ones[c * n + i] != 0
-        sums.hi[c] = count
-        sums.lo[c] = 0.0
+    """The same of terms of 0 and 1."""
+    if n == 1:
+        count_outputs_of(ones, 1, width, sums)
+    elif n == 2:
+        count_outputs_of(ones, 2, width, sums)
+    elif n == 3:
+        count_outputs_of(ones, 3, width, sums)
+    elif n == 4:
+        count_outputs_of(ones, 4, width, sums)
+    elif floating is float:
+        smoothl1_counts_of_fewf(ones, n, width, sums.hi)
+    else:
+        smoothl1_counts_of_few(ones, n, width, sums.hi)
 
 
 cdef inline void sum_short_outputs(
-    const Job* job, Py_ssize_t first, Py_ssize_t width, Tile* tile, floating tag
+    const Job* job, const Part* part, Py_ssize_t width, Tile* tile, floating tag
 ) noexcept nogil:
     cdef Params* p = &job.params[0]
-    cdef Py_ssize_t n = job.n, start = first * n, size = width * n, i
     cdef floating* terms = <floating*>tile.terms
-    cdef floating* turned = <floating*>tile.turned
-    cdef floating* thresholds = <floating*>tile.beta
+    cdef floating* offsets = <floating*>tile.offsets
+    cdef Py_ssize_t i
+    write_parts(job, part, terms, offsets)
+    sum_outputs(<const floating*>terms, job.n, width, &tile.loss)
+    if p.form == PAIR and not job.options.has_weight:
+        count_outputs(<const floating*>offsets, job.n, width, &tile.linear)
+    elif p.form != PRODUCT:
+        sum_outputs(<const floating*>offsets, job.n, width, &tile.linear)
+    if job.plan.weighs:
+        write_weights(part, terms)
+        sum_outputs(<const floating*>terms, job.n, width, &tile.weights)
+    if job.options.has_where:
+        for i in range(part.n):
+            terms[i] = <floating>(part.mask[i] != 0)
+        count_outputs(<const floating*>terms, job.n, width, &tile.count)
+
+
+cdef inline void run_short_outputs(
+    const Job* job, Py_ssize_t first, Py_ssize_t width, Tile* tile, Sink* sink, floating tag
+) noexcept nogil:
+    """The results of a tile of short outputs: loaded at once, summed a few at a time."""
+    cdef Py_ssize_t n = job.n, start = first * n, size = width * n, done = 0, outputs
+    cdef Py_ssize_t most = outputs_at_once(job)
     cdef const floating* x = load(&job.x, 0, start, size, tile.raw, <floating*>tile.x)
     cdef const floating* y = load(&job.y, 0, start, size, tile.raw, <floating*>tile.y)
     cdef const floating* b = NULL
     cdef const floating* w = NULL
     cdef const uint8_t* mask = NULL
+    cdef Part part
+    if job.params[0].form == ARRAY:
+        b = <floating*>tile.beta
     if job.options.has_beta:
-        b = load(&job.beta, 0, start, size, tile.raw, thresholds)
-    elif p.form == ARRAY:
-        fill(<floating>p.beta, size, thresholds)
-        b = thresholds
+        b = load(&job.beta, 0, start, size, tile.raw, <floating*>tile.beta)
     if job.options.has_weight:
         w = load(&job.weight, 0, start, size, tile.raw, <floating*>tile.weight)
     if job.options.has_where:
         mask = load_mask(&job.where, 0, start, size, tile.mask)
-    write_terms(x, y, b, size, p, terms)
-    weigh(terms, w, mask, size)
-    sum_outputs(<const floating*>terms, n, width, turned, &tile.loss)
-    if p.form != PRODUCT:
-        write_offsets(x, y, b, size, p, terms)
-        weigh(terms, w, mask, size)
-        if p.form == PAIR and w is NULL:
-            sum_counts(<const floating*>terms, n, width, turned, &tile.linear)
-        else:
-            sum_outputs(<const floating*>terms, n, width, turned, &tile.linear)
-    if job.plan.weighs:
-        memcpy(terms, w, size * sizeof(floating))
-        weigh(terms, <const floating*>NULL, mask, size)
-        sum_outputs(<const floating*>terms, n, width, turned, &tile.weights)
-    if mask is not NULL:
-        for i in range(size):
-            terms[i] = <floating>(mask[i] != 0)
-        sum_counts(<const floating*>terms, n, width, turned, &tile.count)
+    while done < width:
+        outputs = width - done if width - done < most else most
+        part.n = outputs * n
+        start = done * n
+        part.x = x + start
+        part.y = y + start
+        part.beta = part_of(b, start)
+        part.weight = part_of(w, start)
+        part.mask = NULL
+        if mask is not NULL:
+            part.mask = mask + start
+        sum_short_outputs(job, &part, outputs, tile, tag)
+        deliver_tile(job, first + done, outputs, tile, sink)
+        done += outputs
 
 
 # ---------------------------------------------------------------------------
 # Adjacent outputs: [element][output] in memory
 # ---------------------------------------------------------------------------
 
-cdef inline const floating* load_rows(
-    const Operand* op, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t outputs, Py_ssize_t first,
-    Py_ssize_t width, char* raw, floating* buffer,
-) noexcept nogil:
-    """Elements ``row`` .. of ``width`` outputs, [row][output]."""
-    cdef Py_ssize_t i
-    cdef floating* place
-    cdef const floating* found
-    if width == outputs:
-        return load(op, 0, row * width, rows * width, raw, buffer)
-    for i in range(rows):
-        place = buffer + i * width
-        found = load(op, 0, (row + i) * outputs + first, width, raw, place)
-        if found is not place:
-            memcpy(place, found, width * sizeof(floating))
-    return buffer
-
-
-cdef inline const uint8_t* load_mask_rows(
-    const Operand* op, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t outputs, Py_ssize_t first,
-    Py_ssize_t width, char* buffer,
-) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef char* place
-    cdef const uint8_t* found
-    if width == outputs:
-        return load_mask(op, 0, row * width, rows * width, buffer)
-    for i in range(rows):
-        place = buffer + i * width
-        found = load_mask(op, 0, (row + i) * outputs + first, width, place)
-        if <const char*>found is not <const char*>place:
-            memcpy(place, found, width)
-    return <const uint8_t*>buffer
-
-
-cdef inline void add_terms(
-    floating* terms, Py_ssize_t rows, Py_ssize_t width, bint grouped, Sums* sums
-) noexcept nogil:
-    """Add rows of terms; of a group, those that are missing are filled up with zeros."""
-    cdef Py_ssize_t group = LANES * rows_of_group(terms[0])
-    if grouped:
-        if rows < group:
-            fill(<floating>0, (group - rows) * width, terms + rows * width)
-        add_group(<const floating*>terms, width, sums.hi, sums.lo)
-    else:
-        add_rows(<const floating*>terms, rows, width, sums.hi, sums.lo)
-
-
 cdef inline void sum_adjacent_outputs(
     const Job* job, Py_ssize_t first, Py_ssize_t width, Py_ssize_t leaf, Tile* tile, floating tag
 ) noexcept nogil:
     cdef Params* p = &job.params[0]
-    cdef Py_ssize_t row = leaf * LEAF, size, i, c
-    cdef Py_ssize_t length = job.n - row if job.n - row < LEAF else LEAF, stop = row + length
-    cdef Py_ssize_t most = LANES * rows_of_group(tag), rows, all = job.outputs
+    cdef Py_ssize_t start = leaf * LEAF
+    cdef Py_ssize_t length = job.n - start if job.n - start < LEAF else LEAF, stop = start + length
     cdef Py_ssize_t used = length if length < LANES else LANES
-    cdef bint grouped = length >= LONG
+    # A group of so many terms a lane is taken some lanes at a time, to stay in the cache.
+    cdef Py_ssize_t height = rows_of_group(tag) if length >= LONG else 1, lanes = LANES, lane, at
+    cdef Py_ssize_t row, rows, span, depth, k
     cdef floating* terms = <floating*>tile.terms
-    cdef floating* thresholds = <floating*>tile.beta
-    cdef const floating* x
-    cdef const floating* y
-    cdef const floating* b = NULL
-    cdef const floating* w = NULL
-    cdef const uint8_t* mask = NULL
+    cdef floating* offsets = <floating*>tile.offsets
+    while height * lanes * width > area(job) and lanes > 1:
+        lanes = lanes // 2
+    # Rows that follow each other, and how often.
+    span = height * LANES if lanes == LANES else lanes
+    depth = height * lanes // span
     clear(tile.loss.hi, tile.loss.lo, used * width)
     if p.form != PRODUCT:
         clear(tile.linear.hi, tile.linear.lo, used * width)
     if job.plan.weighs:
         clear(tile.weights.hi, tile.weights.lo, used * width)
     if job.options.has_where:
-        for c in range(width):
-            tile.count.hi[c] = 0.0
-    if p.form == ARRAY and not job.options.has_beta:
-        fill(<floating>p.beta, most * width, thresholds)
-        b = thresholds
-    while row < stop:
-        rows = most if stop - row > most else stop - row
-        size = rows * width
-        x = load_rows(&job.x, row, rows, all, first, width, tile.raw, <floating*>tile.x)
-        y = load_rows(&job.y, row, rows, all, first, width, tile.raw, <floating*>tile.y)
-        if job.options.has_beta:
-            b = load_rows(&job.beta, row, rows, all, first, width, tile.raw, thresholds)
-        if job.options.has_weight:
-            w = load_rows(
-                &job.weight, row, rows, all, first, width, tile.raw, <floating*>tile.weight
-            )
-        if job.options.has_where:
-            mask = load_mask_rows(&job.where, row, rows, all, first, width, tile.mask)
-            for i in range(rows):
-                for c in range(width):
-                    tile.count.hi[c] += mask[i * width + c] != 0
-        write_terms(x, y, b, size, p, terms)
-        weigh(terms, w, mask, size)
-        add_terms(terms, rows, width, grouped, &tile.loss)
-        if p.form != PRODUCT:
-            write_offsets(x, y, b, size, p, terms)
-            weigh(terms, w, mask, size)
-            add_terms(terms, rows, width, grouped, &tile.linear)
-        if job.plan.weighs:
-            memcpy(terms, w, size * sizeof(floating))
-            weigh(terms, <const floating*>NULL, mask, size)
-            add_terms(terms, rows, width, False, &tile.weights)
-        row += rows
+        clear(tile.count.hi, tile.count.lo, used * width)
+    while start < stop:
+        lane = 0
+        while lane < LANES:
+            rows = 0
+            for k in range(depth):
+                row = start + k * LANES + lane
+                rows = span if stop - row > span else (stop - row if stop > row else 0)
+                at = k * span * width
+                write_rows(job, row, rows, first, width, lane, tile, terms + at, offsets + at)
+                if length >= LONG and rows < span:
+                    fill(<floating>0, (span - rows) * width, terms + at + rows * width)
+                    fill(<floating>0, (span - rows) * width, offsets + at + rows * width)
+            at = lane * width
+            add_lanes(terms, rows, lanes, width, at, length >= LONG, &tile.loss)
+            if p.form != PRODUCT:
+                add_lanes(offsets, rows, lanes, width, at, length >= LONG, &tile.linear)
+            lane += lanes
+        start += height * LANES
     fold(tile.loss.hi, tile.loss.lo, used, width, tag)
     if p.form != PRODUCT:
         fold(tile.linear.hi, tile.linear.lo, used, width, tag)
     if job.plan.weighs:
         fold(tile.weights.hi, tile.weights.lo, used, width, tag)
+    if job.options.has_where:
+        fold(tile.count.hi, tile.count.lo, used, width, tag)
+
+
+cdef inline void add_lanes(
+    const floating* terms, Py_ssize_t rows, Py_ssize_t lanes, Py_ssize_t width, Py_ssize_t at,
+    bint grouped, Sums* sums,
+) noexcept nogil:
+    """Add the terms of some lanes: of a group, all of them; else one to each, of some rows."""
+    if grouped:
+        add_group(terms, lanes * width, sums.hi + at, sums.lo + at)
+    else:
+        add_rows(terms, rows, width, sums.hi + at, sums.lo + at)
+
+
+cdef inline bint crosses(const Job* job) noexcept nogil:
+    """Whether an operand is in memory what the outputs are not: output by output."""
+    return (
+        is_crossed(&job.x) or is_crossed(&job.y)
+        or job.options.has_beta and is_crossed(&job.beta)
+        or job.options.has_weight and is_crossed(&job.weight)
+        or job.options.has_where and is_crossed(&job.where)
+    )
+
+
+cdef inline void write_rows(
+    const Job* job, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t width,
+    Py_ssize_t lane, Tile* tile, floating* terms, floating* offsets,
+) noexcept nogil:
+    """The terms of rows of ``width`` outputs; what else is summed is added, from a lane on."""
+    cdef Py_ssize_t i = 0, j, at, all = job.outputs
+    # Rows that are read in place, each where it is, or all as one.
+    cdef Py_ssize_t m = rows if width == all or crosses(job) else 1
+    cdef char* raw = tile.raw
+    cdef floating* others = <floating*>tile.results
+    cdef Part part
+    part.n = m * width
+    part.beta = <const void*>tile.beta if job.params[0].form == ARRAY else NULL
+    part.weight = NULL
+    part.mask = NULL
+    while i < rows:
+        at = (lane + i) % LANES * width
+        part.x = load_rows(&job.x, row + i, m, all, first, width, raw, <floating*>tile.x)
+        part.y = load_rows(&job.y, row + i, m, all, first, width, raw, <floating*>tile.y)
+        if job.options.has_beta:
+            part.beta = load_rows(
+                &job.beta, row + i, m, all, first, width, raw, <floating*>tile.beta
+            )
+        if job.options.has_weight:
+            part.weight = load_rows(
+                &job.weight, row + i, m, all, first, width, raw, <floating*>tile.weight
+            )
+        if job.options.has_where:
+            part.mask = load_mask_rows(&job.where, row + i, m, all, first, width, tile.mask)
+            for j in range(part.n):
+                others[j] = <floating>(part.mask[j] != 0)
+            add_lanes(
+                <const floating*>others, m, LANES, width, at,
+                m == LANES * rows_of_group(others[0]), &tile.count,
+            )
+        write_parts(job, &part, terms + i * width, offsets + i * width)
+        if job.plan.weighs:
+            write_weights(&part, others)
+            add_lanes(<const floating*>others, m, LANES, width, at, False, &tile.weights)
+        i += m
 
 
 # ---------------------------------------------------------------------------
 # Results
 # ---------------------------------------------------------------------------
 
-cdef inline Pair pair_at(const Sums* sums, Py_ssize_t c) noexcept nogil:
+cdef inline Pair pair_at(Sums sums, Py_ssize_t c) noexcept nogil:
     cdef Pair r
     r.hi = sums.hi[c]
     r.lo = sums.lo[c]
     return r
 
 
-cdef inline void complete(
-    const Job* job, Py_ssize_t width, Py_ssize_t length, Tile* tile
+cdef inline void prepare(Py_ssize_t width, Py_ssize_t length, Tile* tile) noexcept nogil:
+    """What stays so if it is not summed: parts that a dtype, a form or a call lacks."""
+    fill(0.0, width, tile.loss.lo)
+    fill(0.0, width, tile.linear.hi)
+    fill(0.0, width, tile.linear.lo)
+    fill(0.0, width, tile.weights.hi)
+    fill(0.0, width, tile.weights.lo)
+    fill(<double>length, width, tile.count.hi)
+    fill(0.0, width, tile.count.lo)
+
+
+cdef inline void finish_singles(
+    const Params* p, Sums loss, Sums linear, Sums divisors, bint alike, double divisor,
+    Py_ssize_t width, double* results,
 ) noexcept nogil:
-    """What a tile has not summed: parts that its dtype, its form or its call lacks."""
-    cdef bint counts_none = job.params[0].form == PRODUCT
-    if not job.options.has_where:
-        fill(<double>length, width, tile.count.hi)
-    if counts_none:
-        fill(0.0, width, tile.linear.hi)
-    if not job.plan.weighs:
-        fill(0.0, width, tile.weights.hi)
-    if job.single or counts_none:
-        fill(0.0, width, tile.linear.lo)
-    if job.single or not job.plan.weighs:
-        fill(0.0, width, tile.weights.lo)
-    if job.single:
-        fill(0.0, width, tile.loss.lo)
+    """``finish`` for float32, in rows."""
+    cdef double unit = p.unit, over = p.over, offset = p.offset.hi, scale = 1.0 / (divisor * over)
+    cdef Py_ssize_t c
+    if alike:
+        for c in range(width):
+            results[c] = unit * finish_single(loss.hi[c], linear.hi[c], offset, scale)
+        return
+    for c in range(width):
+        results[c] = unit * finish_single(
+            loss.hi[c], linear.hi[c], offset, 1.0 / (divisors.hi[c] * over)
+        )
+
+
+cdef inline bint is_plain(double sum, double divisor) noexcept nogil:
+    """Whether a sum is finite, and a divisor too, and not 0; without a branch."""
+    return (abs(sum) <= DBL_MAX) & (abs(divisor) <= DBL_MAX) & (divisor != 0.0)
+
+
+cdef inline void finish_doubles(
+    const Params* p, Sums loss, Sums linear, Sums divisors, bint alike, double divisor,
+    Py_ssize_t width, double* results,
+) noexcept nogil:
+    """``finish`` for float64, in rows: first as if all were finite."""
+    cdef Pair offset = p.offset, over = pair_of(p.over), d = pair_times(pair_of(divisor), over)
+    cdef double unit = p.unit, ratio
+    cdef int64_t odd = 0
+    cdef Py_ssize_t c
+    if alike:
+        for c in range(width):
+            odd |= not abs(loss.hi[c]) <= DBL_MAX  # or NaN
+            results[c] = unit * finish_double(pair_at(loss, c), pair_at(linear, c), offset, d)
+    else:
+        for c in range(width):
+            d = pair_times(pair_at(divisors, c), over)
+            odd |= not is_plain(loss.hi[c], d.hi)
+            results[c] = unit * finish_double(pair_at(loss, c), pair_at(linear, c), offset, d)
+    if odd == 0:
+        return
+    for c in range(width):
+        if not alike:
+            d = pair_times(pair_at(divisors, c), over)
+        ratio = unit * (loss.hi[c] / d.hi)
+        results[c] = results[c] if is_plain(loss.hi[c], d.hi) else ratio
 
 
 cdef inline void deliver_tile(
     const Job* job, Py_ssize_t output, Py_ssize_t width, Tile* tile, Sink* sink
 ) noexcept nogil:
-    """Finish the sums of neighbouring outputs of a single leaf each: ``finish``, in rows."""
+    """Finish the sums of neighbouring outputs of a single leaf each."""
     cdef Params* p = &job.params[0]
-    cdef Pair offset = p.offset, over = pair_of(p.over), divisor
-    cdef Sums* divisors = &tile.weights if sink.reduction == WEIGHTED_MEAN else &tile.count
-    cdef float* narrow = <float*>sink.results + output
-    cdef double* wide = <double*>sink.results + output
-    cdef double unit = p.unit
-    cdef int64_t odd = 0, empty = 0
-    cdef Py_ssize_t c
-    if sink.reduction == TOTAL:
-        fill(1.0, width, tile.count.hi)
-    if sink.reduction != WEIGHTED_MEAN:
-        fill(0.0, width, tile.count.lo)
-    for c in range(width):
-        empty |= divisors.hi[c] + divisors.lo[c] == 0.0
-    if empty:
-        smoothl1_raise_flag(&sink.empty)
-    if sink.narrow:
-        for c in range(width):
-            narrow[c] = <float>(unit * finish_single(
-                tile.loss.hi[c], tile.linear.hi[c], offset.hi, 1.0 / (divisors.hi[c] * p.over)
-            ))
-        return
-    for c in range(width):
-        odd |= not abs(tile.loss.hi[c]) <= DBL_MAX  # or NaN
-        odd |= not abs(divisors.hi[c]) <= DBL_MAX
-    if job.single or odd or empty:
-        for c in range(width):
-            wide[c] = finish(
-                pair_at(&tile.loss, c), pair_at(&tile.linear, c), pair_at(divisors, c), p
-            )
-        return
-    for c in range(width):
-        divisor = pair_times(pair_at(divisors, c), over)
-        wide[c] = unit * finish_double(
-            pair_at(&tile.loss, c), pair_at(&tile.linear, c), offset, divisor
-        )
-
-
-# ---------------------------------------------------------------------------
-# A few terms of each output, without options: sums and results in one loop
-# ---------------------------------------------------------------------------
-
-cdef struct Way:
-    # From the sum of an output to its result: a row of them has the same divisor.
-    double offset
-    double scale
-    double unit
-    Pair exact_offset
-    Pair divisor
-
-
-cdef inline bint are_few(const Job* job, const Sink* sink) noexcept nogil:
-    return (
-        (job.n <= FEW_TERMS or job.n == 2 * FEW_TERMS)
-        and job.params[0].form != ARRAY and job.single == sink.narrow
-        and not (job.options.has_weight or job.options.has_where or job.options.has_beta)
+    cdef Sums divisors = tile.weights if sink.reduction == WEIGHTED_MEAN else tile.count
+    cdef bint alike = (
+        sink.reduction == TOTAL or sink.reduction == MEAN and not job.options.has_where
     )
-
-
-cdef inline void write_terms_and_linear(
-    const floating* x, const floating* y, Py_ssize_t n, const Params* p, floating* terms,
-    floating* linear,
-) noexcept nogil:
-    cdef floating beta = <floating>p.beta, s = <floating>p.s, c = <floating>p.c, z
-    cdef Py_ssize_t i
-    for i in range(n):
-        z = abs(x[i] - y[i])
-        terms[i] = pair_term(z, beta, s, c)
-        linear[i] = is_linear(z, beta)
-
-
-cdef inline floating sum_flags(const floating* ones, int n) noexcept nogil:
-    """The sum of terms of 0 and 1, whose order is no matter."""
-    cdef floating count = ones[0]
-    if n == 8:
-        return (
-            ((ones[0] + ones[1]) + (ones[2] + ones[3]))
-            + ((ones[4] + ones[5]) + (ones[6] + ones[7]))
-        )
-    if n == 4:
-        return (ones[0] + ones[1]) + (ones[2] + ones[3])
-    if n > 1:
-        count += ones[1]
-    if n > 2:
-        count += ones[2]
-    return count
-
-
-cdef inline bint finish_few_of(
-    const floating* terms, const floating* linear, int n, bint counts, Py_ssize_t width,
-    const Way* way, floating* results,
-) noexcept nogil:
-    """Results of ``width`` outputs; whether each is finite, else those of float64 are not right."""
-    cdef double offset = way.offset, scale = way.scale, unit = way.unit, count
-    cdef Pair sum, exact_offset = way.exact_offset, divisor = way.divisor
-    cdef int64_t odd = 0
+    cdef double divisor = 1.0 if sink.reduction == TOTAL else job.n
+    cdef char* place = sink.results + output * sink.itemsize
+    cdef double* results = <double*>place if sink.itemsize == 8 else tile.results
+    cdef int64_t empty = 0, infinite = 0, nan = 0
     cdef Py_ssize_t c
-    for c in range(width):
-        sum = sum_few(terms + c * n, n)
-        count = sum_flags(linear + c * n, n) if counts else 0.0
-        if floating is float:
-            results[c] = <float>(unit * finish_single(sum.hi, count, offset, scale))
-        else:
-            odd |= not abs(sum.hi) <= DBL_MAX  # or NaN
-            results[c] = unit * finish_double(sum, pair_of(count), exact_offset, divisor)
-    return odd == 0
-
-
-cdef inline bint finish_few(
-    const floating* terms, const floating* linear, Py_ssize_t n, bint counts, Py_ssize_t width,
-    const Way* way, floating* results,
-) noexcept nogil:
-    # Known to the compiler, a few terms are brought together by shuffles.
-    if n == 1:
-        return finish_few_of(terms, linear, 1, counts, width, way, results)
-    if n == 2:
-        return finish_few_of(terms, linear, 2, counts, width, way, results)
-    if n == 3:
-        return finish_few_of(terms, linear, 3, counts, width, way, results)
-    if n == 4:
-        return finish_few_of(terms, linear, 4, counts, width, way, results)
-    return finish_few_of(terms, linear, 8, counts, width, way, results)
-
-
-cdef inline bint run_few(
-    const Job* job, Py_ssize_t output, Py_ssize_t width, Tile* tile, Sink* sink, floating tag
-) noexcept nogil:
-    """The results of neighbouring outputs; False if they must be found in another way."""
-    cdef Params* p = &job.params[0]
-    cdef Py_ssize_t n = job.n, start = output * n, size = width * n, done = 0, outputs
-    cdef Py_ssize_t most = CHUNK // n
-    cdef floating* terms = <floating*>tile.terms
-    cdef floating* linear = <floating*>tile.turned
-    cdef floating* results = <floating*>sink.results + output
-    cdef const floating* x = load(&job.x, 0, start, size, tile.raw, <floating*>tile.x)
-    cdef const floating* y = load(&job.y, 0, start, size, tile.raw, <floating*>tile.y)
-    cdef double count = 1.0 if sink.reduction == TOTAL else n
-    cdef Way way
-    cdef bint finite = True
-    way.offset = p.offset.hi
-    way.scale = 1.0 / (count * p.over)
-    way.unit = p.unit
-    way.exact_offset = p.offset
-    way.divisor = pair_times(pair_of(count), pair_of(p.over))
-    while done < width:
-        outputs = width - done if width - done < most else most
-        size = outputs * n
-        if p.form == PRODUCT:
-            write_terms(x, y, <const floating*>NULL, size, p, terms)
-            finite &= finish_few(terms, terms, n, False, outputs, &way, results + done)
-        else:
-            write_terms_and_linear(x, y, size, p, terms, linear)
-            finite &= finish_few(terms, linear, n, True, outputs, &way, results + done)
-        x += size
-        y += size
-        done += outputs
-    return finite
-
-
-cdef inline void run_short(
-    const Job* job, Py_ssize_t output, Py_ssize_t width, Tile* tile, Sink* sink
-) noexcept nogil:
-    """The results of ``width`` short outputs."""
-    if are_few(job, sink):
-        if job.single:
-            run_few(job, output, width, tile, sink, <float>0)
-            return
-        if run_few(job, output, width, tile, sink, <double>0):
-            return
     if job.single:
-        sum_short_outputs(job, output, width, tile, <float>0)
+        finish_singles(p, tile.loss, tile.linear, divisors, alike, divisor, width, results)
     else:
-        sum_short_outputs(job, output, width, tile, <double>0)
-    complete(job, width, job.n, tile)
-    deliver_tile(job, output, width, tile, sink)
+        finish_doubles(p, tile.loss, tile.linear, divisors, alike, divisor, width, results)
+    if not alike:
+        for c in range(width):
+            empty |= divisors.hi[c] + divisors.lo[c] == 0.0
+    for c in range(width):
+        infinite |= abs(results[c]) == INFINITY
+        nan |= results[c] != results[c]
+    note_results(job, empty != 0, infinite != 0, nan != 0, sink)
+    if sink.itemsize != 8:
+        convert_back(results, width, sink.kind, sink.itemsize, place)
 
 
 cdef inline void run_columns(
@@ -574,26 +541,35 @@ cdef inline void run_columns(
     OUT: nodes[0], nodes[leaves], ..., or, of outputs of a single leaf, their results.
     """
     cdef Tile tile
-    cdef Py_ssize_t c = 0, most = outputs_of_tile(job)
+    cdef Py_ssize_t c = 0, most = outputs_of_tile(job), m
     cdef Py_ssize_t length = job.n - leaf * LEAF if job.n - leaf * LEAF < LEAF else LEAF
     lay_out(job, scratch, &tile)
+    if job.single:
+        fill_thresholds(job, &tile, <float>0)
+    else:
+        fill_thresholds(job, &tile, <double>0)
     if job.side == SHORT:
+        prepare(outputs_at_once(job), length, &tile)
         while c < width:
-            run_short(job, output + c, width - c if width - c < most else most, &tile, sink)
-            c += most
+            m = width - c if width - c < most else most
+            if job.single:
+                run_short_outputs(job, output + c, m, &tile, sink, <float>0)
+            else:
+                run_short_outputs(job, output + c, m, &tile, sink, <double>0)
+            c += m
         return
+    prepare(width, length, &tile)
     if job.single:
         sum_adjacent_outputs(job, output, width, leaf, &tile, <float>0)
     else:
         sum_adjacent_outputs(job, output, width, leaf, &tile, <double>0)
-    complete(job, width, length, &tile)
     if nodes is NULL:
         deliver_tile(job, output, width, &tile, sink)
         return
     for c in range(width):
         nodes[0] = no_node()
-        nodes.loss = pair_at(&tile.loss, c)
-        nodes.linear = pair_at(&tile.linear, c)
-        nodes.weight = pair_at(&tile.weights, c)
+        nodes.loss = pair_at(tile.loss, c)
+        nodes.linear = pair_at(tile.linear, c)
+        nodes.weight = pair_at(tile.weights, c)
         nodes.count = tile.count.hi[c]
         nodes += leaves

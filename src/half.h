@@ -54,14 +54,23 @@ static inline uint16_t smoothl1_bfloat_of_float(float f) {
     return (uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
 
-/* Rounded once: to float32 towards zero, with a last bit that says whether anything was cut off. */
-static inline uint16_t smoothl1_bfloat_of_double(double d) {
+/* To float32 towards zero, with a last bit that says whether anything was cut off: what is rounded to
+   two bytes from there is rounded once. */
+static inline float smoothl1_odd_of_double(double d) {
     float f = (float)d;
     double back = (double)f, size = d < 0 ? -d : d;
     uint32_t bits = smoothl1_bits_of_float(f);
     bits -= (uint32_t)((back < 0 ? -back : back) > size);
     bits |= (uint32_t)((back < d) | (back > d));
-    return smoothl1_bfloat_of_float(smoothl1_float_of_bits(bits));
+    return smoothl1_float_of_bits(bits);
+}
+
+static inline uint16_t smoothl1_half_of_double(double d) {
+    return smoothl1_half_of_float(smoothl1_odd_of_double(d));
+}
+
+static inline uint16_t smoothl1_bfloat_of_double(double d) {
+    return smoothl1_bfloat_of_float(smoothl1_odd_of_double(d));
 }
 
 #endif

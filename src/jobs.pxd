@@ -1,10 +1,10 @@
 """A job: what is to be computed, of which operands, and where the results go."""
 
-from libc.math cimport fma
+from libc.math cimport INFINITY, fma
 from libc.string cimport memset
 
 from cache cimport smoothl1_prefetches
-from operands cimport Operand
+from operands cimport Operand, convert_back, is_crossed
 from pairs cimport Pair, pair_of
 from runtime cimport smoothl1_raise_flag
 from sizes cimport AHEAD, BLOCK, LEAF, PREFETCHED
@@ -51,6 +51,7 @@ cdef struct Plan:
     bint fuses             # long leaves: the gradient is written by the loop that sums
     Gradient gradient      # for the first threshold
     bint packs             # an operand goes through a buffer
+    Py_ssize_t room        # elements of a buffer
     Py_ssize_t block       # elements that are worked on at a time
     Py_ssize_t ahead       # bytes from them to what is prefetched; 0 for nothing
 
@@ -125,6 +126,10 @@ cdef inline void make_plan(Job* job) noexcept nogil:
         plan.block = BLOCK // 2  # a longer burst of stores leaves the loads waiting
     if options.streams:
         plan.block = BLOCK // 2
+    plan.room = BLOCK
+    if not plan.writes and (is_crossed(&job.x) or is_crossed(&job.y)):
+        # Lines of memory run across rows: the more rows at a time, the fewer are read again.
+        plan.room = plan.block = LEAF
     plan.ahead = 0
     if (
         job.n * job.outputs > PREFETCHED and job.n_params == 1 and not plan.packs
@@ -136,13 +141,26 @@ cdef inline void make_plan(Job* job) noexcept nogil:
 cdef struct Sink:
     # Where the reduced losses of all outputs go, output by output.
     char* results          # [output * n_params + k]
-    bint narrow            # they are float32, else float64
+    char kind              # their dtype, as an operand has it
+    int itemsize
     Reduction reduction
     int empty              # a mean is over no element, or over weights that sum to 0
+    int overflows          # a result may be finite in smaller units
 
 
 cdef inline Pair divisor_of(Reduction reduction, double count, Pair weight) noexcept nogil:
     return weight if reduction == WEIGHTED_MEAN else pair_of(count if reduction == MEAN else 1.0)
+
+
+cdef inline void note_results(
+    const Job* job, bint empty, bint infinite, bint nan, Sink* sink
+) noexcept nogil:
+    """Note what is so for one of the results."""
+    if empty:
+        smoothl1_raise_flag(&sink.empty)
+    # Infinities of both signs give NaN; without weights there is one sign.
+    if infinite or nan and job.options.has_weight:
+        smoothl1_raise_flag(&sink.overflows)
 
 
 cdef inline void deliver(
@@ -151,15 +169,16 @@ cdef inline void deliver(
     """Finish the sums of one output."""
     cdef int k
     cdef Pair divisor = divisor_of(sink.reduction, nodes[0].count, nodes[0].weight)
+    cdef Py_ssize_t first = output * job.n_params
     cdef double loss
-    if divisor.hi + divisor.lo == 0.0:
-        smoothl1_raise_flag(&sink.empty)
     for k in range(job.n_params):
         loss = finish(nodes[k].loss, nodes[k].linear, divisor, &job.params[k])
-        if sink.narrow:
-            (<float*>sink.results)[output * job.n_params + k] = <float>loss
-        else:
-            (<double*>sink.results)[output * job.n_params + k] = loss
+        note_results(
+            job, divisor.hi + divisor.lo == 0.0, abs(loss) == INFINITY, loss != loss, sink
+        )
+        convert_back(
+            &loss, 1, sink.kind, sink.itemsize, sink.results + (first + k) * sink.itemsize
+        )
 
 
 cdef inline void set_scale(Job* job, double scale, double divisor) noexcept nogil:

@@ -99,10 +99,10 @@ cdef inline void add_rows(
 
 
 cdef inline void add_group(
-    const floating* terms, Py_ssize_t width, double* hi, double* lo
+    const floating* terms, Py_ssize_t n, double* hi, double* lo
 ) noexcept nogil:
-    """Add a group of rows of terms [row][output]."""
-    cdef Py_ssize_t j, n = LANES * width
+    """Add a group of terms to n lanes, those of an output or of several."""
+    cdef Py_ssize_t j
     for j in range(n):
         lane_add(hi, lo, j, group_term(terms, j, n))
 

@@ -14,7 +14,7 @@ from kernels cimport (
 from lanes cimport LONG, Lanes, clear_lanes, fill_up, fold_lanes, sum_terms
 from operands cimport load, load_mask, store
 from pairs cimport pair_add, pair_of
-from sizes cimport BLOCK, CHUNK, LEAF, LINE
+from sizes cimport CHUNK, LEAF, LINE
 from smoothl1._smoothl1 cimport floating
 from terms cimport ARRAY, Gradient, PRODUCT, Params, unscaled
 from thresholds cimport sum_array
@@ -57,7 +57,7 @@ cdef struct Block:
 
 cdef inline Py_ssize_t buffer_size(const Job* job) noexcept nogil:
     """Bytes of a buffer: whole lines."""
-    cdef Py_ssize_t size = (job.n if job.n < BLOCK else BLOCK) * sizeof(double)
+    cdef Py_ssize_t room = job.plan.room, size = (job.n if job.n < room else room) * sizeof(double)
     return (size + LINE - 1) // LINE * LINE
 
 
