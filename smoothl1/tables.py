@@ -236,7 +236,7 @@ def plan(
 
 def run_part(question: Question, nulls: str, parts: Iterator[readers.Part]) -> Evaluation:
     """Return the evaluation of some parts of a source."""
-    return _Run(question, None, nulls, None).one(parts, 1)
+    return _Run(question, None, nulls, None).one(parts)
 
 
 def condition_of(where: str | None) -> Where | None:
@@ -263,22 +263,20 @@ class _Run:
         self._condition = condition_of(question.where)
         self._nulls, self._residuals = nulls, residuals
         self._lock = threading.Lock()
+        self._begun: list[_Shared] = []
         self._stop = False
         self._bar: Any = None
 
     def all(self, threads: int, progress: bool) -> Evaluation:
         """Read everything; return the evaluation of it."""
         assert self._source is not None
-        # Where nothing is read apart, one thread reads while another one computes.
-        parallel = self._source.separate >= threads or self._source.separate == 0
-        readers_ = threads if parallel else max(1, self._source.separate)
-        inner = max(1, threads // readers_)
-        parts = self._source.parts(inner)
+        separate = self._source.separate
+        parts = self._source.parts(max(1, threads // separate) if separate else 1)
         with _progress(self._source.total if progress else None) as self._bar:
-            if readers_ == 1:
-                return self.one(parts, inner)
-            with ThreadPoolExecutor(readers_, "smoothl1") as pool:
-                futures = [pool.submit(self.one, parts, inner) for _ in range(readers_)]
+            if threads == 1:
+                return self.one(parts)
+            with ThreadPoolExecutor(threads, "smoothl1") as pool:
+                futures = [pool.submit(self.one, parts) for _ in range(threads)]
                 try:
                     wait(futures, return_when=FIRST_EXCEPTION)
                 finally:  # the others end after the batch that they are at
@@ -286,21 +284,39 @@ class _Run:
                 evaluations = [future.result() for future in futures]
         return evaluations[0].merge(*evaluations[1:])
 
-    def one(self, parts: Iterator[readers.Part], threads: int) -> Evaluation:
+    def one(self, parts: Iterator[readers.Part]) -> Evaluation:
         """Evaluate the parts that are left, beside others that take some of them."""
         evaluation = Evaluation(self._question)
         residuals = self._residuals() if self._residuals is not None else None
-        while not self._stop:
-            with self._lock:
-                part = next(parts, None)
-            if part is None:
-                break
-            with readers.reading(part.name):
-                for batch in part.batches:
-                    self._add(evaluation, batch, part.name, threads, residuals)
+        while (shared := self._next(parts)) is not None:
+            name = shared.part.name
+            with readers.reading(name):
+                while not self._stop and (batch := shared.next()) is not None:
+                    self._add(evaluation, batch, name, residuals)
                     self._show(batch.num_rows, 0)
-                self._show(0, part.size)
+            self._end(shared)
         return evaluation
+
+    def _next(self, parts: Iterator[readers.Part]) -> _Shared | None:
+        """Return a part that none has begun, else one that others are at; None at the end."""
+        with self._lock:
+            if self._stop:
+                return None
+            part = next(parts, None)
+            if part is None:
+                return self._begun[0] if self._begun else None
+            shared = _Shared(part)
+            self._begun.append(shared)
+            return shared
+
+    def _end(self, shared: _Shared) -> None:
+        """Note that a part has no more batches."""
+        with self._lock:
+            first = shared in self._begun
+            if first:
+                self._begun.remove(shared)
+        if first:
+            self._show(0, shared.part.size)
 
     def _show(self, rows: int, size: int) -> None:
         if self._bar is not None:
@@ -312,7 +328,6 @@ class _Run:
         evaluation: Evaluation,
         batch: pa.RecordBatch,
         name: str,
-        threads: int,
         residuals: Any,
     ) -> None:
         chosen = None
@@ -346,12 +361,26 @@ class _Run:
             keys=_keys(batch, question.by) if question.by else None,
             where=where,
             dropped=dropped,
-            n_threads=threads,
+            n_threads=1,
         )
         if residuals is not None:
             with np.errstate(all="ignore"):
                 found = np.subtract(arrays[0], arrays[1], dtype=np.float64, casting="unsafe")
             residuals.add(found if where is None else found[where])
+
+
+class _Shared:
+    """A part of which any thread may take the next batch: in the end some have nothing else."""
+
+    def __init__(self, part: readers.Part) -> None:
+        self.part = part
+        self._batches = iter(part.batches)
+        self._lock = threading.Lock()
+
+    def next(self) -> pa.RecordBatch | None:
+        """Return the next batch, which is decoded here, or None."""
+        with self._lock:
+            return next(self._batches, None)
 
 
 class _Bar:
