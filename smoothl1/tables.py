@@ -10,7 +10,6 @@ import math
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -22,6 +21,7 @@ from smoothl1._config import get_num_threads
 from smoothl1._evaluate import readers
 from smoothl1._evaluate.evaluation import Evaluation, Question, make_question
 from smoothl1._evaluate.npy import InputError
+from smoothl1._evaluate.scratch import Scratch
 from smoothl1._sums.keys import Coded
 from smoothl1._typing import AnyArray
 
@@ -264,7 +264,10 @@ class _Run:
         self._nulls, self._residuals = nulls, residuals
         self._lock = threading.Lock()
         self._begun: list[_Shared] = []
-        self._stop = False
+        self._count = 0
+        # The place of the first part with an error: it and later ones are read no further.
+        self._end = math.inf
+        self._error: BaseException | None = None
         self._bar: Any = None
 
     def all(self, threads: int, progress: bool) -> Evaluation:
@@ -275,14 +278,37 @@ class _Run:
         with _progress(self._source.total if progress else None) as self._bar:
             if threads == 1:
                 return self.one(parts)
-            with ThreadPoolExecutor(threads, "smoothl1") as pool:
-                futures = [pool.submit(self.one, parts) for _ in range(threads)]
-                try:
-                    wait(futures, return_when=FIRST_EXCEPTION)
-                finally:  # the others end after the batch that they are at
-                    self._stop = True
-                evaluations = [future.result() for future in futures]
-        return evaluations[0].merge(*evaluations[1:])
+            first, *others = self._beside(parts, threads)
+        return first.merge(*others)
+
+    def _beside(self, parts: Iterator[readers.Part], count: int) -> list[Evaluation]:
+        """Return the evaluations of some threads; raise the error of the first part with one.
+
+        Without `concurrent.futures`, whose import takes as long as half a million rows.
+        """
+        found: list[Evaluation] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                found.append(self.one(parts))
+            except BaseException as error:  # raised where all were waited for
+                errors.append(error)
+
+        threads = [threading.Thread(target=run, name=f"smoothl1-{i}") for i in range(count)]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:  # where it is interrupted, they end with the batch that they are at
+            self._end = -1
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+        if errors:
+            raise self._error or errors[0]
+        return found
 
     def one(self, parts: Iterator[readers.Part]) -> Evaluation:
         """Evaluate the parts that are left, beside others that take some of them."""
@@ -290,26 +316,37 @@ class _Run:
         residuals = self._residuals() if self._residuals is not None else None
         while (shared := self._next(parts)) is not None:
             name = shared.part.name
-            with readers.reading(name):
-                while not self._stop and (batch := shared.next()) is not None:
-                    self._add(evaluation, batch, name, residuals)
-                    self._show(batch.num_rows, 0)
-            self._end(shared)
+            try:
+                with readers.reading(name):
+                    while shared.place < self._end and (batch := shared.next()) is not None:
+                        self._add(evaluation, batch, name, residuals)
+                        self._show(batch.num_rows, 0)
+            except BaseException as error:
+                with self._lock:
+                    if shared.place < self._end:
+                        self._end, self._error = shared.place, error
+                raise
+            self._leave(shared)
         return evaluation
 
     def _next(self, parts: Iterator[readers.Part]) -> _Shared | None:
         """Return a part that none has begun, else one that others are at; None at the end."""
         with self._lock:
-            if self._stop:
+            if self._end < math.inf:
                 return None
-            part = next(parts, None)
+            try:
+                part = next(parts, None)
+            except BaseException as error:  # of what is read in a row, the reading is here
+                self._end, self._error = self._count, error
+                raise
             if part is None:
                 return self._begun[0] if self._begun else None
-            shared = _Shared(part)
+            shared = _Shared(part, self._count)
+            self._count += 1
             self._begun.append(shared)
             return shared
 
-    def _end(self, shared: _Shared) -> None:
+    def _leave(self, shared: _Shared) -> None:
         """Note that a part has no more batches."""
         with self._lock:
             first = shared in self._begun
@@ -358,7 +395,7 @@ class _Run:
             dropped = ~valid if chosen is None else ~valid & chosen
         evaluation.add(
             *arrays,
-            keys=_keys(batch, question.by) if question.by else None,
+            keys=_keys(batch, question.by, evaluation.scratch) if question.by else None,
             where=where,
             dropped=dropped,
             n_threads=1,
@@ -372,8 +409,8 @@ class _Run:
 class _Shared:
     """A part of which any thread may take the next batch: in the end some have nothing else."""
 
-    def __init__(self, part: readers.Part) -> None:
-        self.part = part
+    def __init__(self, part: readers.Part, place: int) -> None:
+        self.part, self.place = part, place
         self._batches = iter(part.batches)
         self._lock = threading.Lock()
 
@@ -448,18 +485,18 @@ def _bits(buffer: pa.Buffer, offset: int, count: int) -> AnyArray:
     return bits[offset % 8 : offset % 8 + count].view(bool)
 
 
-def _keys(batch: pa.RecordBatch, by: Sequence[str]) -> AnyArray | Coded:
+def _keys(batch: pa.RecordBatch, by: Sequence[str], scratch: Scratch) -> AnyArray | Coded:
     """Return the keys of rows: integers, or places in a list of tuples."""
     if len(by) == 1:
         column = batch.column(by[0])
         if pa.types.is_integer(column.type) and not column.null_count:
             return _values(column)[0]
-    coded = [_coded(batch.column(name)) for name in by]
+    coded = [_coded(batch.column(name), name, scratch) for name in by]
     sizes = [len(values) for _, values in coded]
     if math.prod(sizes) < 2**62:
         places = coded[0][0]
         for (part, _), size in zip(coded[1:], sizes[1:], strict=True):
-            places = places * size
+            places *= size
             places += part
         if math.prod(sizes) <= _FEW:  # so many that those that are not there cost nothing
             return Coded(places, list(itertools.product(*(values for _, values in coded))))
@@ -481,20 +518,21 @@ def _keys(batch: pa.RecordBatch, by: Sequence[str]) -> AnyArray | Coded:
     return Coded(places.reshape(-1), keys)
 
 
-def _coded(array: pa.Array) -> tuple[NDArray[np.int64], list[Any]]:
+def _coded(array: pa.Array, name: str, scratch: Scratch) -> tuple[NDArray[np.int64], list[Any]]:
     """Return the places of a column's values in a list of them; null is one of them."""
     kind = array.type
+    places = scratch.array(name, (len(array),), np.int64)
     if pa.types.is_integer(kind) and not array.null_count and len(array):
         values = _values(array)[0]
         least, most = int(values.min()), int(values.max())
         if most - least < _SMALL_RANGE:
-            places = np.subtract(values, least, dtype=np.int64, casting="unsafe")
+            np.subtract(values, least, out=places, dtype=np.int64, casting="unsafe")
             return places, list(range(least, most + 1))
     if not pa.types.is_dictionary(kind):
         array = _cast(array, _stored(kind)).dictionary_encode()
     keys = _cast(array.dictionary, _stored(kind)).to_pylist()
     indices, there = _values(array.indices)
-    places = indices.astype(np.int64)
+    places[...] = indices
     if there is not None:
         places[~there] = len(keys)
         keys.append(None)

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -823,16 +825,50 @@ def test_a_file_that_vanishes_meanwhile(tmp_path):
 
 def test_an_interrupt_ends_all_threads(tmp_path, monkeypatch):
     pq.write_table(flights(), tmp_path / "t.parquet", row_group_size=50)
-    seen = []
+    waited = []
+    join = threading.Thread.join
 
-    def interrupt(*arguments, **options):
-        seen.append(1)
-        raise KeyboardInterrupt
+    def interrupt(thread, timeout=None):
+        waited.append(thread)
+        if len(waited) == 1:
+            raise KeyboardInterrupt
+        join(thread, timeout)
 
-    monkeypatch.setattr(tables, "wait", interrupt)
+    monkeypatch.setattr(threading.Thread, "join", interrupt)
     with pytest.raises(KeyboardInterrupt):
         tables.run(tmp_path / "t.parquet", **COLUMNS, n_threads=2)
-    assert seen == [1]
+    assert len(waited) == 3
+    assert not any(thread.is_alive() for thread in waited)
+
+
+def test_threads_share_the_batches_of_the_last_part(tmp_path, monkeypatch):
+    table = flights(20_000)
+    pq.write_table(table, tmp_path / "t.parquet")
+    monkeypatch.setattr(readers, "BATCH", 100)
+    threads = set()
+    add = tables._Run._add
+
+    def noted(*arguments):
+        threads.add(threading.current_thread().name)
+        time.sleep(0.0001)
+        add(*arguments)
+
+    monkeypatch.setattr(tables._Run, "_add", noted)
+    got = tables.evaluate(tmp_path / "t.parquet", **COLUMNS, by="carrier", n_threads=3)
+    assert len(threads) == 3
+    check(got, table, ["carrier"])
+
+
+def test_the_error_of_the_first_file_is_raised(tmp_path):
+    table = flights(2000)
+    place = table.column_names.index("carrier")
+    for i in range(4):
+        text = pa.array(["4"] * 1999 + ["x" * i if i % 2 else "4"])
+        table = table.set_column(place, "carrier", text)
+        pq.write_table(table, tmp_path / f"{i}.parquet", row_group_size=500)
+    for _ in range(20):
+        with pytest.raises(ValueError, match=r"1\.parquet: .*'x'"):
+            tables.evaluate(tmp_path, **COLUMNS, where="carrier > 3", n_threads=4)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads peak memory of a child")
