@@ -9,6 +9,7 @@ import itertools
 import math
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -58,10 +59,12 @@ def evaluate(
     Parameters
     ----------
     data : path, sequence of paths, or table
-        Files in Parquet, Arrow IPC (Feather) or CSV, also compressed; folders of such, also with
-        partitions as ``month=3/``; globs; addresses that `pyarrow.fs` or `fsspec` know. Or
-        anything with ``__arrow_c_stream__``: a table of pyarrow, pandas, polars, a relation of
-        DuckDB. A DataFrame of Dask is passed on to `smoothl1.dask.evaluate`.
+        Files in Parquet, Arrow IPC (Feather) or CSV, also compressed; folders of such, of one
+        format; globs; addresses that `pyarrow.fs` or `fsspec` know. Folders named as ``month=3``
+        give a column. In a folder names that begin with ``.`` or ``_`` are passed over, and
+        files of other formats are left out with a `UserWarning`. Or anything with
+        ``__arrow_c_stream__``: a table of pyarrow, pandas, polars, a relation of DuckDB. A
+        DataFrame of Dask is passed on to `smoothl1.dask.evaluate`.
     prediction, target : str
         Columns of numbers.
     weight : str, optional
@@ -171,15 +174,18 @@ def run(
     progress: bool = False,
     n_threads: SupportsIndex | None = None,
     residuals: Callable[[], Any] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Return the evaluation of a table; `InputError` for what is wrong with it.
 
-    ``residuals`` makes objects with ``add(array)``, one for each thread, to see all residuals.
+    ``residuals`` makes objects with ``add(array)``, one for each thread, to see all residuals;
+    ``note`` is called with what a user should know, by default a warning.
     """
     limit = arguments.thread_argument(n_threads) or get_num_threads()
     question, source = plan(
-        data, prediction, target, weight, by, beta, where=where, nulls=nulls, ignore_nan=ignore_nan
-    )
+        data, prediction, target, weight, by, beta, where=where, nulls=nulls,
+        ignore_nan=ignore_nan, note=note or _warn,
+    )  # fmt: skip
     return _Run(question, source, nulls, residuals).all(limit, progress)
 
 
@@ -194,6 +200,7 @@ def plan(
     where: str | None,
     nulls: str,
     ignore_nan: bool,
+    note: Callable[[str], None],
 ) -> tuple[Question, readers.Source]:
     """Return what is evaluated, and where the rows are, after a look at the schemas."""
     by = () if by is None else (by,) if isinstance(by, str) else tuple(by)
@@ -214,6 +221,10 @@ def plan(
     numbers = (prediction, target) if weight is None else (prediction, target, weight)
     columns = readers.Columns(numbers, by, condition.columns if condition else ())
     source = readers.Source(data, columns, condition)
+    if source.left_out:
+        count, first = len(source.left_out), source.left_out[0]
+        which = f"{first} is" if count == 1 else f"{first} and {count - 1} more are"
+        note(f"{which} left out: not of Parquet, Arrow IPC, or CSV")
     schema = source.schema
     kinds = tuple(
         "text" if name in source.untyped else _kind_of(schema.field(name), source.name)
@@ -247,6 +258,10 @@ def condition_of(where: str | None) -> Where | None:
     from smoothl1._evaluate.where import Where
 
     return Where(where)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=5)  # at the caller of the public function
 
 
 class _Run:

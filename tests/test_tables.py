@@ -184,6 +184,74 @@ def test_folders_with_partitions(tmp_path):
     assert got.equals(tables.evaluate(table, **COLUMNS, where="month > 6 and carrier == 'AA'"))
 
 
+def test_folders_give_columns_to_globs_and_paths_too(tmp_path, monkeypatch):
+    table = flights()
+    for month in range(1, 13):
+        folder = tmp_path / f"_month={month}"
+        folder.mkdir()
+        pq.write_table(
+            table.filter(pa.compute.equal(table["month"], month)), folder / "part.parquet"
+        )
+    monkeypatch.chdir(tmp_path)
+    first = tables.evaluate(".", **COLUMNS, by="_month")
+    assert first.drop_columns("_month").equals(
+        tables.evaluate(table, **COLUMNS, by="month").drop_columns("month")
+    )
+    for data in (
+        "_month=*/*.parquet",
+        "**/*.parquet",
+        [f"_month={i}" for i in range(1, 13)],
+        [f"{tmp_path}/_month={i}/part.parquet" for i in range(1, 13)],
+    ):
+        assert tables.evaluate(data, **COLUMNS, by="_month").equals(first)
+    got = tables.evaluate("_month=3/part.parquet", **COLUMNS, where="_month > 3")
+    assert got["rows"].to_pylist() == [0]
+    # What the file itself has counts more than where the user says that it lies.
+    os.rename("_month=3", "month=77")
+    got = tables.evaluate("month=77/part.parquet", **COLUMNS, by="month")
+    assert got["month"].to_pylist() == [None, 3]
+
+
+def test_other_files_in_a_folder(tmp_path, monkeypatch, capsys):
+    table = flights()
+    expected = tables.evaluate(table, **COLUMNS)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run" / "_temporary").mkdir(parents=True)
+    pq.write_table(table, "run/part-0")  # known by its first bytes
+    pq.write_table(table, "run/_temporary/part-0.parquet")
+    for name in ("_SUCCESS", ".part-0.crc", "_metadata"):
+        (tmp_path / "run" / name).write_text("x")
+    assert tables.evaluate("run", **COLUMNS).equals(expected)
+    (tmp_path / "run" / "README.txt").write_text("Read me.")
+    with pytest.warns(UserWarning, match=r"^run/README.txt is left out: not of Parquet") as caught:
+        assert tables.evaluate("run", **COLUMNS).equals(expected)
+    assert caught[0].filename == __file__
+    np.save("run/p.npy", np.zeros(3))
+    (tmp_path / "run" / "more.json.gz").write_bytes(b"")
+    options = ["--prediction", "p", "--target", "y"]
+    assert cli.main(["evaluate", "run", *options, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["rows"] == expected["rows"].to_pylist()[0]
+    assert err == (
+        "smoothl1: run/README.txt and 2 more are left out: not of Parquet, Arrow IPC, or CSV\n"
+    )
+    # A file that is named is no such.
+    assert cli.main(["evaluate", "run/README.txt", *options]) == 2
+    assert "run/README.txt: neither its name" in capsys.readouterr().err
+    pyarrow.csv.write_csv(table, "run/copy.csv")
+    assert cli.main(["evaluate", "run", *options]) == 2
+    assert capsys.readouterr().err == (
+        "smoothl1: run: a folder with files of two formats, run/copy.csv and run/part-0, which may "
+        "hold the same rows; pass those of one, as 'run/**/*.csv'\n"
+    )
+    (tmp_path / "none").mkdir()
+    assert cli.main(["evaluate", "none", *options]) == 2
+    assert "none: a folder without a file" in capsys.readouterr().err
+    (tmp_path / "none" / "x.txt").write_text("x")
+    assert cli.main(["evaluate", "none", *options]) == 2
+    assert "CSV; none/x.txt is none" in capsys.readouterr().err
+
+
 def test_addresses_of_fsspec(tmp_path):
     fsspec = pytest.importorskip("fsspec")
     memory = fsspec.filesystem("memory")
@@ -459,7 +527,7 @@ def test_row_groups_that_cannot_hold_a_chosen_row_are_not_read(
 
     got = evaluate()
     assert len(read) == count or isinstance(got, str)
-    monkeypatch.setattr(readers._Parquet, "_excluded", lambda *_: False)
+    monkeypatch.setattr("smoothl1._evaluate.where.Where.excludes", lambda *_: False)
     assert got == evaluate()
     assert len(read) == 10 or isinstance(got, str)
 
@@ -470,14 +538,15 @@ def test_folders_of_other_formats_are_skipped(tmp_path):
         path = tmp_path / f"region={region}" / name
         write = pa.csv.write_csv if name.endswith("csv") else pa.feather.write_feather
         write(rising(0).select(["p", "y", "day"]), path)
+    folders = sorted(tmp_path.iterdir())
     for region in ("north", "south"):
         where = f"region == '{region}'"
         columns = readers.Columns(("p", "y"), (), ("region",))
-        source = readers.Source(tmp_path, columns, tables.condition_of(where))
+        source = readers.Source(folders, columns, tables.condition_of(where))
         assert [part.name for part in source.parts(1) if part.batches != ()] == [
             str(next((tmp_path / f"region={region}").iterdir()))
         ]
-        got = tables.evaluate(tmp_path, **COLUMNS, where=where)
+        got = tables.evaluate(folders, **COLUMNS, where=where)
         assert got.equals(tables.evaluate(rising(0), **COLUMNS))
 
 
@@ -599,7 +668,7 @@ def bad_files(folder):
     yield ["ragged.csv"], "ragged.csv: "
     yield ["nothing.csv"], "nothing.csv: "
     yield ["bad.csv.gz"], "bad.csv.gz: "
-    yield ["hollow"], "hollow: a folder without a file to read"
+    yield ["hollow"], "hollow: a folder without a file of Parquet"
     yield ["*.nothing"], "*.nothing: no file matches"
     yield ["array.npy"], "array.npy: a .npy file has no columns"
     yield ["words.parquet"], "words.parquet: column 'p' holds string, where numbers are needed"

@@ -201,6 +201,7 @@ def _evaluate_tables(options: argparse.Namespace) -> Found:
         "where": options.where,
         "nulls": options.nulls,
         "ignore_nan": options.ignore_nan,
+        "note": _complain,
     }
     seen: list[Residuals] = []
 
@@ -298,8 +299,10 @@ def _parser() -> argparse.ArgumentParser:
         help="evaluate predictions against targets",
         description="Evaluate predictions against targets: two .npy files of one shape, which are "
         "memory-mapped, or Zarr arrays, or two columns of tables, given by --prediction and "
-        "--target: Parquet, Arrow IPC (Feather), CSV (also .gz), folders with partitions, globs, "
-        "addresses as s3://bucket/folder. Everything is read once, in bounded memory; sums are "
+        "--target: Parquet, Arrow IPC (Feather), CSV (also .gz), folders, globs, addresses as "
+        "s3://bucket/folder. Folders named as month=3 give a column; in a folder files are of one "
+        "format, names with . or _ in front are passed over, and others left out, which one line "
+        "says. Everything is read once, in bounded memory; sums are "
         "exact, so that neither order nor threads nor shards change a bit. Exit code 0; 2 for what "
         "is wrong with the input, the options or the output; 130 when interrupted. A file that is "
         "cut off meanwhile by another program may end this one by SIGBUS.",

@@ -101,13 +101,14 @@ def evaluate_tables(
     nulls: str = "drop",
     ignore_nan: bool = False,
     announce: Callable[[str], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Return the evaluation of tables; `InputError` for what is wrong with them."""
     from smoothl1 import tables
 
     question, source = tables.plan(
         files, prediction, target, weight, by, beta, where=where, nulls=nulls,
-        ignore_nan=ignore_nan,
+        ignore_nan=ignore_nan, note=note or tables._warn,
     )  # fmt: skip
     if not source.files:
         raise TypeError(f"files must be paths, got {type(files).__qualname__}")
