@@ -642,6 +642,8 @@ def bad_files(folder):
     whole = (folder / "good.parquet").read_bytes()
     (folder / "cut.parquet").write_bytes(whole[:-100])
     (folder / "middle.parquet").write_bytes(whole[:4] + b"\xff" * 20000 + whole[20004:])
+    pyarrow.feather.write_feather(table, folder / "whole.arrow")
+    (folder / "cut.arrow").write_bytes((folder / "whole.arrow").read_bytes()[:-100])
     (folder / "empty.parquet").write_bytes(b"")
     (folder / "text.parquet").write_text("no table")
     (folder / "text").write_text("no table")
@@ -659,7 +661,8 @@ def bad_files(folder):
     pq.write_table(table.drop_columns(["p"]), folder / "less.parquet")
     yield ["missing.parquet"], "missing.parquet: No such file or directory"
     yield ["cut.parquet"], "cut.parquet: "
-    yield ["middle.parquet"], "middle.parquet: "
+    yield ["middle.parquet"], "middle.parquet: column 'p': "
+    yield ["cut.arrow"], "cut.arrow: an Arrow file that is cut off"
     yield ["empty.parquet"], "empty.parquet: "
     yield ["text.parquet"], "text.parquet: "
     yield ["text"], "text: neither its name nor its first bytes are of Parquet"
@@ -686,6 +689,8 @@ def bad_files(folder):
     yield ["good.parquet", "--beta", "-1"], "--beta must be >= 0, got -1.0"
     yield ["good.parquet", "--by", "rows"], "--by 'rows': a figure has this name"
     yield ["good.parquet", "--sort-by", "speed"], "--sort-by speed: no such column"
+    # Before anything is read.
+    yield ["middle.parquet", "--sort-by", "weight"], "--sort-by weight: no such column; there are r"
     yield ["nonsense://bucket/x.parquet"], "nonsense://bucket/x.parquet: "
     yield [""], "'': no path"
     if os.name == "posix" and os.geteuid() != 0:
@@ -826,10 +831,46 @@ def test_a_table_that_is_too_wide_says_what_it_leaves_out(tmp_path, monkeypatch,
     assert " loss" in lines[3]
 
 
+def test_many_thresholds_stand_below_one_another(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("rich")
+    pq.write_table(flights(), tmp_path / "t.parquet")
+    monkeypatch.setattr(cli, "_width", lambda: 80)
+    betas = [word for beta in range(1, 16) for word in ("--beta", str(beta))]
+    arguments = ["--prediction", "p", "--target", "y", "--by", "carrier", "--by", "month", *betas]
+    path = str(tmp_path / "t.parquet")
+    assert cli.main(["evaluate", path, *arguments, "--limit", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()[3:]
+    assert max(map(len, lines)) <= 80
+    heads = [line.split() for line in lines if line.startswith("carrier")]
+    assert len(heads) == 3
+    assert [name for head in heads for name in head[2:]] == [
+        "rows", "dropped", "mae", *(f"loss_{beta}" for beta in range(1, 16)),
+    ]  # fmt: skip
+    assert sum(line.startswith("all ") for line in lines) == 3
+    assert lines[-1].startswith("(largest, bias, rmse and 15 more: in a wider terminal")
+
+
+def test_a_table_of_many_groups_ends(tmp_path, capsys):
+    pytest.importorskip("rich")
+    n = 1500
+    pq.write_table(pa.table({"p": np.zeros(n), "y": np.ones(n), "k": range(n)}), tmp_path / "t.pq")
+    arguments = ["evaluate", str(tmp_path / "t.pq"), "--prediction", "p", "--target", "y"]
+    for more, count, end in (
+        ([], 1000, "(500 more groups)"),
+        (["--limit", "1499"], 1499, "(1 more group)"),
+    ):
+        assert cli.main([*arguments, "--by", "k", *more]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 3 + 2 + count + 1
+        assert lines[-1] == end
+    assert cli.main([*arguments, "--by", "k", "--format", "csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2 + n
+
+
 def test_without_the_optional_packages(tmp_path, monkeypatch, capsys):
     pq.write_table(flights(), tmp_path / "t.parquet")
     arguments = ["evaluate", str(tmp_path / "t.parquet"), "--prediction", "p", "--target", "y"]
-    for name in ("rich", "rich.console", "rich.table", "rich.text"):
+    for name in ("rich", "rich.cells", "rich.console", "rich.table", "rich.text"):
         monkeypatch.setitem(sys.modules, name, None)
     assert cli.main([*arguments]) == 0
     assert cli.main([*arguments, "--by", "month", "--json"]) == 0

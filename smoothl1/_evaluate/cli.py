@@ -49,6 +49,10 @@ def evaluate(options: argparse.Namespace) -> tuple[Report, Residuals | None]:
     except ValueError as error:
         raise InputError(line_of(error)) from None
     options.betas = betas if len(betas) > 1 else betas[0]
+    if options.sort_by is not None:
+        named = {"prediction": "", "target": "", "weight": options.weight}
+        asked = make_question(options.betas, by=tuple(options.by or ()), **named)
+        reports.check_sort(asked, options.sort_by)
     if options.prediction is None and options.target is None:
         evaluation, about, residuals = _evaluate_arrays(options)
     else:
@@ -407,7 +411,12 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sort-by", metavar="COLUMN", help="order of the groups: by a figure the largest first"
     )
-    parser.add_argument("--limit", type=_count_option, metavar="N", help="at most N groups")
+    parser.add_argument(
+        "--limit",
+        type=_count_option,
+        metavar="N",
+        help="at most N groups; default: all, and 1000 of a table",
+    )
     parser.add_argument(
         "--min-rows", type=_count_option, default=0, metavar="N", help="groups of N rows or more"
     )

@@ -256,10 +256,21 @@ class _Parquet(_Opened):
                 pre_buffer=False,
             )
             names = self._stored(columns)
-            for batch in opened.iter_batches(
-                BATCH, row_groups=[group], columns=names, use_threads=threads > 1
-            ):
-                yield self._filled(batch, columns)
+
+            def batches(names: list[str]) -> Iterator[pa.RecordBatch]:
+                yield from opened.iter_batches(
+                    BATCH, row_groups=[group], columns=names, use_threads=threads > 1
+                )
+
+            try:
+                for batch in batches(names):
+                    yield self._filled(batch, columns)
+            except (pa.ArrowException, OSError):
+                for name in names:  # each alone, to tell which one is damaged
+                    with reading(f"{self.name}: column {name!r}"):
+                        for _ in batches([name]):
+                            pass
+                raise
 
 
 class _Ipc(_Opened):
@@ -272,6 +283,9 @@ class _Ipc(_Opened):
                 self._reader: Any = pa.ipc.open_file(self._source)
                 self.separate = self._reader.num_record_batches
             except pa.ArrowInvalid:
+                self._source.seek(0)
+                if self._source.read(6) == b"ARROW1":
+                    raise InputError(f"{file.name}: an Arrow file that is cut off") from None
                 self._source.seek(0)
                 self._reader = pa.ipc.open_stream(self._source)
             schema = self._reader.schema
@@ -436,10 +450,12 @@ def _files_at(system: pa.fs.FileSystem, path: str, name: str, left_out: list[str
         raise InputError(f"{shown}: neither a file nor a folder")
     found, others = [], []
     kinds: dict[str, str] = {}  # and the first file of each
-    selector = pa.fs.FileSelector(path, recursive=True)
-    for inner in sorted(system.get_file_info(selector), key=lambda inner: inner.path):
+    for inner in _listed(system, path):
         below = inner.path[len(path.rstrip("/")) :].strip("/").split("/")
-        if inner.type != pa.fs.FileType.File or any(map(_is_hidden, below)):
+        if inner.type == pa.fs.FileType.Directory or any(map(_is_hidden, below)):
+            continue
+        if inner.type != pa.fs.FileType.File:
+            others.append(inner.path)
             continue
         values = _values_of(below[:-1])
         file = File(system, inner.path, inner.path, inner.size or 0, values, _values_of(folders))
@@ -462,6 +478,22 @@ def _files_at(system: pa.fs.FileSystem, path: str, name: str, left_out: list[str
         )
     left_out += others
     return found
+
+
+def _listed(system: pa.fs.FileSystem, path: str) -> list[pa.fs.FileInfo]:
+    """Return what is in a folder and below, in the order of the paths."""
+    try:
+        found = system.get_file_info(pa.fs.FileSelector(path, recursive=True))
+    except PermissionError:
+        if isinstance(system, pa.fs.LocalFileSystem):  # which folder it is
+            for _ in os.walk(path, onerror=_raise):
+                pass
+        raise
+    return sorted(found, key=lambda inner: inner.path)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _is_hidden(name: str) -> bool:
@@ -508,6 +540,7 @@ def reading(name: str) -> Iterator[None]:
         reason = line_of(error)
         if isinstance(error, OSError) and error.errno:
             reason = os.strerror(error.errno)
+            name = error.filename or name
         raise InputError(f"{name}: {reason}") from None
 
 
