@@ -163,6 +163,24 @@ def evaluate(
 def run(
     data: Any,
     *,
+    progress: bool = False,
+    n_threads: SupportsIndex | None = None,
+    residuals: Callable[[], Any] | None = None,
+    **asked: Any,
+) -> Evaluation:
+    """Return the evaluation of a table; `InputError` for what is wrong with it.
+
+    ``residuals`` makes objects with ``add(array)``, one for each thread, to see all residuals;
+    what is ``asked`` is for `plan`.
+    """
+    limit = arguments.thread_argument(n_threads) or get_num_threads()
+    question, source = plan(data, **asked)
+    return _Run(question, source, asked.get("nulls", "drop"), residuals).all(limit, progress)
+
+
+def plan(
+    data: Any,
+    *,
     prediction: str,
     target: str,
     weight: str | None = None,
@@ -171,38 +189,12 @@ def run(
     where: str | None = None,
     nulls: str = "drop",
     ignore_nan: bool = False,
-    progress: bool = False,
-    n_threads: SupportsIndex | None = None,
-    residuals: Callable[[], Any] | None = None,
     note: Callable[[str], None] | None = None,
-) -> Evaluation:
-    """Return the evaluation of a table; `InputError` for what is wrong with it.
+) -> tuple[Question, readers.Source]:
+    """Return what is evaluated, and where the rows are, after a look at the schemas.
 
-    ``residuals`` makes objects with ``add(array)``, one for each thread, to see all residuals;
     ``note`` is called with what a user should know, by default a warning.
     """
-    limit = arguments.thread_argument(n_threads) or get_num_threads()
-    question, source = plan(
-        data, prediction, target, weight, by, beta, where=where, nulls=nulls,
-        ignore_nan=ignore_nan, note=note or _warn,
-    )  # fmt: skip
-    return _Run(question, source, nulls, residuals).all(limit, progress)
-
-
-def plan(
-    data: Any,
-    prediction: str,
-    target: str,
-    weight: str | None,
-    by: str | Sequence[str] | None,
-    beta: ArrayLike,
-    *,
-    where: str | None,
-    nulls: str,
-    ignore_nan: bool,
-    note: Callable[[str], None],
-) -> tuple[Question, readers.Source]:
-    """Return what is evaluated, and where the rows are, after a look at the schemas."""
     by = () if by is None else (by,) if isinstance(by, str) else tuple(by)
     named = {"prediction": prediction, "target": target, "weight": weight, "where": where}
     for name, value in (*named.items(), *(("by", part) for part in by)):
@@ -224,7 +216,7 @@ def plan(
     if source.left_out:
         count, first = len(source.left_out), source.left_out[0]
         which = f"{first} is" if count == 1 else f"{first} and {count - 1} more are"
-        note(f"{which} left out: not of Parquet, Arrow IPC, or CSV")
+        (note or _warn)(f"{which} left out: not of Parquet, Arrow IPC, or CSV")
     schema = source.schema
     kinds = tuple(
         "text" if name in source.untyped else _kind_of(schema.field(name), source.name)
