@@ -560,6 +560,15 @@ def test_statistics_of_nan_are_none(tmp_path):
     assert bounds._extremes(Statistics, pa.int64()) is None
 
 
+def test_where_gives_no_warning(tmp_path, capsys):
+    pq.write_table(flights(), tmp_path / "t.parquet")
+    arguments = ["evaluate", str(tmp_path / "t.parquet"), "--prediction", "p", "--target", "y"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert cli.main([*arguments, "--where", "3in (3, 4)"]) == 0
+        assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     "where",
     [
