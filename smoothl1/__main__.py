@@ -2,7 +2,7 @@
 
 import sys
 
-from smoothl1._evaluate.cli import main
+from smoothl1._evaluate.cli import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script())

@@ -9,8 +9,8 @@ import itertools
 import math
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -22,6 +22,7 @@ from smoothl1._config import get_num_threads
 from smoothl1._evaluate import readers
 from smoothl1._evaluate.evaluation import Evaluation, Question, make_question
 from smoothl1._evaluate.npy import InputError
+from smoothl1._evaluate.scratch import Scratch
 from smoothl1._sums.keys import Coded
 from smoothl1._typing import AnyArray
 
@@ -58,10 +59,12 @@ def evaluate(
     Parameters
     ----------
     data : path, sequence of paths, or table
-        Files in Parquet, Arrow IPC (Feather) or CSV, also compressed; folders of such, also with
-        partitions as ``month=3/``; globs; addresses that `pyarrow.fs` or `fsspec` know. Or
-        anything with ``__arrow_c_stream__``: a table of pyarrow, pandas, polars, a relation of
-        DuckDB. A DataFrame of Dask is passed on to `smoothl1.dask.evaluate`.
+        Files in Parquet, Arrow IPC (Feather) or CSV, also compressed; folders of such, of one
+        format; globs; addresses that `pyarrow.fs` or `fsspec` know. Folders named as ``month=3``
+        give a column. In a folder names that begin with ``.`` or ``_`` are passed over, and
+        files of other formats are left out with a `UserWarning`. Or anything with
+        ``__arrow_c_stream__``: a table of pyarrow, pandas, polars, a relation of DuckDB. A
+        DataFrame of Dask is passed on to `smoothl1.dask.evaluate`.
     prediction, target : str
         Columns of numbers.
     weight : str, optional
@@ -160,6 +163,24 @@ def evaluate(
 def run(
     data: Any,
     *,
+    progress: bool = False,
+    n_threads: SupportsIndex | None = None,
+    residuals: Callable[[], Any] | None = None,
+    **asked: Any,
+) -> Evaluation:
+    """Return the evaluation of a table; `InputError` for what is wrong with it.
+
+    ``residuals`` makes objects with ``add(array)``, one for each thread, to see all residuals;
+    what is ``asked`` is for `plan`.
+    """
+    limit = arguments.thread_argument(n_threads) or get_num_threads()
+    question, source = plan(data, **asked)
+    return _Run(question, source, asked.get("nulls", "drop"), residuals).all(limit, progress)
+
+
+def plan(
+    data: Any,
+    *,
     prediction: str,
     target: str,
     weight: str | None = None,
@@ -168,34 +189,12 @@ def run(
     where: str | None = None,
     nulls: str = "drop",
     ignore_nan: bool = False,
-    progress: bool = False,
-    n_threads: SupportsIndex | None = None,
-    residuals: Callable[[], Any] | None = None,
-) -> Evaluation:
-    """Return the evaluation of a table; `InputError` for what is wrong with it.
-
-    ``residuals`` makes objects with ``add(array)``, one for each thread, to see all residuals.
-    """
-    limit = arguments.thread_argument(n_threads) or get_num_threads()
-    question, source = plan(
-        data, prediction, target, weight, by, beta, where=where, nulls=nulls, ignore_nan=ignore_nan
-    )
-    return _Run(question, source, nulls, residuals).all(limit, progress)
-
-
-def plan(
-    data: Any,
-    prediction: str,
-    target: str,
-    weight: str | None,
-    by: str | Sequence[str] | None,
-    beta: ArrayLike,
-    *,
-    where: str | None,
-    nulls: str,
-    ignore_nan: bool,
+    note: Callable[[str], None] | None = None,
 ) -> tuple[Question, readers.Source]:
-    """Return what is evaluated, and where the rows are, after a look at the schemas."""
+    """Return what is evaluated, and where the rows are, after a look at the schemas.
+
+    ``note`` is called with what a user should know, by default a warning.
+    """
     by = () if by is None else (by,) if isinstance(by, str) else tuple(by)
     named = {"prediction": prediction, "target": target, "weight": weight, "where": where}
     for name, value in (*named.items(), *(("by", part) for part in by)):
@@ -214,6 +213,10 @@ def plan(
     numbers = (prediction, target) if weight is None else (prediction, target, weight)
     columns = readers.Columns(numbers, by, condition.columns if condition else ())
     source = readers.Source(data, columns, condition)
+    if source.left_out:
+        count, first = len(source.left_out), source.left_out[0]
+        which = f"{first} is" if count == 1 else f"{first} and {count - 1} more are"
+        (note or _warn)(f"{which} left out: not of Parquet, Arrow IPC, or CSV")
     schema = source.schema
     kinds = tuple(
         "text" if name in source.untyped else _kind_of(schema.field(name), source.name)
@@ -236,7 +239,7 @@ def plan(
 
 def run_part(question: Question, nulls: str, parts: Iterator[readers.Part]) -> Evaluation:
     """Return the evaluation of some parts of a source."""
-    return _Run(question, None, nulls, None).one(parts, 1)
+    return _Run(question, None, nulls, None).one(parts)
 
 
 def condition_of(where: str | None) -> Where | None:
@@ -247,6 +250,10 @@ def condition_of(where: str | None) -> Where | None:
     from smoothl1._evaluate.where import Where
 
     return Where(where)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=5)  # at the caller of the public function
 
 
 class _Run:
@@ -263,44 +270,97 @@ class _Run:
         self._condition = condition_of(question.where)
         self._nulls, self._residuals = nulls, residuals
         self._lock = threading.Lock()
-        self._stop = False
+        self._begun: list[_Shared] = []
+        self._count = 0
+        # The place of the first part with an error: it and later ones are read no further.
+        self._end = math.inf
+        self._error: BaseException | None = None
         self._bar: Any = None
 
     def all(self, threads: int, progress: bool) -> Evaluation:
         """Read everything; return the evaluation of it."""
         assert self._source is not None
-        # Where nothing is read apart, one thread reads while another one computes.
-        parallel = self._source.separate >= threads or self._source.separate == 0
-        readers_ = threads if parallel else max(1, self._source.separate)
-        inner = max(1, threads // readers_)
-        parts = self._source.parts(inner)
+        separate = self._source.separate
+        parts = self._source.parts(max(1, threads // separate) if separate else 1)
         with _progress(self._source.total if progress else None) as self._bar:
-            if readers_ == 1:
-                return self.one(parts, inner)
-            with ThreadPoolExecutor(readers_, "smoothl1") as pool:
-                futures = [pool.submit(self.one, parts, inner) for _ in range(readers_)]
-                try:
-                    wait(futures, return_when=FIRST_EXCEPTION)
-                finally:  # the others end after the batch that they are at
-                    self._stop = True
-                evaluations = [future.result() for future in futures]
-        return evaluations[0].merge(*evaluations[1:])
+            if threads == 1:
+                return self.one(parts)
+            first, *others = self._beside(parts, threads)
+        return first.merge(*others)
 
-    def one(self, parts: Iterator[readers.Part], threads: int) -> Evaluation:
+    def _beside(self, parts: Iterator[readers.Part], count: int) -> list[Evaluation]:
+        """Return the evaluations of some threads; raise the error of the first part with one.
+
+        Without `concurrent.futures`, whose import takes as long as half a million rows.
+        """
+        found: list[Evaluation] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                found.append(self.one(parts))
+            except BaseException as error:  # raised where all were waited for
+                errors.append(error)
+
+        threads = [threading.Thread(target=run, name=f"smoothl1-{i}") for i in range(count)]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:  # where it is interrupted, they end with the batch that they are at
+            self._end = -1
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+        if errors:
+            raise self._error or errors[0]
+        return found
+
+    def one(self, parts: Iterator[readers.Part]) -> Evaluation:
         """Evaluate the parts that are left, beside others that take some of them."""
         evaluation = Evaluation(self._question)
         residuals = self._residuals() if self._residuals is not None else None
-        while not self._stop:
-            with self._lock:
-                part = next(parts, None)
-            if part is None:
-                break
-            with readers.reading(part.name):
-                for batch in part.batches:
-                    self._add(evaluation, batch, part.name, threads, residuals)
-                    self._show(batch.num_rows, 0)
-                self._show(0, part.size)
+        while (shared := self._next(parts)) is not None:
+            name = shared.part.name
+            try:
+                with readers.reading(name):
+                    while shared.place < self._end and (batch := shared.next()) is not None:
+                        self._add(evaluation, batch, name, residuals)
+                        self._show(batch.num_rows, 0)
+            except BaseException as error:
+                with self._lock:
+                    if shared.place < self._end:
+                        self._end, self._error = shared.place, error
+                raise
+            self._leave(shared)
         return evaluation
+
+    def _next(self, parts: Iterator[readers.Part]) -> _Shared | None:
+        """Return a part that none has begun, else one that others are at; None at the end."""
+        with self._lock:
+            if self._end < math.inf:
+                return None
+            try:
+                part = next(parts, None)
+            except BaseException as error:  # of what is read in a row, the reading is here
+                self._end, self._error = self._count, error
+                raise
+            if part is None:
+                return self._begun[0] if self._begun else None
+            shared = _Shared(part, self._count)
+            self._count += 1
+            self._begun.append(shared)
+            return shared
+
+    def _leave(self, shared: _Shared) -> None:
+        """Note that a part has no more batches."""
+        with self._lock:
+            first = shared in self._begun
+            if first:
+                self._begun.remove(shared)
+        if first:
+            self._show(0, shared.part.size)
 
     def _show(self, rows: int, size: int) -> None:
         if self._bar is not None:
@@ -312,7 +372,6 @@ class _Run:
         evaluation: Evaluation,
         batch: pa.RecordBatch,
         name: str,
-        threads: int,
         residuals: Any,
     ) -> None:
         chosen = None
@@ -343,15 +402,29 @@ class _Run:
             dropped = ~valid if chosen is None else ~valid & chosen
         evaluation.add(
             *arrays,
-            keys=_keys(batch, question.by) if question.by else None,
+            keys=_keys(batch, question.by, evaluation.scratch) if question.by else None,
             where=where,
             dropped=dropped,
-            n_threads=threads,
+            n_threads=1,
         )
         if residuals is not None:
             with np.errstate(all="ignore"):
                 found = np.subtract(arrays[0], arrays[1], dtype=np.float64, casting="unsafe")
             residuals.add(found if where is None else found[where])
+
+
+class _Shared:
+    """A part of which any thread may take the next batch: in the end some have nothing else."""
+
+    def __init__(self, part: readers.Part, place: int) -> None:
+        self.part, self.place = part, place
+        self._batches = iter(part.batches)
+        self._lock = threading.Lock()
+
+    def next(self) -> pa.RecordBatch | None:
+        """Return the next batch, which is decoded here, or None."""
+        with self._lock:
+            return next(self._batches, None)
 
 
 class _Bar:
@@ -419,18 +492,18 @@ def _bits(buffer: pa.Buffer, offset: int, count: int) -> AnyArray:
     return bits[offset % 8 : offset % 8 + count].view(bool)
 
 
-def _keys(batch: pa.RecordBatch, by: Sequence[str]) -> AnyArray | Coded:
+def _keys(batch: pa.RecordBatch, by: Sequence[str], scratch: Scratch) -> AnyArray | Coded:
     """Return the keys of rows: integers, or places in a list of tuples."""
     if len(by) == 1:
         column = batch.column(by[0])
         if pa.types.is_integer(column.type) and not column.null_count:
             return _values(column)[0]
-    coded = [_coded(batch.column(name)) for name in by]
+    coded = [_coded(batch.column(name), name, scratch) for name in by]
     sizes = [len(values) for _, values in coded]
     if math.prod(sizes) < 2**62:
         places = coded[0][0]
         for (part, _), size in zip(coded[1:], sizes[1:], strict=True):
-            places = places * size
+            places *= size
             places += part
         if math.prod(sizes) <= _FEW:  # so many that those that are not there cost nothing
             return Coded(places, list(itertools.product(*(values for _, values in coded))))
@@ -452,20 +525,21 @@ def _keys(batch: pa.RecordBatch, by: Sequence[str]) -> AnyArray | Coded:
     return Coded(places.reshape(-1), keys)
 
 
-def _coded(array: pa.Array) -> tuple[NDArray[np.int64], list[Any]]:
+def _coded(array: pa.Array, name: str, scratch: Scratch) -> tuple[NDArray[np.int64], list[Any]]:
     """Return the places of a column's values in a list of them; null is one of them."""
     kind = array.type
+    places = scratch.array(name, (len(array),), np.int64)
     if pa.types.is_integer(kind) and not array.null_count and len(array):
         values = _values(array)[0]
         least, most = int(values.min()), int(values.max())
         if most - least < _SMALL_RANGE:
-            places = np.subtract(values, least, dtype=np.int64, casting="unsafe")
+            np.subtract(values, least, out=places, dtype=np.int64, casting="unsafe")
             return places, list(range(least, most + 1))
     if not pa.types.is_dictionary(kind):
         array = _cast(array, _stored(kind)).dictionary_encode()
     keys = _cast(array.dictionary, _stored(kind)).to_pylist()
     indices, there = _values(array.indices)
-    places = indices.astype(np.int64)
+    places[...] = indices
     if there is not None:
         places[~there] = len(keys)
         keys.append(None)

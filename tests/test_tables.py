@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -180,6 +182,74 @@ def test_folders_with_partitions(tmp_path):
         assert got.equals(tables.evaluate(table, **COLUMNS, by=by))
     got = tables.evaluate(tmp_path, **COLUMNS, where="month > 6 and carrier == 'AA'")
     assert got.equals(tables.evaluate(table, **COLUMNS, where="month > 6 and carrier == 'AA'"))
+
+
+def test_folders_give_columns_to_globs_and_paths_too(tmp_path, monkeypatch):
+    table = flights()
+    for month in range(1, 13):
+        folder = tmp_path / f"_month={month}"
+        folder.mkdir()
+        pq.write_table(
+            table.filter(pa.compute.equal(table["month"], month)), folder / "part.parquet"
+        )
+    monkeypatch.chdir(tmp_path)
+    first = tables.evaluate(".", **COLUMNS, by="_month")
+    assert first.drop_columns("_month").equals(
+        tables.evaluate(table, **COLUMNS, by="month").drop_columns("month")
+    )
+    for data in (
+        "_month=*/*.parquet",
+        "**/*.parquet",
+        [f"_month={i}" for i in range(1, 13)],
+        [f"{tmp_path}/_month={i}/part.parquet" for i in range(1, 13)],
+    ):
+        assert tables.evaluate(data, **COLUMNS, by="_month").equals(first)
+    got = tables.evaluate("_month=3/part.parquet", **COLUMNS, where="_month > 3")
+    assert got["rows"].to_pylist() == [0]
+    # What the file itself has counts more than where the user says that it lies.
+    os.rename("_month=3", "month=77")
+    got = tables.evaluate("month=77/part.parquet", **COLUMNS, by="month")
+    assert got["month"].to_pylist() == [None, 3]
+
+
+def test_other_files_in_a_folder(tmp_path, monkeypatch, capsys):
+    table = flights()
+    expected = tables.evaluate(table, **COLUMNS)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run" / "_temporary").mkdir(parents=True)
+    pq.write_table(table, "run/part-0")  # known by its first bytes
+    pq.write_table(table, "run/_temporary/part-0.parquet")
+    for name in ("_SUCCESS", ".part-0.crc", "_metadata"):
+        (tmp_path / "run" / name).write_text("x")
+    assert tables.evaluate("run", **COLUMNS).equals(expected)
+    (tmp_path / "run" / "README.txt").write_text("Read me.")
+    with pytest.warns(UserWarning, match=r"^run/README.txt is left out: not of Parquet") as caught:
+        assert tables.evaluate("run", **COLUMNS).equals(expected)
+    assert caught[0].filename == __file__
+    np.save("run/p.npy", np.zeros(3))
+    (tmp_path / "run" / "more.json.gz").write_bytes(b"")
+    options = ["--prediction", "p", "--target", "y"]
+    assert cli.main(["evaluate", "run", *options, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["rows"] == expected["rows"].to_pylist()[0]
+    assert err == (
+        "smoothl1: run/README.txt and 2 more are left out: not of Parquet, Arrow IPC, or CSV\n"
+    )
+    # A file that is named is no such.
+    assert cli.main(["evaluate", "run/README.txt", *options]) == 2
+    assert "run/README.txt: neither its name" in capsys.readouterr().err
+    pyarrow.csv.write_csv(table, "run/copy.csv")
+    assert cli.main(["evaluate", "run", *options]) == 2
+    assert capsys.readouterr().err == (
+        "smoothl1: run: a folder with files of two formats, run/copy.csv and run/part-0, which may "
+        "hold the same rows; pass those of one, as 'run/**/*.csv'\n"
+    )
+    (tmp_path / "none").mkdir()
+    assert cli.main(["evaluate", "none", *options]) == 2
+    assert "none: a folder without a file" in capsys.readouterr().err
+    (tmp_path / "none" / "x.txt").write_text("x")
+    assert cli.main(["evaluate", "none", *options]) == 2
+    assert "CSV; none/x.txt is none" in capsys.readouterr().err
 
 
 def test_addresses_of_fsspec(tmp_path):
@@ -457,7 +527,7 @@ def test_row_groups_that_cannot_hold_a_chosen_row_are_not_read(
 
     got = evaluate()
     assert len(read) == count or isinstance(got, str)
-    monkeypatch.setattr(readers._Parquet, "_excluded", lambda *_: False)
+    monkeypatch.setattr("smoothl1._evaluate.where.Where.excludes", lambda *_: False)
     assert got == evaluate()
     assert len(read) == 10 or isinstance(got, str)
 
@@ -468,14 +538,15 @@ def test_folders_of_other_formats_are_skipped(tmp_path):
         path = tmp_path / f"region={region}" / name
         write = pa.csv.write_csv if name.endswith("csv") else pa.feather.write_feather
         write(rising(0).select(["p", "y", "day"]), path)
+    folders = sorted(tmp_path.iterdir())
     for region in ("north", "south"):
         where = f"region == '{region}'"
         columns = readers.Columns(("p", "y"), (), ("region",))
-        source = readers.Source(tmp_path, columns, tables.condition_of(where))
+        source = readers.Source(folders, columns, tables.condition_of(where))
         assert [part.name for part in source.parts(1) if part.batches != ()] == [
             str(next((tmp_path / f"region={region}").iterdir()))
         ]
-        got = tables.evaluate(tmp_path, **COLUMNS, where=where)
+        got = tables.evaluate(folders, **COLUMNS, where=where)
         assert got.equals(tables.evaluate(rising(0), **COLUMNS))
 
 
@@ -487,6 +558,15 @@ def test_statistics_of_nan_are_none(tmp_path):
     Statistics.min = 0.0
     assert bounds._extremes(Statistics, pa.float64()).to_pylist() == [0.0, 1.0]
     assert bounds._extremes(Statistics, pa.int64()) is None
+
+
+def test_where_gives_no_warning(tmp_path, capsys):
+    pq.write_table(flights(), tmp_path / "t.parquet")
+    arguments = ["evaluate", str(tmp_path / "t.parquet"), "--prediction", "p", "--target", "y"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert cli.main([*arguments, "--where", "3in (3, 4)"]) == 0
+        assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -571,6 +651,8 @@ def bad_files(folder):
     whole = (folder / "good.parquet").read_bytes()
     (folder / "cut.parquet").write_bytes(whole[:-100])
     (folder / "middle.parquet").write_bytes(whole[:4] + b"\xff" * 20000 + whole[20004:])
+    pyarrow.feather.write_feather(table, folder / "whole.arrow")
+    (folder / "cut.arrow").write_bytes((folder / "whole.arrow").read_bytes()[:-100])
     (folder / "empty.parquet").write_bytes(b"")
     (folder / "text.parquet").write_text("no table")
     (folder / "text").write_text("no table")
@@ -588,7 +670,8 @@ def bad_files(folder):
     pq.write_table(table.drop_columns(["p"]), folder / "less.parquet")
     yield ["missing.parquet"], "missing.parquet: No such file or directory"
     yield ["cut.parquet"], "cut.parquet: "
-    yield ["middle.parquet"], "middle.parquet: "
+    yield ["middle.parquet"], "middle.parquet: column 'p': "
+    yield ["cut.arrow"], "cut.arrow: an Arrow file that is cut off"
     yield ["empty.parquet"], "empty.parquet: "
     yield ["text.parquet"], "text.parquet: "
     yield ["text"], "text: neither its name nor its first bytes are of Parquet"
@@ -597,7 +680,7 @@ def bad_files(folder):
     yield ["ragged.csv"], "ragged.csv: "
     yield ["nothing.csv"], "nothing.csv: "
     yield ["bad.csv.gz"], "bad.csv.gz: "
-    yield ["hollow"], "hollow: a folder without a file to read"
+    yield ["hollow"], "hollow: a folder without a file of Parquet"
     yield ["*.nothing"], "*.nothing: no file matches"
     yield ["array.npy"], "array.npy: a .npy file has no columns"
     yield ["words.parquet"], "words.parquet: column 'p' holds string, where numbers are needed"
@@ -615,6 +698,8 @@ def bad_files(folder):
     yield ["good.parquet", "--beta", "-1"], "--beta must be >= 0, got -1.0"
     yield ["good.parquet", "--by", "rows"], "--by 'rows': a figure has this name"
     yield ["good.parquet", "--sort-by", "speed"], "--sort-by speed: no such column"
+    # Before anything is read.
+    yield ["middle.parquet", "--sort-by", "weight"], "--sort-by weight: no such column; there are r"
     yield ["nonsense://bucket/x.parquet"], "nonsense://bucket/x.parquet: "
     yield [""], "'': no path"
     if os.name == "posix" and os.geteuid() != 0:
@@ -755,10 +840,46 @@ def test_a_table_that_is_too_wide_says_what_it_leaves_out(tmp_path, monkeypatch,
     assert " loss" in lines[3]
 
 
+def test_many_thresholds_stand_below_one_another(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("rich")
+    pq.write_table(flights(), tmp_path / "t.parquet")
+    monkeypatch.setattr(cli, "_width", lambda: 80)
+    betas = [word for beta in range(1, 16) for word in ("--beta", str(beta))]
+    arguments = ["--prediction", "p", "--target", "y", "--by", "carrier", "--by", "month", *betas]
+    path = str(tmp_path / "t.parquet")
+    assert cli.main(["evaluate", path, *arguments, "--limit", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()[3:]
+    assert max(map(len, lines)) <= 80
+    heads = [line.split() for line in lines if line.startswith("carrier")]
+    assert len(heads) == 3
+    assert [name for head in heads for name in head[2:]] == [
+        "rows", "dropped", "mae", *(f"loss_{beta}" for beta in range(1, 16)),
+    ]  # fmt: skip
+    assert sum(line.startswith("all ") for line in lines) == 3
+    assert lines[-1].startswith("(largest, bias, rmse and 15 more: in a wider terminal")
+
+
+def test_a_table_of_many_groups_ends(tmp_path, capsys):
+    pytest.importorskip("rich")
+    n = 1500
+    pq.write_table(pa.table({"p": np.zeros(n), "y": np.ones(n), "k": range(n)}), tmp_path / "t.pq")
+    arguments = ["evaluate", str(tmp_path / "t.pq"), "--prediction", "p", "--target", "y"]
+    for more, count, end in (
+        ([], 1000, "(500 more groups)"),
+        (["--limit", "1499"], 1499, "(1 more group)"),
+    ):
+        assert cli.main([*arguments, "--by", "k", *more]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 3 + 2 + count + 1
+        assert lines[-1] == end
+    assert cli.main([*arguments, "--by", "k", "--format", "csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2 + n
+
+
 def test_without_the_optional_packages(tmp_path, monkeypatch, capsys):
     pq.write_table(flights(), tmp_path / "t.parquet")
     arguments = ["evaluate", str(tmp_path / "t.parquet"), "--prediction", "p", "--target", "y"]
-    for name in ("rich", "rich.console", "rich.table", "rich.text"):
+    for name in ("rich", "rich.cells", "rich.console", "rich.table", "rich.text"):
         monkeypatch.setitem(sys.modules, name, None)
     assert cli.main([*arguments]) == 0
     assert cli.main([*arguments, "--by", "month", "--json"]) == 0
@@ -823,16 +944,50 @@ def test_a_file_that_vanishes_meanwhile(tmp_path):
 
 def test_an_interrupt_ends_all_threads(tmp_path, monkeypatch):
     pq.write_table(flights(), tmp_path / "t.parquet", row_group_size=50)
-    seen = []
+    waited = []
+    join = threading.Thread.join
 
-    def interrupt(*arguments, **options):
-        seen.append(1)
-        raise KeyboardInterrupt
+    def interrupt(thread, timeout=None):
+        waited.append(thread)
+        if len(waited) == 1:
+            raise KeyboardInterrupt
+        join(thread, timeout)
 
-    monkeypatch.setattr(tables, "wait", interrupt)
+    monkeypatch.setattr(threading.Thread, "join", interrupt)
     with pytest.raises(KeyboardInterrupt):
         tables.run(tmp_path / "t.parquet", **COLUMNS, n_threads=2)
-    assert seen == [1]
+    assert len(waited) == 3
+    assert not any(thread.is_alive() for thread in waited)
+
+
+def test_threads_share_the_batches_of_the_last_part(tmp_path, monkeypatch):
+    table = flights(20_000)
+    pq.write_table(table, tmp_path / "t.parquet")
+    monkeypatch.setattr(readers, "BATCH", 100)
+    threads = set()
+    add = tables._Run._add
+
+    def noted(*arguments):
+        threads.add(threading.current_thread().name)
+        time.sleep(0.0001)
+        add(*arguments)
+
+    monkeypatch.setattr(tables._Run, "_add", noted)
+    got = tables.evaluate(tmp_path / "t.parquet", **COLUMNS, by="carrier", n_threads=3)
+    assert len(threads) == 3
+    check(got, table, ["carrier"])
+
+
+def test_the_error_of_the_first_file_is_raised(tmp_path):
+    table = flights(2000)
+    place = table.column_names.index("carrier")
+    for i in range(4):
+        text = pa.array(["4"] * 1999 + ["x" * i if i % 2 else "4"])
+        table = table.set_column(place, "carrier", text)
+        pq.write_table(table, tmp_path / f"{i}.parquet", row_group_size=500)
+    for _ in range(20):
+        with pytest.raises(ValueError, match=r"1\.parquet: .*'x'"):
+            tables.evaluate(tmp_path, **COLUMNS, where="carrier > 3", n_threads=4)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads peak memory of a child")

@@ -8,6 +8,7 @@ user's.
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import json
 import os
@@ -48,6 +49,10 @@ def evaluate(options: argparse.Namespace) -> tuple[Report, Residuals | None]:
     except ValueError as error:
         raise InputError(line_of(error)) from None
     options.betas = betas if len(betas) > 1 else betas[0]
+    if options.sort_by is not None:
+        named = {"prediction": "", "target": "", "weight": options.weight}
+        asked = make_question(options.betas, by=tuple(options.by or ()), **named)
+        reports.check_sort(asked, options.sort_by)
     if options.prediction is None and options.target is None:
         evaluation, about, residuals = _evaluate_arrays(options)
     else:
@@ -200,6 +205,7 @@ def _evaluate_tables(options: argparse.Namespace) -> Found:
         "where": options.where,
         "nulls": options.nulls,
         "ignore_nan": options.ignore_nan,
+        "note": _complain,
     }
     seen: list[Residuals] = []
 
@@ -297,8 +303,10 @@ def _parser() -> argparse.ArgumentParser:
         help="evaluate predictions against targets",
         description="Evaluate predictions against targets: two .npy files of one shape, which are "
         "memory-mapped, or Zarr arrays, or two columns of tables, given by --prediction and "
-        "--target: Parquet, Arrow IPC (Feather), CSV (also .gz), folders with partitions, globs, "
-        "addresses as s3://bucket/folder. Everything is read once, in bounded memory; sums are "
+        "--target: Parquet, Arrow IPC (Feather), CSV (also .gz), folders, globs, addresses as "
+        "s3://bucket/folder. Folders named as month=3 give a column; in a folder files are of one "
+        "format, names with . or _ in front are passed over, and others left out, which one line "
+        "says. Everything is read once, in bounded memory; sums are "
         "exact, so that neither order nor threads nor shards change a bit. Exit code 0; 2 for what "
         "is wrong with the input, the options or the output; 130 when interrupted. A file that is "
         "cut off meanwhile by another program may end this one by SIGBUS.",
@@ -403,7 +411,12 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sort-by", metavar="COLUMN", help="order of the groups: by a figure the largest first"
     )
-    parser.add_argument("--limit", type=_count_option, metavar="N", help="at most N groups")
+    parser.add_argument(
+        "--limit",
+        type=_count_option,
+        metavar="N",
+        help="at most N groups; default: all, and 1000 of a table",
+    )
     parser.add_argument(
         "--min-rows", type=_count_option, default=0, metavar="N", help="groups of N rows or more"
     )
@@ -551,6 +564,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         return 0
     return 2
+
+
+def script() -> int:
+    """Run the command as a process of its own; return its exit code."""
+    # What is left by then lives as long as the process. To search it for garbage, as it starts
+    # and again as it ends, takes as long as a million rows.
+    gc.freeze()
+    try:
+        return main()
+    finally:
+        gc.freeze()
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:

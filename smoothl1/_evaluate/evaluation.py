@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from smoothl1 import _arguments as arguments
 from smoothl1 import sums
+from smoothl1._evaluate.scratch import Scratch
 from smoothl1._sums.keys import Coded, canonical, from_state, to_state
 from smoothl1._typing import AnyArray
 from smoothl1.grouped import GroupedLossSums, Table
@@ -102,6 +103,7 @@ class Evaluation:
         self._counts = _Counts()
         # The keys of the last piece, which the next one may have, too; and with signs.
         self._last: tuple[list[Any], list[Any]] = [], []
+        self.scratch = Scratch()
 
     def add(
         self,
@@ -121,17 +123,20 @@ class Evaluation:
         prediction, target, weight : ndarray
             Of numbers, of one shape.
         keys : ndarray of integers or Coded, optional
-            Of one column integers, or anything as places in a list of tuples.
+            Of one column integers, or anything as places in a list of tuples; the places are
+            written over.
         where, dropped : ndarray of bool, optional
             The rows that count, and those that are only counted.
         n_threads : int, optional
         """
         dtype, counts = self.question.dtype, self._counts
         with np.errstate(all="ignore"):
-            residual = np.subtract(prediction, target, dtype=dtype, casting="unsafe")
+            shape = np.broadcast_shapes(prediction.shape, target.shape)
+            residual = self.scratch.array("residual", shape, dtype)
+            np.subtract(prediction, target, out=residual, dtype=dtype, casting="unsafe")
             if weight is not None:
                 weight = weight.astype(dtype, copy=False)
-            above = residual > 0
+            above = np.greater(residual, 0, out=self.scratch.array("above", shape, bool))
             np.abs(residual, out=residual)
             bad = _nan(residual, weight, where)
             if bad is not None and self.question.ignore_nan:
@@ -168,8 +173,8 @@ class Evaluation:
             if keys.size and keys.dtype.itemsize == 8:
                 least, most = int(np.minimum.reduce(keys)), int(np.maximum.reduce(keys))
             if least >= -_LARGEST_INTEGER and most <= _LARGEST_INTEGER:
-                signed = keys.astype(np.int64)
-                signed *= 2
+                signed = self.scratch.array("signed", keys.shape, np.int64)
+                np.multiply(keys, 2, out=signed, dtype=np.int64, casting="unsafe")
                 signed += above
                 return signed
             unique, places = np.unique(keys, return_inverse=True)
@@ -177,7 +182,8 @@ class Evaluation:
         if self._last[0] != keys.keys:
             both = [_short(sign, *key) for key in keys.keys for sign in (False, True)]
             self._last = keys.keys, both
-        places = keys.places * 2
+        places = keys.places
+        places *= 2
         places += above
         return Coded(places, self._last[1])
 
@@ -194,7 +200,8 @@ class Evaluation:
         # Few are larger than what the least group has.
         count = len(self._groups._keys)
         least = np.minimum.reduce(largest[:count], initial=math.inf)
-        above = residual > residual.dtype.type(least)
+        above = self.scratch.array("larger", residual.shape, bool)
+        np.greater(residual, residual.dtype.type(least), out=above)
         if where is not None:
             above &= where
         some = np.flatnonzero(above)

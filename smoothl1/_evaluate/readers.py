@@ -40,6 +40,9 @@ _COMPRESSIONS = {".gz", ".bz2", ".zst", ".lz4"}
 _MAGIC = {b"PAR1": "parquet", b"ARRO": "ipc", b"\xffARR": "ipc", b"\x93NUM": "npy"}
 _BUFFER = 2**20
 
+# What folders give to columns: names and values.
+Folders = tuple[tuple[str, str | None], ...]
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -63,7 +66,9 @@ class File:
     path: str
     name: str  # as it is shown
     size: int
-    folders: tuple[tuple[str, str | None], ...]
+    folders: Folders
+    # The same of folders that the user named: what the file itself has counts more.
+    given: Folders = ()
 
 
 @dataclass
@@ -84,19 +89,20 @@ class Source:
         self.name = "table"
         self.total = 0  # bytes, of files
         self.files: list[File] = []
+        self.left_out: list[str] = []  # files of folders that hold no table
         self.untyped: set[str] = set()
         if _is_path(data) or isinstance(data, Sequence):
             names = [data] if _is_path(data) else list(data)
             if not names or not all(map(_is_path, names)):
                 raise TypeError("data must be a path, or a list of at least one path")
-            files = [file for name in names for file in find(os.fspath(name))]
+            files = [file for name in names for file in find(os.fspath(name), self.left_out)]
             self.files = files
             self.name = files[0].name
             self.total = sum(file.size for file in files)
             self._opened = [_open(file, columns) for file in files]
             self.schema = _one_schema(self._opened, columns)
             # Their types are not stored: what looks like integers is taken for such.
-            self.untyped = {n for file in files for n, _ in file.folders}
+            self.untyped = {n for opened in self._opened for n in opened.folders}
             if any(isinstance(opened, _Csv) for opened in self._opened):
                 self.untyped |= set(columns.keys)
         elif hasattr(data, "__arrow_c_stream__"):
@@ -136,15 +142,23 @@ def parts_of(
 
 
 class _Opened(ABC):
-    """A file whose schema was read."""
+    """A file whose schema was read, or a table in memory."""
 
     separate = 0
 
-    def __init__(self, name: str, schema: pa.Schema) -> None:
+    def __init__(self, name: str, schema: pa.Schema, file: File | None = None) -> None:
         self.name = name
+        self.folders: dict[str, str | None] = {}
+        self._size = 0
+        if file is not None:
+            given = [pair for pair in file.given if pair[0] not in schema.names]
+            self.folders = dict((*given, *file.folders))
+            self._size = file.size
+        for key in self.folders:
+            place, field = schema.get_field_index(key), pa.field(key, pa.string())
+            schema = schema.set(place, field) if place >= 0 else schema.append(field)
         self.schema = schema
 
-    @abstractmethod
     def parts(
         self, columns: Columns, threads: int, condition: Where | None = None
     ) -> Iterator[Part]:
@@ -152,6 +166,35 @@ class _Opened(ABC):
 
         Parts of which a condition is known to choose no row have no batches.
         """
+        if condition is not None and self.folders:
+            from smoothl1._evaluate import bounds
+
+            if condition.excludes(bounds.of_folders(self.folders.items())):
+                yield Part(self.name, (), self._size)
+                return
+        yield from self._parts(columns, threads, condition)
+
+    @abstractmethod
+    def _parts(self, columns: Columns, threads: int, condition: Where | None) -> Iterator[Part]:
+        """Yield the parts, where folders do not exclude all."""
+
+    def _stored(self, columns: Columns) -> list[str]:
+        """Return the columns that are in the file."""
+        return [name for name in columns.names if name not in self.folders]
+
+    def _filled(self, batch: pa.RecordBatch, columns: Columns) -> pa.RecordBatch:
+        """Return the batch with the columns that folders give, in the order asked for."""
+        if not self.folders:
+            return batch
+        arrays = []
+        for name in columns.names:
+            if name in self.folders:
+                places = pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows)
+                values = pa.array([self.folders[name]], pa.string())
+                arrays.append(pa.DictionaryArray.from_arrays(places, values))
+            else:
+                arrays.append(batch.column(name))
+        return pa.RecordBatch.from_arrays(arrays, names=list(columns.names))
 
 
 class _Stream(_Opened):
@@ -161,9 +204,7 @@ class _Stream(_Opened):
         super().__init__(name, reader.schema)
         self._reader = reader
 
-    def parts(
-        self, columns: Columns, threads: int, condition: Where | None = None
-    ) -> Iterator[Part]:
+    def _parts(self, columns: Columns, threads: int, condition: Where | None) -> Iterator[Part]:
         names = list(columns.names)
         with reading(self.name):
             for batch in self._reader:
@@ -181,15 +222,13 @@ class _Parquet(_Opened):
             opened = pq.ParquetFile(file.system.open_input_file(file.path))
             self._metadata = opened.metadata
             schema = opened.schema_arrow
-        super().__init__(file.name, _with_folders(schema, file))
+        super().__init__(file.name, schema, file)
         self._file = file
         # Text as keys comes as places in a list, as it is stored.
         self._coded = [name for name in columns.keys if _is_text(schema, name)]
         self.separate = self._metadata.num_row_groups
 
-    def parts(
-        self, columns: Columns, threads: int, condition: Where | None = None
-    ) -> Iterator[Part]:
+    def _parts(self, columns: Columns, threads: int, condition: Where | None) -> Iterator[Part]:
         count = self._metadata.num_row_groups
         for group in range(count):
             batches: Iterable[pa.RecordBatch] = ()
@@ -203,7 +242,7 @@ class _Parquet(_Opened):
 
         with reading(self.name):
             known = bounds.of_row_group(self._metadata, group, self.schema, condition.columns)
-        return condition.excludes(known | bounds.of_folders(self._file.folders))
+        return condition.excludes(known | bounds.of_folders(self.folders.items()))
 
     def _batches(self, group: int, columns: Columns, threads: int) -> Iterator[pa.RecordBatch]:
         import pyarrow.parquet as pq
@@ -216,12 +255,22 @@ class _Parquet(_Opened):
                 buffer_size=_BUFFER,
                 pre_buffer=False,
             )
-            folders = dict(self._file.folders)
-            names = [name for name in columns.names if name not in folders]
-            for batch in opened.iter_batches(
-                BATCH, row_groups=[group], columns=names, use_threads=threads > 1
-            ):
-                yield _filled(batch, self._file, columns)
+            names = self._stored(columns)
+
+            def batches(names: list[str]) -> Iterator[pa.RecordBatch]:
+                yield from opened.iter_batches(
+                    BATCH, row_groups=[group], columns=names, use_threads=threads > 1
+                )
+
+            try:
+                for batch in batches(names):
+                    yield self._filled(batch, columns)
+            except (pa.ArrowException, OSError):
+                for name in names:  # each alone, to tell which one is damaged
+                    with reading(f"{self.name}: column {name!r}"):
+                        for _ in batches([name]):
+                            pass
+                raise
 
 
 class _Ipc(_Opened):
@@ -235,10 +284,12 @@ class _Ipc(_Opened):
                 self.separate = self._reader.num_record_batches
             except pa.ArrowInvalid:
                 self._source.seek(0)
+                if self._source.read(6) == b"ARROW1":
+                    raise InputError(f"{file.name}: an Arrow file that is cut off") from None
+                self._source.seek(0)
                 self._reader = pa.ipc.open_stream(self._source)
             schema = self._reader.schema
-        super().__init__(file.name, _with_folders(schema, file))
-        self._file = file
+        super().__init__(file.name, schema, file)
 
     @staticmethod
     def _open(file: File) -> Any:
@@ -246,17 +297,12 @@ class _Ipc(_Opened):
             return pa.memory_map(file.path)
         return file.system.open_input_file(file.path)
 
-    def parts(
-        self, columns: Columns, threads: int, condition: Where | None = None
-    ) -> Iterator[Part]:
-        if _is_excluded(self._file, condition):
-            yield Part(self.name, (), self._file.size)
-            return
-        names = [n for n in columns.names if n not in dict(self._file.folders)]
+    def _parts(self, columns: Columns, threads: int, condition: Where | None) -> Iterator[Part]:
+        names = self._stored(columns)
         if not self.separate:
             with reading(self.name):
                 for batch in self._reader:
-                    for piece in _pieces(_filled(batch.select(names), self._file, columns)):
+                    for piece in _pieces(self._filled(batch.select(names), columns)):
                         yield Part(self.name, [piece])
             return
         # The chosen columns alone are decompressed.
@@ -269,10 +315,10 @@ class _Ipc(_Opened):
             with reading(self.name):
                 with lock:  # one reader, whose position in the file is one
                     batch = reader.get_batch(i)
-                yield from _pieces(_filled(batch.select(names), self._file, columns))
+                yield from _pieces(self._filled(batch.select(names), columns))
 
         for i in range(self.separate):
-            yield Part(self.name, batches(i), self._file.size // self.separate)
+            yield Part(self.name, batches(i), self._size // self.separate)
 
 
 class _Csv(_Opened):
@@ -289,7 +335,7 @@ class _Csv(_Opened):
         numbers = {name: pa.float64() for name in columns.numbers}
         self._types = {**text, **numbers}
         fields = [pa.field(f.name, self._types.get(f.name, f.type)) for f in schema]
-        super().__init__(file.name, _with_folders(pa.schema(fields), file))
+        super().__init__(file.name, pa.schema(fields), file)
 
     def _open(self, columns: Columns, types: dict[str, Any], names: Any = None) -> Any:
         import pyarrow.csv as pc
@@ -312,32 +358,17 @@ class _Csv(_Opened):
             stream.close()
             raise
 
-    def parts(
-        self, columns: Columns, threads: int, condition: Where | None = None
-    ) -> Iterator[Part]:
-        if _is_excluded(self._file, condition):
-            yield Part(self.name, (), self._file.size)
-            return
-        names = [n for n in columns.names if n not in dict(self._file.folders)]
+    def _parts(self, columns: Columns, threads: int, condition: Where | None) -> Iterator[Part]:
         try:
             with reading(self.name):
-                reader = self._open(columns, self._types, names)
+                reader = self._open(columns, self._types, self._stored(columns))
                 for batch in reader:
-                    yield Part(self.name, [_filled(batch, self._file, columns)])
+                    yield Part(self.name, [self._filled(batch, columns)])
         except InputError as error:
             text = str(error)
             for i, name in enumerate(self._header):
                 text = text.replace(f"CSV column #{i}:", f"column {name!r}:")
             raise InputError(text) from None
-
-
-def _is_excluded(file: File, condition: Where | None) -> bool:
-    """Return whether the folders of a file say that a condition chooses none of its rows."""
-    if condition is None:
-        return False
-    from smoothl1._evaluate import bounds
-
-    return condition.excludes(bounds.of_folders(file.folders))
 
 
 _OPENERS: dict[str, Callable[[File, Columns], _Opened]] = {
@@ -353,6 +384,8 @@ def _open(file: File, columns: Columns) -> _Opened:
         raise InputError(
             f"{file.name}: a .npy file has no columns; pass two, without --prediction and --target"
         )
+    if kind == "compressed":
+        raise InputError(f"{file.name}: of compressed files only CSV is read")
     if kind is None:
         raise InputError(
             f"{file.name}: neither its name nor its first bytes are of Parquet, Arrow IPC, or CSV"
@@ -364,17 +397,18 @@ def format_of(file: File) -> str | None:
     """Return which format a file has, by its name or its first bytes."""
     suffixes = [suffix.lower() for suffix in Path(file.path).suffixes]
     if suffixes and suffixes[-1] in _COMPRESSIONS:
-        suffixes.pop()
-        if suffixes and _SUFFIXES.get(suffixes[-1]) != "csv":
-            raise InputError(f"{file.name}: of compressed files only CSV is read")
+        return "csv" if suffixes[-2:-1] and _SUFFIXES.get(suffixes[-2]) == "csv" else "compressed"
     if suffixes and suffixes[-1] in _SUFFIXES:
         return _SUFFIXES[suffixes[-1]]
     with reading(file.name), file.system.open_input_file(file.path) as opened:
         return _MAGIC.get(bytes(opened.read(4)))
 
 
-def find(name: str) -> list[File]:
-    """Return the files of a path, a folder, a glob, or an address; `InputError` if none is."""
+def find(name: str, left_out: list[str]) -> list[File]:
+    """Return the files of a path, a folder, a glob, or an address; `InputError` if none is.
+
+    Files of folders that are no tables are left out, and noted.
+    """
     with reading(name):
         if "://" in name:
             system, path = _system_of(name)
@@ -397,39 +431,86 @@ def find(name: str) -> list[File]:
             paths = [path]
         if not paths:
             raise InputError(f"{name}: no file matches")
-        found = [file for one in paths for file in _files_at(system, one, name)]
-    if not found:
-        raise InputError(f"{name}: a folder without a file to read")
-    return found
+        return [file for one in paths for file in _files_at(system, one, name, left_out)]
 
 
-def _files_at(system: pa.fs.FileSystem, path: str, name: str) -> list[File]:
+def _files_at(system: pa.fs.FileSystem, path: str, name: str, left_out: list[str]) -> list[File]:
     """Return a file, or the files of a folder and below, in the order of their paths."""
+    folders: Sequence[str] = path.split("/")
     if isinstance(system, pa.fs.LocalFileSystem):
+        folders = Path(path).parts
         os.stat(path)  # whose errors say why: no such file, no permission
     info = system.get_file_info(path)
     shown = path if "://" not in name else name if path in name else path
     if info.type == pa.fs.FileType.NotFound:
         raise InputError(f"{shown}: No such file or directory")
     if info.type == pa.fs.FileType.File:
-        return [File(system, path, shown, info.size or 0, ())]
+        return [File(system, path, shown, info.size or 0, (), _values_of(folders[:-1]))]
     if info.type != pa.fs.FileType.Directory:
         raise InputError(f"{shown}: neither a file nor a folder")
-    found = []
-    selector = pa.fs.FileSelector(path, recursive=True)
-    for inner in sorted(system.get_file_info(selector), key=lambda inner: inner.path):
+    found, others = [], []
+    kinds: dict[str, str] = {}  # and the first file of each
+    for inner in _listed(system, path):
         below = inner.path[len(path.rstrip("/")) :].strip("/").split("/")
-        if inner.type != pa.fs.FileType.File or any(part[:1] in "._" for part in below):
+        if inner.type == pa.fs.FileType.Directory or any(map(_is_hidden, below)):
             continue
-        folders = []
-        for part in below[:-1]:
-            key, equals, value = part.partition("=")
-            if equals:
-                text = urllib.parse.unquote(value)
-                null = text == "__HIVE_DEFAULT_PARTITION__"
-                folders.append((urllib.parse.unquote(key), None if null else text))
-        found.append(File(system, inner.path, inner.path, inner.size or 0, tuple(folders)))
+        if inner.type != pa.fs.FileType.File:
+            others.append(inner.path)
+            continue
+        values = _values_of(below[:-1])
+        file = File(system, inner.path, inner.path, inner.size or 0, values, _values_of(folders))
+        kind = format_of(file)
+        if kind in _OPENERS:
+            found.append(file)
+            kinds.setdefault(kind, inner.path)
+        else:
+            others.append(inner.path)
+    if not found:
+        more = f"; {others[0]} is none" if others else ""
+        raise InputError(f"{shown}: a folder without a file of Parquet, Arrow IPC, or CSV{more}")
+    if len(kinds) > 1:
+        first, second = list(kinds.values())[:2]
+        suffixes = Path(first).suffixes
+        kept = suffixes[-2:] if suffixes[-1:] and suffixes[-1] in _COMPRESSIONS else suffixes[-1:]
+        raise InputError(
+            f"{shown}: a folder with files of two formats, {first} and {second}, which may hold "
+            f"the same rows; pass those of one, as '{path.rstrip('/')}/**/*{''.join(kept)}'"
+        )
+    left_out += others
     return found
+
+
+def _listed(system: pa.fs.FileSystem, path: str) -> list[pa.fs.FileInfo]:
+    """Return what is in a folder and below, in the order of the paths."""
+    try:
+        found = system.get_file_info(pa.fs.FileSelector(path, recursive=True))
+    except PermissionError:
+        if isinstance(system, pa.fs.LocalFileSystem):  # which folder it is
+            for _ in os.walk(path, onerror=_raise):
+                pass
+        raise
+    return sorted(found, key=lambda inner: inner.path)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _is_hidden(name: str) -> bool:
+    """Return whether a name in a folder is one that other programs pass over, too."""
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)
+
+
+def _values_of(folders: Iterable[str]) -> Folders:
+    """Return the columns that names as ``month=3`` give, and their values."""
+    found = []
+    for part in folders:
+        key, equals, value = part.partition("=")
+        if key and equals:
+            text = urllib.parse.unquote(value)
+            null = text == "__HIVE_DEFAULT_PARTITION__"
+            found.append((urllib.parse.unquote(key), None if null else text))
+    return tuple(found)
 
 
 def _system_of(address: str) -> tuple[pa.fs.FileSystem, str]:
@@ -459,6 +540,7 @@ def reading(name: str) -> Iterator[None]:
         reason = line_of(error)
         if isinstance(error, OSError) and error.errno:
             reason = os.strerror(error.errno)
+            name = error.filename or name
         raise InputError(f"{name}: {reason}") from None
 
 
@@ -528,31 +610,6 @@ def _is_number(kind: pa.DataType) -> bool:
 def _is_text(schema: pa.Schema, name: str) -> bool:
     places = schema.get_all_field_indices(name)
     return len(places) == 1 and bool(plain_type(schema.field(places[0]).type) == pa.string())
-
-
-def _with_folders(schema: pa.Schema, file: File) -> pa.Schema:
-    """Return the schema with the columns that folders give, as text."""
-    for name, _ in file.folders:
-        place = schema.get_field_index(name)
-        field = pa.field(name, pa.string())
-        schema = schema.set(place, field) if place >= 0 else schema.append(field)
-    return schema
-
-
-def _filled(batch: pa.RecordBatch, file: File, columns: Columns) -> pa.RecordBatch:
-    """Return the batch with the columns that folders give, in the order asked for."""
-    folders = dict(file.folders)
-    if not folders:
-        return batch
-    arrays = []
-    for name in columns.names:
-        if name in folders:
-            places = pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows)
-            values = pa.array([folders[name]], pa.string())
-            arrays.append(pa.DictionaryArray.from_arrays(places, values))
-        else:
-            arrays.append(batch.column(name))
-    return pa.RecordBatch.from_arrays(arrays, names=list(columns.names))
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

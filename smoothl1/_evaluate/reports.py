@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from smoothl1._evaluate.evaluation import Evaluation
+from smoothl1._evaluate.evaluation import Evaluation, Question
 from smoothl1._evaluate.files import write
 from smoothl1._evaluate.npy import InputError, printable
 
 FORMATS = ("table", "json", "csv", "parquet")
 NEEDS_TABLES = "pip install 'smoothl1[tables]'"
+
+# Groups in a table for people, unless more are asked for: ten times as many take ten seconds.
+_MANY = 1000
 
 # Columns that are left out first where a table is too wide for the terminal.
 _LEAST = ("largest", "bias", "rmse", "quadratic_share")
@@ -31,6 +34,7 @@ class Report:
     rows: list[dict[str, Any]]
     places: list[int]  # of the rows among all
     hidden: int = 0  # groups that were not asked for
+    limited: bool = False  # it was said how many are
 
     @property
     def by(self) -> tuple[str, ...]:
@@ -86,19 +90,26 @@ def make(
             row.update({name: math.nan for name in figures if name not in counts})
     chosen = [i for i in range(1, len(rows)) if rows[i]["rows"] >= min_rows]
     if sort_by is not None:
+        check_sort(question, sort_by)
         _sort(chosen, rows, question.by, sort_by)
     places = [0, *chosen[:limit]]
     hidden = len(rows) - len(places)
-    return Report(evaluation, how, about, [rows[i] for i in places], places, hidden)
+    chosen_rows = [rows[i] for i in places]
+    return Report(evaluation, how, about, chosen_rows, places, hidden, limit is not None)
+
+
+def check_sort(question: Question, name: str) -> None:
+    """Fail before the evaluation for a column that there will not be."""
+    _, figures = Evaluation(question).figures("sum")
+    columns = [*question.by, *figures]
+    if name not in columns and not any(column.startswith(f"{name}_") for column in columns):
+        raise InputError(f"--sort-by {name}: no such column; there are {', '.join(columns)}")
 
 
 def _sort(chosen: list[int], rows: list[dict[str, Any]], by: Sequence[str], name: str) -> None:
     """Sort in place: by a figure the largest first, by a key the least; what is none comes last."""
     if name not in rows[0]:
-        several = [column for column in rows[0] if column.startswith(f"{name}_")]
-        if not several:
-            raise InputError(f"--sort-by {name}: no such column; there are {', '.join(rows[0])}")
-        name = several[0]
+        name = next(column for column in rows[0] if column.startswith(f"{name}_"))
     if name in by:
         chosen.sort(key=lambda i: (rows[i][name] is None, rows[i][name] or 0))
     else:
@@ -249,6 +260,7 @@ def _figure_lines(report: Report, row: dict[str, Any]) -> list[tuple[str, str]]:
 def _grid(report: Report, width: int | None) -> str:
     """Return groups as a table of the package rich."""
     try:
+        from rich.cells import cell_len
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
@@ -261,42 +273,50 @@ def _grid(report: Report, width: int | None) -> str:
         for name in report.columns
         if name not in ("dropped", "nan") or any(row[name] for row in report.rows)
     ]
+
+    rows = report.rows if report.limited else report.rows[: 1 + _MANY]
+    hidden = report.hidden + len(report.rows) - len(rows)
+    titles = {name: name.replace("quadratic_share", "quadratic") for name in columns}
+    cells: dict[str, list[str]] = {}
+    for i, name in enumerate(report.by):
+        values = [row[name] for row in rows[1:]]
+        shown = ["null" if value is None else printable(str(value)) for value in values]
+        cells[name] = ["" if i else "all", *shown]
+    for name in columns:
+        cells[name] = [_shown(name, row[name]) for row in rows]
+    widths = {name: max(map(cell_len, [titles.get(name, name), *cells[name]])) for name in cells}
+
+    def fits(columns: Sequence[str]) -> bool:
+        parts = [*report.by, *columns]
+        return width is None or sum(widths[name] + 2 for name in parts) - 2 <= width
+
     left_out: list[str] = []
-    while True:
+    for least in _LEAST:
+        for name in [name for name in columns if name.startswith(least)]:
+            if not fits(columns):
+                columns.remove(name)
+                left_out.append(name)
+    stream = io.StringIO()
+    console = Console(file=stream, width=width or 10_000, color_system=None, highlight=False)
+    while columns:  # as many as fit, and below them the next ones, with the keys again
+        count = next((n for n in range(len(columns), 1, -1) if fits(columns[:n])), 1)
         table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
         for name in report.by:
             table.add_column(Text(name), overflow="fold")
-        for name in columns:
-            table.add_column(
-                name.replace("quadratic_share", "quadratic"), justify="right", no_wrap=True
-            )
-        for i, row in enumerate(report.rows):
-            keys = [
-                Text("null" if row[name] is None else printable(str(row[name])))
-                for name in report.by
-            ]
-            if i == 0:
-                keys = [Text("all", style="bold"), *(Text("") for _ in keys[1:])]
-            table.add_row(*keys, *(_shown(name, row[name]) for name in columns))
-        stream = io.StringIO()
-        console = Console(file=stream, width=width or 10_000, color_system=None, highlight=False)
-        wide = Console(file=stream, width=10_000)
-        fits = width is None or wide.measure(table).maximum <= width
-        spare = [name for name in columns if name.startswith(_LEAST)]
-        if fits or not spare:
-            break
-        first = min(
-            spare, key=lambda name: [name.startswith(least) for least in _LEAST].index(True)
-        )
-        columns.remove(first)
-        left_out.append(first)
-    console.print(table)
+        for name in columns[:count]:
+            table.add_column(titles[name], justify="right", no_wrap=True)
+        for row in zip(*(cells[name] for name in (*report.by, *columns[:count])), strict=True):
+            table.add_row(*map(Text, row))
+        console.print(table)
+        columns = columns[count:]
+        if columns:
+            console.print()
     text = "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
     notes = []
-    if report.hidden:
-        notes.append(f"{report.hidden:,} more groups")
+    if hidden:
+        notes.append(f"{hidden:,} more group{'s' if hidden > 1 else ''}")
     if left_out:
-        notes.append(f"{', '.join(left_out)}: in a wider terminal, or with --format csv")
+        notes.append(f"{names_of(left_out)}: in a wider terminal, or with --format csv")
     return text + "".join(f"({note})\n" for note in notes)
 
 

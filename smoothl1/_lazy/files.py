@@ -91,24 +91,18 @@ def evaluate_files(
 def evaluate_tables(
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
-    prediction: str,
-    target: str,
     address: Any,
-    weight: str | None = None,
-    by: str | Sequence[str] | None = None,
-    beta: ArrayLike = 1.0,
-    where: str | None = None,
-    nulls: str = "drop",
-    ignore_nan: bool = False,
     announce: Callable[[str], None] | None = None,
+    **asked: Any,
 ) -> Evaluation:
-    """Return the evaluation of tables; `InputError` for what is wrong with them."""
+    """Return the evaluation of tables; `InputError` for what is wrong with them.
+
+    What is ``asked`` is for `tables.plan`.
+    """
     from smoothl1 import tables
 
-    question, source = tables.plan(
-        files, prediction, target, weight, by, beta, where=where, nulls=nulls,
-        ignore_nan=ignore_nan,
-    )  # fmt: skip
+    question, source = tables.plan(files, **asked)
+    nulls = asked.get("nulls", "drop")
     if not source.files:
         raise TypeError(f"files must be paths, got {type(files).__qualname__}")
     tasks = []

@@ -20,10 +20,7 @@ class Source(Protocol):
 
     n_blocks: int
     several: bool  # whether targets have an axis of their own
-
-    @property
-    def names(self) -> list[str] | None:
-        """The names of the features, where they have any."""
+    names: list[str] | None  # of the features, where they have any
 
     def reduce(
         self, function: Callable[..., Any], merge: Callable[[list[Any]], Any], args: tuple[Any, ...]
@@ -37,7 +34,7 @@ class Blocks:
     def __init__(self, X: Any, y: Any, sample_weight: Any) -> None:
         columns = getattr(X, "columns", None) if hasattr(X, "to_dask_array") else None
         names = [] if columns is None else list(columns)
-        self._names = names if names and all(isinstance(n, str) for n in names) else None
+        self.names = names if names and all(isinstance(n, str) for n in names) else None
         given = {"X": X, "y": y, "sample_weight": sample_weight}
         arrays = {
             name: a.to_dask_array() if hasattr(a, "to_dask_array") else a
@@ -60,11 +57,6 @@ class Blocks:
         blocks = [a.rechunk({1: -1}) if a.ndim == 2 else a for a in arrays.values()]
         self._parts = list(zip(*map(_delayed, blocks), strict=True))
         self.n_blocks = len(self._parts)
-
-    @property
-    def names(self) -> list[str] | None:
-        """The names of the features, where they have any."""
-        return self._names
 
     def reduce(
         self, function: Callable[..., Any], merge: Callable[[list[Any]], Any], args: tuple[Any, ...]
@@ -104,15 +96,11 @@ class Batches:
         for name, column in (("y", target), ("sample_weight", weight)):
             if column is not None and column not in names:
                 raise ValueError(f"{name} must be a column of X ({names}), got {column!r}")
-        self._names = [name for name in names if name not in (target, weight)]
-        if not self._names:
+        self._features = [name for name in names if name not in (target, weight)]
+        self.names: list[str] | None = self._features
+        if not self._features:
             raise ValueError(f"X must have a column of features beside {target!r}")
         self.n_blocks = sum(1 for _ in self._batches())
-
-    @property
-    def names(self) -> list[str] | None:
-        """The names of the features, where they have any."""
-        return self._names
 
     def reduce(
         self, function: Callable[..., Any], merge: Callable[[list[Any]], Any], args: tuple[Any, ...]
@@ -120,7 +108,7 @@ class Batches:
         """Return what a function gives of all batches, merged as they come."""
         total = None
         for batch in self._batches():
-            columns = [self._column(batch, name) for name in self._names]
+            columns = [self._column(batch, name) for name in self._features]
             y = self._column(batch, self._target)
             weight = np.ones(len(y)) if self._weight is None else self._column(batch, self._weight)
             found = function(np.column_stack(columns), y[:, np.newaxis], weight, *args)
