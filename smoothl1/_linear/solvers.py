@@ -480,7 +480,7 @@ class Inverse:
             cutoff *= cutoff
             values *= values
         kept = values > cutoff * values.max(initial=0.0)
-        self.singular = np.count_nonzero(kept) < len(matrix)
+        self.singular = bool(np.count_nonzero(kept) < len(matrix))
         self._values, self._vectors = values[kept], vectors[:, kept]
 
     def __call__(self, right: AnyArray) -> AnyArray:
