@@ -19,8 +19,10 @@ from smoothl1.boosting import (
     far,
     is_far,
     mixed,
+    mixed_of_most,
     residual_quantile,
     residual_sizes,
+    residuals,
 )
 from smoothl1.functional import smooth_l1_loss
 from smoothl1.location import huber_location
@@ -142,10 +144,13 @@ class RegressorObjective:
     def _output(
         self, true: AnyArray, pred: AnyArray, weight: AnyArray | None
     ) -> tuple[AnyArray, AnyArray]:
-        beta = self.beta
+        beta, found = self.beta, None
         if beta is None:
-            beta = residual_quantile(residual_sizes(true, pred), weight, self.quantile)
-        grad, hess = mixed(true, pred, weight, beta)
+            residual = residuals(true, pred)
+            sizes = np.abs(residual)
+            beta = residual_quantile(sizes, weight, self.quantile)
+            found = mixed_of_most(residual, sizes, beta) if weight is None else None
+        grad, hess = mixed(true, pred, weight, beta) if found is None else found
         if self.unit != 1.0:
             grad /= self.unit
         return grad, hess

@@ -28,6 +28,7 @@ __all__ = ["SmoothL1Objective"]
 _HESSIANS = ("mixed", "majorizer", "exact")
 _OWN = 0.25  # share of the second derivative of the sample itself in a mixed hessian
 _LEAST = 0.25  # of the mean of mixed hessians
+_TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 _FAR = 100.0  # residuals beyond so many thresholds are far from the quadratic piece
 
 
@@ -322,8 +323,7 @@ def check_beta(beta: Any, kind: str = "a number") -> float:
         if shape is None or not is_real(np.asarray(beta).dtype):
             raise TypeError(f"{right} {beta!r}")
     value = float(beta)
-    single = np.finfo(np.float32)
-    if not float(single.tiny) <= value <= float(single.max):
+    if not _TINY <= value <= _HUGE:
         raise ValueError(f"{right} {value}")
     return value
 
@@ -402,10 +402,31 @@ def _curvature(
     return max(share, least, float(np.finfo(np.float64).tiny))
 
 
+def mixed_of_most(
+    residual: AnyArray, sizes: AnyArray, beta: float
+) -> tuple[AnyArray, AnyArray] | None:
+    """Return what `mixed` does for one output without weights, from the residuals; in less time.
+
+    None where less than half of them lies below the threshold, and with NaN among them.
+    """
+    inside = sizes < beta
+    share = np.count_nonzero(inside) / max(1, len(sizes))
+    if share < 0.5 or np.isnan(sizes.max()):
+        return None
+    mean = (1 - _OWN) * share
+    grad = np.minimum(residual, beta)
+    return np.maximum(grad, -beta, out=grad), np.where(inside, mean + _OWN, mean)
+
+
+def residuals(true: AnyArray, pred: AnyArray) -> AnyArray:
+    """Return the residuals, in float64."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.subtract(pred, true, dtype=np.float64)
+
+
 def residual_sizes(true: AnyArray, pred: AnyArray) -> AnyArray:
     """Return the absolute residuals, in float64."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        sizes = np.subtract(pred, true, dtype=np.float64)
+    sizes = residuals(true, pred)
     return np.abs(sizes, out=sizes)
 
 
@@ -424,8 +445,7 @@ def residual_quantile(sizes: AnyArray, weight: AnyArray | None, quantile: float)
     if found == 0:
         positive = sizes > 0
         found = _quantile(sizes[positive], None if weight is None else weight[positive], quantile)
-    single = np.finfo(np.float32)
-    return min(max(found, float(single.tiny)), float(single.max)) if found > 0 else 1.0
+    return min(max(found, _TINY), _HUGE) if found > 0 else 1.0
 
 
 def _quantile(sizes: AnyArray, weight: AnyArray | None, quantile: float) -> float:

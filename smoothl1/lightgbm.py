@@ -203,8 +203,9 @@ feature_name, categorical_feature, callbacks, init_model, **kwargs
             model = self._Booster.model_to_string(num_iteration=-1)
             self._Booster.model_from_string(_add_to_constants(model, location))
             return
-        tree = self._Booster.dump_model(num_iteration=1)["tree_info"][0]
-        for leaf in range(tree["num_leaves"]):
+        tree = self._Booster.model_to_string(num_iteration=1)
+        leaves = re.search(r"^num_leaves=(\d+)$", tree, flags=re.M)
+        for leaf in range(int(leaves[1]) if leaves else 0):
             value = self._Booster.get_leaf_output(0, leaf)
             self._Booster.set_leaf_output(0, leaf, value + location)
 

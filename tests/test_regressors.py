@@ -18,7 +18,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from smoothl1 import huber_location, smooth_l1_loss
-from smoothl1.boosting import SmoothL1Objective, residual_quantile
+from smoothl1.boosting import (
+    SmoothL1Objective,
+    mixed_of_most,
+    residual_quantile,
+    residuals,
+)
 from smoothl1.metrics import smooth_l1_scorer
 
 pytestmark = [
@@ -147,6 +152,24 @@ def test_quantiles_by_hand(rng):
     assert residual_quantile(mostly, None, 0.9) == 5  # of those that are not 0
     assert residual_quantile(np.zeros(5), None, 0.9) == 1
     assert residual_quantile(np.empty(0), None, 0.9) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_quick_way_to_the_derivatives_gives_the_same(dtype, rng):
+    true, pred = rng.standard_t(1.1, (2, 1000)).astype(dtype)
+    pred[3] = np.inf
+    residual = residuals(true, pred)
+    for quantile in (0.55, 0.7, 1.0):
+        beta = residual_quantile(abs(residual), None, quantile)
+        for ours, expected in zip(
+            mixed_of_most(residual, abs(residual), beta),
+            SmoothL1Objective(beta)(true, pred),
+            strict=True,
+        ):
+            np.testing.assert_allclose(ours, expected, rtol=1e-6 if dtype == np.float32 else 1e-15)
+    assert mixed_of_most(residual, abs(residual), 0.1) is None
+    residual[4] = np.nan
+    assert mixed_of_most(residual, abs(residual), 9.0) is None
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3, -1e5])
