@@ -5,7 +5,7 @@ and two numbers of samples; the error is the mean squared one to that function o
 mean of some seeds. For the real data sets it is the mean absolute error of predictions, of five
 folds. Everything runs at its defaults: "objective" is ``SmoothL1Objective()``, started at the Huber
 location, "regressor" the class that does so by itself, with that quantile. Ratios are to the best
-of the library's own.
+of the library's own, ± the standard error of that ratio over the seeds.
 
     python asv_bench/report_boosting.py --samples 1000          # LightGBM, XGBoost, scikit-learn
     python asv_bench/report_boosting.py --samples 100000 --seeds 1 --libraries lightgbm
@@ -127,12 +127,22 @@ def models(library, threads, quantiles, hessians):
     return found
 
 
+def ratio(ours, theirs):
+    """Return the ratio of the means as text, with its standard error if the pairs are several."""
+    ours, theirs = np.array(ours), np.array(theirs)
+    found = ours.mean() / theirs.mean()
+    if len(ours) < 2:
+        return f"{found:.2f}"
+    spread = np.std((ours - found * theirs) / theirs.mean(), ddof=1)
+    return f"{found:.2f} ± {spread / np.sqrt(len(ours)):.2f}"
+
+
 def row(what, library, errors):
     """Print the best of the library's own, and the ratios of the others to it."""
     own = {name: np.mean(errors[name]) for name in OWN[library]}
     best = min(own, key=own.get)
-    others = [np.mean(v) / own[best] for name, v in errors.items() if name not in own]
-    cells = [what, best, f"{own[best]:.3g}", *(f"{ratio:.2f}" for ratio in others)]
+    others = [ratio(v, errors[best]) for name, v in errors.items() if name not in own]
+    cells = [what, best, f"{own[best]:.3g}", *others]
     print("| " + " | ".join(cells) + " |", flush=True)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import numbers
 import warnings
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, cast, overload
+from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,10 +28,11 @@ __all__ = ["SmoothL1Objective"]
 _HESSIANS = ("mixed", "majorizer", "exact")
 _OWN = 0.25  # share of the second derivative of the sample itself in a mixed hessian
 _LEAST = 0.25  # of the mean of mixed hessians
+_TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 _FAR = 100.0  # residuals beyond so many thresholds are far from the quadratic piece
 
 
-class _Data(Protocol):
+class Data(Protocol):
     """What xgboost.DMatrix and lightgbm.Dataset have in common."""
 
     def get_label(self) -> Any: ...
@@ -202,7 +202,7 @@ class SmoothL1Objective:
     def __call__(
         self,
         y_true: ArrayLike,
-        y_pred: ArrayLike | _Data,
+        y_pred: ArrayLike | Data,
         sample_weight: ArrayLike | None = None,
     ) -> tuple[AnyArray, AnyArray]:
         """Return gradient and hessian, for ``(y_true, y_pred)`` or ``(predictions, data)``.
@@ -228,7 +228,7 @@ class SmoothL1Objective:
         ValueError
             For shapes that do not match; for negative weights, with the hessian "mixed".
         """
-        true, pred, weight = _arrays(y_true, y_pred, sample_weight)
+        true, pred, weight = arrays_of(y_true, y_pred, sample_weight)
         if not self._warned and is_far(true, pred, self.beta):
             object.__setattr__(self, "_warned", True)
             warnings.warn(
@@ -245,11 +245,11 @@ class SmoothL1Objective:
         self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> float: ...
     @overload
-    def smooth_l1(self, y_true: ArrayLike, y_pred: _Data) -> tuple[str, float]: ...
+    def smooth_l1(self, y_true: ArrayLike, y_pred: Data) -> tuple[str, float]: ...
     def smooth_l1(
         self,
         y_true: ArrayLike,
-        y_pred: ArrayLike | _Data,
+        y_pred: ArrayLike | Data,
         sample_weight: ArrayLike | None = None,
     ) -> float | tuple[str, float]:
         """Mean Smooth L1 loss, in XGBoost's and scikit-learn's form; also called `metric`.
@@ -280,7 +280,7 @@ class SmoothL1Objective:
     def lightgbm_metric(
         self,
         y_true: ArrayLike,
-        y_pred: ArrayLike | _Data,
+        y_pred: ArrayLike | Data,
         sample_weight: ArrayLike | None = None,
     ) -> tuple[str, float, bool]:
         """Mean Smooth L1 loss in LightGBM's form: name, value, and that higher is not better.
@@ -299,7 +299,7 @@ class SmoothL1Objective:
         TypeError, ValueError
             As for a call of the object; ``ValueError`` also for weights that sum to 0.
         """
-        true, pred, weight = _arrays(y_true, y_pred, sample_weight)
+        true, pred, weight = arrays_of(y_true, y_pred, sample_weight)
         reduction: Literal["mean", "weighted_mean"] = "mean" if weight is None else "weighted_mean"
         loss = smooth_l1_loss(pred, true, reduction, self.beta, weight=weight)
         return "smooth_l1", float(loss), False
@@ -323,8 +323,7 @@ def check_beta(beta: Any, kind: str = "a number") -> float:
         if shape is None or not is_real(np.asarray(beta).dtype):
             raise TypeError(f"{right} {beta!r}")
     value = float(beta)
-    single = np.finfo(np.float32)
-    if not float(single.tiny) <= value <= float(single.max):
+    if not _TINY <= value <= _HUGE:
         raise ValueError(f"{right} {value}")
     return value
 
@@ -403,10 +402,31 @@ def _curvature(
     return max(share, least, float(np.finfo(np.float64).tiny))
 
 
+def mixed_of_most(
+    residual: AnyArray, sizes: AnyArray, beta: float
+) -> tuple[AnyArray, AnyArray] | None:
+    """Return what `mixed` does for one output without weights, from the residuals; in less time.
+
+    None where less than half of them lies below the threshold, and with NaN among them.
+    """
+    inside = sizes < beta
+    share = np.count_nonzero(inside) / max(1, len(sizes))
+    if share < 0.5 or np.isnan(sizes.max()):
+        return None
+    mean = (1 - _OWN) * share
+    grad = np.minimum(residual, beta)
+    return np.maximum(grad, -beta, out=grad), np.where(inside, mean + _OWN, mean)
+
+
+def residuals(true: AnyArray, pred: AnyArray) -> AnyArray:
+    """Return the residuals, in float64."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.subtract(pred, true, dtype=np.float64)
+
+
 def residual_sizes(true: AnyArray, pred: AnyArray) -> AnyArray:
     """Return the absolute residuals, in float64."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        sizes = np.subtract(pred, true, dtype=np.float64)
+    sizes = residuals(true, pred)
     return np.abs(sizes, out=sizes)
 
 
@@ -425,8 +445,7 @@ def residual_quantile(sizes: AnyArray, weight: AnyArray | None, quantile: float)
     if found == 0:
         positive = sizes > 0
         found = _quantile(sizes[positive], None if weight is None else weight[positive], quantile)
-    single = np.finfo(np.float32)
-    return min(max(found, float(single.tiny)), float(single.max)) if found > 0 else 1.0
+    return min(max(found, _TINY), _HUGE) if found > 0 else 1.0
 
 
 def _quantile(sizes: AnyArray, weight: AnyArray | None, quantile: float) -> float:
@@ -477,129 +496,7 @@ def far(beta: float) -> str:
     )
 
 
-def start(
-    y: AnyArray, weight: AnyArray | None, beta: float | None, quantile: float
-) -> tuple[float, float]:
-    """Return the location to start boosting from, and the threshold there."""
-    if beta is None:
-        median = huber_location(y, 0.0, sample_weight=weight)
-        sizes = residual_sizes(y, np.broadcast_to(median, y.shape))
-        beta = residual_quantile(sizes, weight, quantile)
-    return float(huber_location(y, beta, sample_weight=weight)), beta
-
-
-@dataclass(frozen=True, slots=True)
-class RegressorObjective:
-    """What the regressors of both libraries pass as their objective and metric.
-
-    Parameters
-    ----------
-    beta : float or None
-        None: the `quantile` of the absolute residuals of each output, anew in each call.
-    quantile : float
-    thresholds : tuple of float
-        Of each output, in the metric, which stays the same from iteration to iteration.
-    unit : float
-        Gradients are divided by it.
-    """
-
-    beta: float | None
-    quantile: float
-    thresholds: tuple[float, ...]
-    unit: float = 1.0
-
-    def __call__(
-        self,
-        y_true: ArrayLike,
-        y_pred: ArrayLike | _Data,
-        sample_weight: ArrayLike | None = None,
-    ) -> tuple[AnyArray, AnyArray]:
-        """Return gradient and hessian, as `SmoothL1Objective` with the hessian "mixed"."""
-        true, pred, weight = _arrays(y_true, y_pred, sample_weight)
-        if true.ndim == 1:
-            return self._output(true, pred, weight)
-        weight = None if weight is None else weight[:, 0]
-        outputs = [self._output(true[:, k], pred[:, k], weight) for k in range(true.shape[1])]
-        grad, hess = (np.stack(parts, axis=1) for parts in zip(*outputs, strict=True))
-        return grad, hess
-
-    def _output(
-        self, true: AnyArray, pred: AnyArray, weight: AnyArray | None
-    ) -> tuple[AnyArray, AnyArray]:
-        beta = self.beta
-        if beta is None:
-            beta = residual_quantile(residual_sizes(true, pred), weight, self.quantile)
-        grad, hess = mixed(true, pred, weight, beta)
-        if self.unit != 1.0:
-            grad /= self.unit
-        return grad, hess
-
-    def smooth_l1(
-        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> float:
-        """Return the mean Smooth L1 loss with the thresholds of the start."""
-        true, pred, weight = _arrays(y_true, y_pred, sample_weight)
-        loss = smooth_l1_loss(
-            pred,
-            true,
-            "mean" if weight is None else "weighted_mean",
-            self.thresholds[0] if len(self.thresholds) == 1 else np.array(self.thresholds),
-            weight=weight,
-        )
-        return float(loss)
-
-    def lightgbm_metric(
-        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> tuple[str, float, bool]:
-        """Return the loss with its name, and that higher is not better."""
-        return "smooth_l1", self.smooth_l1(y_true, y_pred, sample_weight), False
-
-
-def constructor(ours: Any, parents: Any) -> Any:
-    """Give a constructor that passes ``**kwargs`` on the parameters that these stand for.
-
-    scikit-learn, `help` and completion then see them.
-    """
-    own, theirs = (inspect.signature(function) for function in (ours, parents))
-    named = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    named += [p for name, p in theirs.parameters.items() if name not in own.parameters]
-    rest = [p for p in own.parameters.values() if p.kind is p.VAR_KEYWORD]
-    named = [p for p in named if p.kind is not p.VAR_KEYWORD]
-    ours.__signature__ = own.replace(parameters=named + rest)
-    return ours
-
-
-def flat(name: str, values: ArrayLike, several: bool = False) -> AnyArray:
-    """Return values of the samples in float64; errors for those that become infinite in float32.
-
-    They are 1-D, or of several outputs where that is allowed.
-    """
-    from sklearn.utils import check_array, column_or_1d
-
-    array = np.asarray(values)
-    array = check_array(
-        array, ensure_2d=False, dtype=np.float64, input_name=name, ensure_min_samples=0
-    )
-    if not (several and array.ndim == 2):
-        array = column_or_1d(array)
-    largest = float(np.abs(array).max()) if array.size else 0.0
-    if largest > float(np.finfo(np.float32).max):
-        raise ValueError(f"{name} must be in the range of float32, got {largest:g}")
-    return cast(AnyArray, array)
-
-
-def shifted(score: Any, shape: tuple[int, ...], location: float) -> AnyArray:
-    """Return the initial score with the start added to it."""
-    return np.full(shape, location) if score is None else np.asarray(score) + location
-
-
-# LightGBM asks for it in each iteration, and `inspect` takes longer to find it than a call takes.
-RegressorObjective.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    list(inspect.signature(RegressorObjective.__call__).parameters.values())[1:]
-)
-
-
-def _arrays(
+def arrays_of(
     y_true: Any, y_pred: Any, sample_weight: Any
 ) -> tuple[AnyArray, AnyArray, AnyArray | None]:
     """Return true values, predictions, and weights that broadcast to them."""

@@ -13,13 +13,13 @@ import sklearn
 from numpy.typing import ArrayLike
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from smoothl1._boosters import start
 from smoothl1._typing import AnyArray
 from smoothl1.boosting import (
     check_beta,
     check_quantile,
     residual_quantile,
     residual_sizes,
-    start,
 )
 from smoothl1.functional import huber_grad, smooth_l1_grad_hess, smooth_l1_loss
 from smoothl1.location import huber_location

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from typing import Any
 
 import numpy as np
@@ -16,22 +15,31 @@ except ImportError as error:
         "smoothl1.lightgbm needs LightGBM and scikit-learn: pip install 'smoothl1[lightgbm]'"
     ) from error
 
+from smoothl1._boosters import Beginning, begin, constructor, shifted
 from smoothl1._typing import AnyArray
-from smoothl1.boosting import (
-    RegressorObjective,
-    check_beta,
-    check_quantile,
-    constructor,
-    far,
-    flat,
-    is_far,
-    shifted,
-    start,
-)
 
 __all__ = ["SmoothL1LGBMRegressor"]
 
 _METRICS = ("metric", "metrics", "metric_types")  # LightGBM's names of one parameter
+# Splits by gradients that are rounded to -1, 0 or 1 times the threshold: nearly by signs, which
+# outliers confuse less. Leaves are fitted to the gradients as they are. Rounding at random is no
+# worse, but depends on the number of threads.
+_ROUNDED = {
+    "use_quantized_grad": True,
+    "num_grad_quant_bins": 2,
+    "quant_train_renew_leaf": True,
+    "stochastic_rounding": False,
+}
+_LARGEST_ROUNDED = 0.8  # of quantiles: half of a larger one is more than most residuals
+# What LightGBM does not do with rounded gradients, or not well, under all its names, and the
+# values with which it is not asked for.
+_NEED_EXACT = (
+    *("boosting_type", "boosting", "boost", "data_sample_strategy", "device_type", "device"),
+    *("linear_tree", "linear_trees", "path_smooth"),
+    *("monotone_constraints", "monotone_constraint", "monotonic_cst", "mc"),
+    *("tree_learner", "tree_learner_type", "tree_type", "tree"),
+)
+_PLAIN = {None, False, "gbdt", "dart", "bagging", "cpu", "serial"}
 
 
 class SmoothL1LGBMRegressor(LGBMRegressor):  # type: ignore[misc]
@@ -98,6 +106,8 @@ class SmoothL1LGBMRegressor(LGBMRegressor):  # type: ignore[misc]
             params.pop(name, None)
         if all(given.get(name) is None for name in _METRICS):
             params["metric"] = "None"  # "smooth_l1" takes the place of LightGBM's "l2"
+        if stage == "fit" and self._rounds:
+            params.update(_ROUNDED)
         return params
 
     def fit(
@@ -139,32 +149,19 @@ feature_name, categorical_feature, callbacks, init_model, **kwargs
         TypeError, ValueError
             For a bad `beta` or `quantile`, an `objective`, and what LightGBM refuses.
         """
-        beta = None if self.beta is None else check_beta(self.beta, "None or a number")
-        quantile = check_quantile(self.quantile)
-        if self.objective is not None:
-            raise ValueError(
-                f"objective must be None for {type(self).__name__}, which has its own, "
-                f"got {self.objective!r}"
-            )
-        location, threshold = 0.0, 1.0
-        target = None if y is None else flat("y", y)
-        if target is not None:
-            weight = None if sample_weight is None else flat("sample_weight", sample_weight)
-            rest = target if init_score is None else target - flat("init_score", init_score)
-            location, threshold = start(rest, weight, beta, quantile)
-            if beta is not None and is_far(rest, np.broadcast_to(location, rest.shape), beta):
-                warnings.warn(far(beta), RuntimeWarning, stacklevel=2)
-        if init_model is None and target is not None:
-            init_score = shifted(init_score, target.shape, location)
+        beginning = begin(self, y, sample_weight, ("init_score", init_score))
+        location = 0.0
+        if init_model is None and beginning.shape is not None:
+            (location,) = beginning.locations
+            init_score = shifted(init_score, beginning.shape, location)
             eval_init_score = _eval_scores(eval_set, eval_init_score, location, kwargs)
-        else:
-            location = 0.0
-        objective = RegressorObjective(beta, quantile, (threshold,))
+        objective = beginning.objective()
         metrics = [] if eval_metric is None else eval_metric
         metrics = list(metrics) if isinstance(metrics, list | tuple) else [metrics]
         if all(self.get_params().get(name) is None for name in _METRICS):
             metrics.insert(0, objective.lightgbm_metric)
         self._objective = objective
+        self._rounds = self._may_round(beginning)
         super().fit(
             X,
             y,
@@ -185,14 +182,30 @@ feature_name, categorical_feature, callbacks, init_model, **kwargs
             self._add_to_first_tree(location)
         return self
 
+    def _may_round(self, beginning: Beginning) -> bool:
+        """Whether splits can be sought by rounded gradients, and nobody asked otherwise."""
+        given = self.get_params()
+        if beginning.beta is not None or beginning.quantile > _LARGEST_ROUNDED:
+            return False
+        if any(name in given for name in _ROUNDED):
+            return False
+        values = [given.get(name) for name in _NEED_EXACT]
+        if not all(np.isscalar(v) or v is None for v in values) or not _PLAIN.issuperset(values):
+            return False
+        # A small weight would be rounded to 0.
+        weight = beginning.weight
+        positive = None if weight is None else weight[weight > 0]
+        return positive is None or not positive.size or bool(np.ptp(positive) == 0)
+
     def _add_to_first_tree(self, location: float) -> None:
         """Make the start part of the model, as LightGBM does with the mean of y."""
         if self.get_params().get("linear_tree"):
             model = self._Booster.model_to_string(num_iteration=-1)
             self._Booster.model_from_string(_add_to_constants(model, location))
             return
-        tree = self._Booster.dump_model(num_iteration=1)["tree_info"][0]
-        for leaf in range(tree["num_leaves"]):
+        tree = self._Booster.model_to_string(num_iteration=1)
+        leaves = re.search(r"^num_leaves=(\d+)$", tree, flags=re.M)
+        for leaf in range(int(leaves[1]) if leaves else 0):
             value = self._Booster.get_leaf_output(0, leaf)
             self._Booster.set_leaf_output(0, leaf, value + location)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,17 +18,7 @@ except ImportError as error:
         "smoothl1.xgboost needs XGBoost and scikit-learn: pip install 'smoothl1[xgboost]'"
     ) from error
 
-from smoothl1._typing import AnyArray
-from smoothl1.boosting import (
-    RegressorObjective,
-    check_beta,
-    check_quantile,
-    constructor,
-    far,
-    flat,
-    is_far,
-    start,
-)
+from smoothl1._boosters import RegressorObjective, begin, constructor
 
 __all__ = ["SmoothL1XGBRegressor"]
 
@@ -148,29 +137,17 @@ base_margin_eval_set, feature_weights
         TypeError, ValueError
             For a bad `beta` or `quantile`, an `objective`, and what XGBoost refuses.
         """
-        beta = None if self.beta is None else check_beta(self.beta, "None or a number")
-        quantile = check_quantile(self.quantile)
-        if self.objective not in _OBJECTIVES:
-            raise ValueError(
-                f"objective must be left out of {type(self).__name__}, which has its own, "
-                f"got {self.objective!r}"
-            )
+        beginning = begin(
+            self, y, sample_weight, ("base_margin", base_margin), _OBJECTIVES, several=True
+        )
         settings: dict[str, Any] = {}
-        thresholds: tuple[float, ...] = (1.0,)
         unit = 1.0
-        if y is not None:
-            weight = None if sample_weight is None else flat("sample_weight", sample_weight)
-            target = flat("y", y, several=True)
-            if base_margin is not None:
-                target = target - flat("base_margin", base_margin, several=True)
-            columns = [target] if target.ndim == 1 else list(target.T)
-            found = [start(column, weight, beta, quantile) for column in columns]
-            locations, thresholds = zip(*found, strict=True)
-            self._warn_if_far(columns, locations, beta)
-            unit = self._unit(thresholds)
+        if beginning.shape is not None:
+            unit = self._unit(beginning.thresholds)
             if base_margin is None and xgb_model is None and self.base_score is None:
-                settings["base_score"] = locations[0] if target.ndim == 1 else list(locations)
-        objective = RegressorObjective(beta, quantile, thresholds, unit)
+                locations = list(beginning.locations)
+                settings["base_score"] = locations[0] if len(beginning.shape) == 1 else locations
+        objective = beginning.objective(unit)
         if unit != 1.0:
             settings["learning_rate"] = self._rate() * unit
         if self.eval_metric is None:
@@ -190,14 +167,12 @@ base_margin_eval_set, feature_weights
             )
         return self
 
-    def _warn_if_far(
-        self, columns: list[AnyArray], locations: tuple[float, ...], beta: float | None
-    ) -> None:
-        if beta is not None and any(
-            is_far(y, np.broadcast_to(m, y.shape), beta)
-            for y, m in zip(columns, locations, strict=True)
-        ):
-            warnings.warn(far(beta), RuntimeWarning, stacklevel=3)
+    def _create_dmatrix(self, ref: Any, **kwargs: Any) -> Any:
+        """Return data whose labels and weights are read once, and not for each tree."""
+        data = super()._create_dmatrix(ref, **kwargs)
+        labels, weights = data.get_label(), data.get_weight()
+        data.get_label, data.get_weight = lambda: labels, lambda: weights
+        return data
 
     def _unit(self, thresholds: tuple[float, ...]) -> float:
         """Return the unit of the gradients, 1 where XGBoost can work with that of y."""

@@ -515,6 +515,22 @@ def test_a_sparse_matrix_that_stores_nothing(solver):
     assert model.intercept_ == pytest.approx(location.intercept_, rel=1e-12)
 
 
+@pytest.mark.parametrize("scale", ["huber", "mad", None])
+@pytest.mark.parametrize("p", [150, 250])
+def test_parameters_enough_for_no_residuals_end_the_search(p, scale, monkeypatch):
+    asked = []
+    svd = scipy.linalg.svd
+    monkeypatch.setattr(scipy.linalg, "svd", lambda a, **k: asked.append(a.shape) or svd(a, **k))
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(150, p))
+    y = X @ rng.normal(size=p) + rng.standard_t(2, size=150)
+    model = SmoothL1Regressor(scale=scale).fit(X, y)
+    np.testing.assert_allclose(model.predict(X), y, rtol=0, atol=1e-11)
+    assert model.n_iter_ <= 2
+    assert len(asked) <= 2  # they decide what a fit costs
+    assert all(min(shape) <= 151 for shape in asked)
+
+
 @pytest.mark.parametrize(("p", "solver"), [(20_000, "auto"), (500, "newton")])
 def test_sparse_features_are_never_densified(p, solver):
     n = 10_000 if p > 1500 else 100_000

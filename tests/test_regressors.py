@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 from sklearn.base import clone
+from sklearn.datasets import make_friedman1
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -17,7 +18,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from smoothl1 import huber_location, smooth_l1_loss
-from smoothl1.boosting import SmoothL1Objective, residual_quantile
+from smoothl1.boosting import (
+    SmoothL1Objective,
+    mixed_of_most,
+    residual_quantile,
+    residuals,
+)
 from smoothl1.metrics import smooth_l1_scorer
 
 pytestmark = [
@@ -26,6 +32,14 @@ pytestmark = [
 ]
 
 LIBRARIES = ["lightgbm", "xgboost"]
+
+# What our regressor has LightGBM do with the gradients, up to a quantile of 0.8.
+ROUNDED = {
+    "use_quantized_grad": True,
+    "num_grad_quant_bins": 2,
+    "quant_train_renew_leaf": True,
+    "stochastic_rounding": False,
+}
 
 
 def parent(name, **options):
@@ -98,7 +112,8 @@ def test_the_threshold_is_a_quantile_of_the_residuals_anew(name, quantile):
         return SmoothL1Objective(threshold)(true, pred)
 
     found = regressor(name, quantile=quantile).fit(X, y).predict(X)
-    bare = parent(name, objective=objective, n_estimators=30)
+    rounded = ROUNDED if name == "lightgbm" and quantile == 0.5 else {}
+    bare = parent(name, objective=objective, n_estimators=30, **rounded)
     if name == "xgboost":
         expected = bare.set_params(base_score=float(start)).fit(X, y).predict(X)
     else:
@@ -139,6 +154,24 @@ def test_quantiles_by_hand(rng):
     assert residual_quantile(np.empty(0), None, 0.9) == 1
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_quick_way_to_the_derivatives_gives_the_same(dtype, rng):
+    true, pred = rng.standard_t(1.1, (2, 1000)).astype(dtype)
+    pred[3] = np.inf
+    residual = residuals(true, pred)
+    for quantile in (0.55, 0.7, 1.0):
+        beta = residual_quantile(abs(residual), None, quantile)
+        for ours, expected in zip(
+            mixed_of_most(residual, abs(residual), beta),
+            SmoothL1Objective(beta)(true, pred),
+            strict=True,
+        ):
+            np.testing.assert_allclose(ours, expected, rtol=1e-6 if dtype == np.float32 else 1e-15)
+    assert mixed_of_most(residual, abs(residual), 0.1) is None
+    residual[4] = np.nan
+    assert mixed_of_most(residual, abs(residual), 9.0) is None
+
+
 @pytest.mark.parametrize("offset", [0.0, 1e3, -1e5])
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_outliers_and_offsets_do_not_matter(name, offset):
@@ -162,6 +195,71 @@ def test_the_default_bears_heavy_tails(name):
             model = regressor(name, n_estimators=100, **options)
             errors[quantile] += np.mean((model.fit(X, y).predict(X_new) - truth) ** 2)
     assert errors["default"] < 0.95 * errors[0.9]
+
+
+def test_splits_by_rounded_gradients_learn_more_from_few_samples():
+    errors = dict.fromkeys(("rounded", "exact", "regression_l1"), 0.0)
+    for seed in range(6):
+        X, y = make_friedman1(1000, random_state=seed)
+        X_new, truth = make_friedman1(2000, random_state=seed + 100)
+        y += np.random.default_rng(seed).standard_t(1.1, 1000)
+        models = (
+            regressor("lightgbm", n_estimators=100),
+            regressor("lightgbm", n_estimators=100, use_quantized_grad=False),
+            parent("lightgbm", objective="regression_l1"),
+        )
+        for kind, model in zip(errors, models, strict=True):
+            errors[kind] += np.mean((model.fit(X, y).predict(X_new) - truth) ** 2)
+    assert errors["rounded"] < 0.95 * errors["exact"]
+    assert errors["rounded"] < 1.1 * errors["regression_l1"]
+
+
+def rounds(model, **fit):
+    X, y, _ = sample()
+    model.fit(X, y, **fit)
+    text = model.booster_.model_to_string()
+    return "[use_quantized_grad: 1]" in text
+
+
+def test_where_gradients_are_rounded(rng):
+    weight = np.where(rng.random(500) < 0.2, 0.0, 3.0)
+    for options in ({}, {"quantile": 0.8}, {"boosting_type": "dart"}, {"path_smooth": 0}):
+        assert rounds(regressor("lightgbm", **options)), options
+    assert rounds(regressor("lightgbm"), sample_weight=weight)
+    for options in (
+        {"beta": 1.0},
+        {"quantile": 0.81},
+        {"use_quantized_grad": False},
+        {"num_grad_quant_bins": 4},
+        {"linear_tree": True},
+        {"linear_trees": True},
+        {"data_sample_strategy": "goss"},
+        {"boosting_type": "goss"},
+        {"path_smooth": 1.0},
+        {"mc": np.array([1, 0, 0])},
+    ):
+        assert not rounds(regressor("lightgbm", **options)), options
+    weight[7] = 4.0
+    assert not rounds(regressor("lightgbm"), sample_weight=weight)
+    model = regressor("lightgbm")
+    assert rounds(model)
+    assert model.get_params() == regressor("lightgbm").get_params()
+    assert rounds(clone(model))
+    assert not rounds(model.set_params(quantile=0.9))
+
+
+def test_rounded_gradients_do_not_depend_on_the_number_of_threads():
+    X, y, _ = sample(5000)
+    one, two = (regressor("lightgbm", n_jobs=n).fit(X, y).predict(X) for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_monotone_constraints_hold():
+    X, y, _ = sample(2000)
+    model = regressor("lightgbm", monotone_constraints=[1, 0, 0]).fit(X, y)
+    line = np.zeros((200, 3))
+    line[:, 0] = np.linspace(-2, 2, 200)
+    assert (np.diff(model.predict(line)) >= 0).all()
 
 
 @pytest.mark.parametrize("unit", [2.0**-40, 2.0**-10, 2.0**20, 2.0**45])
@@ -516,3 +614,19 @@ def test_the_package_imports_neither():
         "assert not {'lightgbm', 'xgboost'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_xgboost_hands_labels_and_weights_over_once(monkeypatch):
+    xgboost = pytest.importorskip("xgboost")
+    asked = []
+    for name in ("get_label", "get_weight"):
+        real = getattr(xgboost.DMatrix, name)
+        monkeypatch.setattr(
+            xgboost.DMatrix, name, lambda self, n=name, f=real: asked.append(n) or f(self)
+        )
+    X, y, _ = sample()
+    weight = np.linspace(0, 1, len(y))
+    found = regressor("xgboost").fit(X, y, sample_weight=weight, eval_set=[(X, y)], verbose=False)
+    assert sorted(asked) == ["get_label"] * 2 + ["get_weight"] * 2  # of both sets
+    same = regressor("xgboost").fit(X, y, sample_weight=weight)
+    np.testing.assert_array_equal(found.predict(X), same.predict(X))

@@ -100,7 +100,10 @@ class Problem:
 
         def root() -> AnyArray | None:
             rows = self.design.root(weight)
-            return None if rows is None else np.vstack([rows, np.diag(np.sqrt(self.penalty))])
+            if rows is None:
+                return None
+            penalties = np.diag(np.sqrt(self.penalty))[self.penalty > 0.0]
+            return np.vstack([rows, penalties])
 
         return Inverse(gram, root)
 
@@ -296,6 +299,8 @@ class _Iterates:
         while True:
             consistent = joint = False
             problem, point = self.problem, self.problem.differentiated(self.point)
+            if point.value <= _nothing(problem, point):  # F is nowhere below 0
+                return self._solution(True)
             if not majorize:
                 step, consistent, joint = self._newton_step(_GAIN * point.value)
             proved = point.value - self.bound <= _GAP * point.value
@@ -468,12 +473,14 @@ class Inverse:
             values, vectors = scipy.linalg.eigh(matrix, check_finite=False)
         else:
             (triangle,) = scipy.linalg.qr(rows / self._scale, mode="r", check_finite=False)
-            _, values, vectors = scipy.linalg.svd(triangle[: len(matrix)], check_finite=False)
-            values, vectors = np.append(values, np.zeros(len(vectors) - len(values))), vectors.T
+            _, values, vectors = scipy.linalg.svd(
+                triangle[: len(matrix)], full_matrices=False, check_finite=False
+            )
+            vectors = vectors.T
             cutoff *= cutoff
             values *= values
-        kept = values > cutoff * max(values.max(), 0.0)
-        self.singular = not kept.all()
+        kept = values > cutoff * values.max(initial=0.0)
+        self.singular = bool(np.count_nonzero(kept) < len(matrix))
         self._values, self._vectors = values[kept], vectors[:, kept]
 
     def __call__(self, right: AnyArray) -> AnyArray:
