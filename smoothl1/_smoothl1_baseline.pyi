@@ -37,14 +37,15 @@ def fast_value_and_grad(
 def fast_memory(
     input: int,
     target: int,
-    shape: tuple[int, ...],
+    values: int,
+    grad: int,
+    n: int,
     single: bool,
     reduction: str,
     beta: float,
     huber: bool,
-    grad_too: bool,
     n_threads: int,
-) -> tuple[AnyArray, AnyArray | None] | None: ...
+) -> AnyArray | None: ...
 
 @disjoint_base
 class Work:

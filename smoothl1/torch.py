@@ -38,6 +38,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 _SMALL = 2**17  # elements, whose gradient may be kept beside as many losses
 _FEW = 2**10  # elements: to multiply as many takes less than to see whether all factors are 1
 _IN_CACHE = 2**20  # elements: another pass over as many costs less than a factor in the kernel
+_LARGE_PAGES = 2**22  # bytes, from which on NumPy asks for large pages; PyTorch does not
 
 # The compilers before may not know a function whose context is set up apart, that of 2.4 does not.
 _COMPILED = torch.__version__ >= (2, 13)
@@ -316,7 +317,7 @@ def _loss(
         if weight is not None and weight.requires_grad:
             return _their_loss(x, y, weight, *options)
         if x.requires_grad or y.requires_grad:
-            return _apply(_unwrapped(x), _unwrapped(y), weight, *options)
+            return _apply(_unwrapped(x), _unwrapped(y), weight, options)
     return _results(_unwrapped(x), _unwrapped(y), weight, *options, False)[0]
 
 
@@ -446,7 +447,6 @@ def _array(tensor: Tensor) -> AnyArray:
 
 
 def _tensor(result: AnyArray | np.floating[Any]) -> Tensor:
-    # The results are NumPy's memory: it asks for large pages, where PyTorch's does not.
     return torch.from_numpy(np.asarray(result))
 
 
@@ -460,20 +460,24 @@ def _results(
     grad_too: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the loss and, with ``grad_too``, its gradient with respect to x."""
+    n = x.numel()
     if (
         weight is None
+        and n * x.itemsize < _LARGE_PAGES
         and x.is_contiguous()
         and y.is_contiguous()
         and not (x.is_neg() or y.is_neg())
     ):
         # By addresses: arrays of so short a life would take as long as a thousand elements.
+        values = torch.empty_like(x) if reduction == "none" else None
+        slope = torch.empty_like(x) if grad_too else None
         found = core.fast_memory(
-            x.data_ptr(), y.data_ptr(), tuple(x.shape), x.dtype is torch.float32,
-            reduction, threshold, huber, grad_too, torch.get_num_threads(),
+            x.data_ptr(), y.data_ptr(), 0 if values is None else values.data_ptr(),
+            0 if slope is None else slope.data_ptr(), n, x.dtype is torch.float32,
+            reduction, threshold, huber, torch.get_num_threads(),
         )  # fmt: skip
         if found is not None:
-            value, slope = found
-            return torch.from_numpy(value), None if slope is None else torch.from_numpy(slope)
+            return torch.from_numpy(found) if values is None else values, slope
     operands = x, y, weight, reduction, threshold
     loss, grad, both = _FUNCTIONS[huber]
     if not grad_too:
@@ -498,16 +502,18 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
         x: Tensor,
         y: Tensor,
         weight: Tensor | None,
-        reduction: str,
-        threshold: float,
-        huber: bool,
+        options: tuple[str, float, bool],
     ) -> Tensor:
-        ctx.save_for_backward(x, y, weight)
-        ctx.options = reduction, threshold, huber
+        # Each argument, and each tensor that is saved, takes time.
+        if weight is None:
+            ctx.save_for_backward(x, y)
+        else:
+            ctx.save_for_backward(x, y, weight)
+        ctx.options = options
         if not ctx.needs_input_grad[0]:
             x, y = y, x  # the gradient is the negative
-        grad_too = reduction != "none" or x.numel() <= _SMALL
-        value, slope = _results(x, y, weight, reduction, threshold, huber, grad_too)
+        grad_too = options[0] != "none" or x.numel() <= _SMALL
+        value, slope = _results(x, y, weight, *options, grad_too)
         if grad_too:
             ctx.slope = slope
         return value
@@ -516,30 +522,42 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
         of_input, of_target = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled() or not (_eager() and _holds_values(factor)):
-            slope = _Traced.apply(*ctx.saved_tensors, *ctx.options, 0)[1]
+            slope = _Traced.apply(*_saved(ctx), *ctx.options, 0)[1]
             grad = factor * slope
-            return grad, -grad if of_target else None, None, None, None, None
+            return grad, -grad if of_target else None, None, None
         grad = vars(ctx).pop("slope", None)
         scale = None
         if factor.dim() == 0:
             scale = factor.item()
         elif factor.numel() > _FEW and not any(factor.stride()):  # one number, as from sum()
             scale = factor.as_strided((), ()).item()
-        options: dict[str, Any] = {}
         if grad is None:  # not reduced and not small, or not the first time
-            x, y, weight = ctx.saved_tensors
-            if not of_input:
-                x, y = y, x
-            reduction, threshold, huber = ctx.options
-            if scale != 1.0 and factor.numel() > _IN_CACHE:
-                options["grad_output"] = _array(factor) if scale is None else scale
-            slope = _call(_FUNCTIONS[huber][1], x, y, weight, reduction, threshold, **options)
-            grad = torch.from_numpy(slope)
-        if scale != 1.0 and not options:
+            grad, scaled = _slope_again(ctx, factor, scale)
+        else:
+            scaled = False
+        if scale != 1.0 and not scaled:
             grad.mul_(factor)
         if not of_input:
-            return None, grad, None, None, None, None
-        return grad, -grad if of_target else None, None, None, None, None
+            return None, grad, None, None
+        return grad, -grad if of_target else None, None, None
+
+
+def _saved(ctx: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+    saved = ctx.saved_tensors
+    return saved if len(saved) == 3 else (*saved, None)
+
+
+def _slope_again(ctx: Any, factor: Tensor, scale: float | None) -> tuple[Tensor, bool]:
+    """Return the gradient with respect to the operand, and whether it is multiplied already."""
+    x, y, weight = _saved(ctx)
+    if not ctx.needs_input_grad[0]:
+        x, y = y, x
+    reduction, threshold, huber = ctx.options
+    options: dict[str, Any] = {}
+    if scale != 1.0 and factor.numel() > _IN_CACHE:
+        options["grad_output"] = _array(factor) if scale is None else scale
+    slope = _call(_FUNCTIONS[huber][1], x, y, weight, reduction, threshold, **options)
+    return torch.from_numpy(slope), bool(options)
 
 
 # What comes between, `Function.apply` does for transforms and for defaults of arguments: there are

@@ -374,16 +374,10 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
     return None if isinf(loss) else (scalar(loss, &p), out)
 
 
-cdef object at_address(size_t address, tuple shape, bint single):
-    """An array over contiguous memory that the caller keeps; None for what is no array."""
-    cdef cnp.npy_intp[cnp.NPY_MAXDIMS] dims
-    cdef int axis, ndim = <int>len(shape)
-    if address == 0 or ndim > cnp.NPY_MAXDIMS:
-        return None
-    for axis in range(ndim):
-        dims[axis] = shape[axis]
+cdef object at_address(size_t address, cnp.npy_intp n, bint single):
+    """An array over contiguous memory that the caller keeps."""
     return cnp.PyArray_SimpleNewFromData(
-        ndim, dims, cnp.NPY_FLOAT32 if single else cnp.NPY_FLOAT64, <void*>address
+        1, &n, cnp.NPY_FLOAT32 if single else cnp.NPY_FLOAT64, <void*>address
     )
 
 
@@ -400,24 +394,32 @@ cdef object in_array(object loss, bint single):
 
 
 def fast_memory(
-    size_t input, size_t target, tuple shape, bint single, reduction, beta, bint huber,
-    bint grad_too, n_threads,
+    size_t input, size_t target, size_t values, size_t grad, Py_ssize_t n, bint single, reduction,
+    beta, bint huber, n_threads,
 ):
-    """(loss, gradient or None), arrays, for contiguous memory at two addresses; None for others."""
-    cdef object x = at_address(input, shape, single), y = at_address(target, shape, single)
-    if x is None or y is None:
+    """The loss as an array, for contiguous memory at addresses; None for others.
+
+    Values with "none" are written to their address, as is a gradient unless that is 0.
+    """
+    if input == 0 or target == 0:
         return None
-    grad = None
-    if reduction == NONE_NAME or not grad_too:
-        loss = fast_loss(x, y, reduction, beta, huber, None, n_threads)
-        if loss is not None and grad_too:
-            grad = fast_value_and_grad(x, y, reduction, beta, huber, None, False, n_threads)
-    else:
-        both = fast_value_and_grad(x, y, reduction, beta, huber, None, True, n_threads)
-        loss, grad = (None, None) if both is None else both
-    if loss is None or grad_too and grad is None:
+    cdef object x = at_address(input, n, single), y = at_address(target, n, single)
+    if reduction != NONE_NAME and grad != 0:
+        both = fast_value_and_grad(
+            x, y, reduction, beta, huber, at_address(grad, n, single), True, n_threads
+        )
+        return None if both is None else in_array(both[0], single)
+    loss = fast_loss(
+        x, y, reduction, beta, huber,
+        at_address(values, n, single) if reduction == NONE_NAME else None, n_threads,
+    )
+    if loss is None or reduction != NONE_NAME:
+        return None if loss is None else in_array(loss, single)
+    if grad != 0 and fast_value_and_grad(
+        x, y, reduction, beta, huber, at_address(grad, n, single), False, n_threads
+    ) is None:
         return None
-    return loss if reduction == NONE_NAME else in_array(loss, single), grad
+    return loss
 
 
 # ---------------------------------------------------------------------------
