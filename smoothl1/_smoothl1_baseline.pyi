@@ -34,10 +34,11 @@ def fast_value_and_grad(
     loss_too: bool,
     n_threads: object,
 ) -> Any: ...
+def number_at(address: int, single: bool) -> float: ...
 def fast_memory(
     input: int,
     target: int,
-    values: int,
+    value: int,
     grad: int,
     n: int,
     single: bool,
@@ -45,7 +46,7 @@ def fast_memory(
     beta: float,
     huber: bool,
     n_threads: int,
-) -> AnyArray | None: ...
+) -> bool: ...
 
 @disjoint_base
 class Work:

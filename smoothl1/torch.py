@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,6 @@ _STRIDED = torch.strided
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST = float(np.finfo(np.float32).max)
 _SMALL = 2**17  # elements, whose gradient may be kept beside as many losses
-_FEW = 2**10  # elements: to multiply as many takes less than to see whether all factors are 1
 _IN_CACHE = 2**20  # elements: another pass over as many costs less than a factor in the kernel
 _LARGE_PAGES = 2**22  # bytes, from which on NumPy asks for large pages; PyTorch does not
 
@@ -317,6 +317,12 @@ def _loss(
         if weight is not None and weight.requires_grad:
             return _their_loss(x, y, weight, *options)
         if x.requires_grad or y.requires_grad:
+            try:
+                return _apply(x, y, weight, options)
+            except RuntimeError:
+                if _unwrapped(x) is x and _unwrapped(y) is y:
+                    raise
+            # A transform that is over has left its wrapper behind, which has no memory.
             return _apply(_unwrapped(x), _unwrapped(y), weight, options)
     return _results(_unwrapped(x), _unwrapped(y), weight, *options, False)[0]
 
@@ -340,7 +346,7 @@ def _readable(x: Tensor, y: Tensor, weight: Tensor | None) -> bool:
 
 
 def _in_memory(tensor: Tensor) -> bool:
-    return tensor.is_cpu and tensor.layout is _STRIDED and not tensor.is_nested
+    return tensor.is_cpu and tensor.layout is _STRIDED
 
 
 def _forward_mode() -> bool:
@@ -450,6 +456,12 @@ def _tensor(result: AnyArray | np.floating[Any]) -> Tensor:
     return torch.from_numpy(np.asarray(result))
 
 
+@cache
+def _number(dtype: torch.dtype) -> Tensor:
+    """Return a number; to make one like another takes less time than by its shape."""
+    return torch.zeros((), dtype=dtype, device="cpu")
+
+
 def _results(
     x: Tensor,
     y: Tensor,
@@ -468,16 +480,15 @@ def _results(
         and y.is_contiguous()
         and not (x.is_neg() or y.is_neg())
     ):
-        # By addresses: arrays of so short a life would take as long as a thousand elements.
-        values = torch.empty_like(x) if reduction == "none" else None
+        # By addresses: arrays of so short a life would take as long as thousands of elements.
+        value = torch.empty_like(x if reduction == "none" else _number(x.dtype))
         slope = torch.empty_like(x) if grad_too else None
-        found = core.fast_memory(
-            x.data_ptr(), y.data_ptr(), 0 if values is None else values.data_ptr(),
+        if core.fast_memory(
+            x.data_ptr(), y.data_ptr(), value.data_ptr(),
             0 if slope is None else slope.data_ptr(), n, x.dtype is torch.float32,
             reduction, threshold, huber, torch.get_num_threads(),
-        )  # fmt: skip
-        if found is not None:
-            return torch.from_numpy(found) if values is None else values, slope
+        ):  # fmt: skip
+            return value, slope
     operands = x, y, weight, reduction, threshold
     loss, grad, both = _FUNCTIONS[huber]
     if not grad_too:
@@ -526,11 +537,7 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
             grad = factor * slope
             return grad, -grad if of_target else None, None, None
         grad = vars(ctx).pop("slope", None)
-        scale = None
-        if factor.dim() == 0:
-            scale = factor.item()
-        elif factor.numel() > _FEW and not any(factor.stride()):  # one number, as from sum()
-            scale = factor.as_strided((), ()).item()
+        scale = _scale(factor)
         if grad is None:  # not reduced and not small, or not the first time
             grad, scaled = _slope_again(ctx, factor, scale)
         else:
@@ -540,6 +547,17 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
         if not of_input:
             return None, grad, None, None
         return grad, -grad if of_target else None, None, None
+
+
+def _scale(factor: Tensor) -> float | None:
+    """Return the number that all elements are, as those of a gradient from ``sum``, or None."""
+    if factor.dim() and any(factor.stride()):
+        return None
+    address = factor.data_ptr()
+    if address == 0 or factor.dtype not in _DTYPES or not _in_memory(factor) or factor.is_neg():
+        scale: float = factor.as_strided((), ()).item()
+        return scale
+    return core.number_at(address, factor.dtype is torch.float32)  # by item() it takes longer
 
 
 def _saved(ctx: Any) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -563,6 +581,10 @@ def _slope_again(ctx: Any, factor: Tensor, scale: float | None) -> tuple[Tensor,
 # What comes between, `Function.apply` does for transforms and for defaults of arguments: there are
 # neither, and it takes two microseconds.
 _apply = super(torch.autograd.Function, _Loss).apply
+
+
+# So is what comes before ``backward``: to find it, among others.
+_Loss._backward_cls.apply = _Loss.backward
 
 
 class _Traced(torch.autograd.Function):  # type: ignore[misc]

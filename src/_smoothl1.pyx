@@ -204,8 +204,6 @@ cdef bint plain(Job* job, Params* p, object input, object target, object beta, b
     """Set up the job for two plain arrays; False if they, or beta, are anything else."""
     cdef cnp.ndarray x, y
     cdef int typenum, axis, ndim
-    cdef double threshold
-    cdef int itemsize
     if not (cnp.PyArray_CheckExact(input) and cnp.PyArray_CheckExact(target)):
         return False
     x = <cnp.ndarray>input
@@ -221,6 +219,18 @@ cdef bint plain(Job* job, Params* p, object input, object target, object beta, b
     for axis in range(ndim):
         if cnp.PyArray_DIM(x, axis) != cnp.PyArray_DIM(y, axis):
             return False
+    return plain_memory(
+        job, p, cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), cnp.PyArray_SIZE(x),
+        typenum == cnp.NPY_FLOAT32, beta, huber,
+    )
+
+
+cdef bint plain_memory(
+    Job* job, Params* p, void* x, void* y, Py_ssize_t n, bint single, object beta, bint huber
+):
+    """The same for contiguous values; False without any, or if beta is anything else."""
+    cdef double threshold
+    cdef int itemsize = 4 if single else 8
     if isinstance(beta, float) or type(beta) is int:
         try:
             threshold = beta
@@ -228,18 +238,15 @@ cdef bint plain(Job* job, Params* p, object input, object target, object beta, b
             return False
     else:
         return False
-    if not (threshold > 0.0 or threshold == 0.0 and not huber):
+    if not (threshold > 0.0 or threshold == 0.0 and not huber) or n == 0:
         return False
-    job.n = cnp.PyArray_SIZE(x)
-    if job.n == 0:
-        return False
-    job.single = typenum == cnp.NPY_FLOAT32
-    make_params(p, threshold, huber, job.single, False, 1.0)
+    job.n = n
+    job.single = single
+    make_params(p, threshold, huber, single, False, 1.0)
     if p.form == ARRAY or p.mends or huber and p.beta == 0.0:
         return False
-    itemsize = 4 if job.single else 8
-    set_flat(&job.x, x, job.n, itemsize)
-    set_flat(&job.y, y, job.n, itemsize)
+    set_flat(&job.x, x, n, itemsize)
+    set_flat(&job.y, y, n, itemsize)
     clear_options(job)
     job.has_scratch = False
     job.outputs = 1
@@ -266,7 +273,7 @@ cdef bint plain_out(Job* job, object input, object out):
     for axis in range(cnp.PyArray_NDIM(a)):
         if cnp.PyArray_DIM(a, axis) != cnp.PyArray_DIM(<cnp.ndarray>input, axis):
             return False
-    set_flat(&job.out, a, job.n, job.x.itemsize)
+    set_flat(&job.out, cnp.PyArray_DATA(a), job.n, job.x.itemsize)
     start = job.out.data
     stop = start + job.n * job.x.itemsize
     return not (
@@ -374,52 +381,60 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
     return None if isinf(loss) else (scalar(loss, &p), out)
 
 
-cdef object at_address(size_t address, cnp.npy_intp n, bint single):
-    """An array over contiguous memory that the caller keeps."""
-    return cnp.PyArray_SimpleNewFromData(
-        1, &n, cnp.NPY_FLOAT32 if single else cnp.NPY_FLOAT64, <void*>address
-    )
-
-
-cdef object in_array(object loss, bint single):
-    """A loss as an array of no dimension."""
-    cdef cnp.ndarray a = cnp.PyArray_EMPTY(
-        0, NULL, cnp.NPY_FLOAT32 if single else cnp.NPY_FLOAT64, 0
-    )
+cdef inline void write_number(void* to, double number, bint single) noexcept:
     if single:
-        (<float*>cnp.PyArray_DATA(a))[0] = loss
+        (<float*>to)[0] = <float>number
     else:
-        (<double*>cnp.PyArray_DATA(a))[0] = loss
-    return a
+        (<double*>to)[0] = number
+
+
+def number_at(size_t address, bint single):
+    """The number at an address."""
+    return (<float*>address)[0] if single else (<double*>address)[0]
 
 
 def fast_memory(
-    size_t input, size_t target, size_t values, size_t grad, Py_ssize_t n, bint single, reduction,
-    beta, bint huber, n_threads,
+    size_t input, size_t target, size_t value, size_t grad, Py_ssize_t n, bint single, reduction,
+    beta, bint huber, int n_threads,
 ):
-    """The loss as an array, for contiguous memory at addresses; None for others.
+    """Whether the loss is written: no options, contiguous memory at addresses.
 
-    Values with "none" are written to their address, as is a gradient unless that is 0.
+    At ``value`` is room for it, with "none" for that of each element. The gradient is written,
+    too, unless its address is 0.
     """
-    if input == 0 or target == 0:
-        return None
-    cdef object x = at_address(input, n, single), y = at_address(target, n, single)
-    if reduction != NONE_NAME and grad != 0:
-        both = fast_value_and_grad(
-            x, y, reduction, beta, huber, at_address(grad, n, single), True, n_threads
-        )
-        return None if both is None else in_array(both[0], single)
-    loss = fast_loss(
-        x, y, reduction, beta, huber,
-        at_address(values, n, single) if reduction == NONE_NAME else None, n_threads,
-    )
-    if loss is None or reduction != NONE_NAME:
-        return None if loss is None else in_array(loss, single)
-    if grad != 0 and fast_value_and_grad(
-        x, y, reduction, beta, huber, at_address(grad, n, single), False, n_threads
-    ) is None:
-        return None
-    return loss
+    cdef Job job
+    cdef Params p
+    cdef Node node
+    cdef double loss
+    cdef int itemsize = 4 if single else 8
+    cdef bint elementwise = reduction == NONE_NAME
+    cdef Reduction how = MEAN if reduction == MEAN_NAME else TOTAL
+    if input == 0 or target == 0 or (input | target | value | grad) % itemsize:
+        return False
+    if not plain_memory(&job, &p, <void*>input, <void*>target, n, single, beta, huber):
+        return False
+    job.reduce = not elementwise
+    if elementwise or grad == 0:
+        job.n_threads = n_threads
+        job.operation = SUM
+        if elementwise:
+            job.operation = VALUE
+            set_flat(&job.out, <void*>value, n, itemsize)
+        run(&job, &node, NULL)
+    if grad != 0:
+        job.n_threads = n_threads
+        job.operation = SLOPE
+        set_flat(&job.out, <void*>grad, n, itemsize)
+        if how == MEAN:
+            set_scale(&job, 1.0, n)
+        run(&job, &node, NULL)
+    if elementwise:
+        return True
+    loss = loss_of(&node, how, &p)
+    if isinf(loss):
+        return False
+    write_number(<void*>value, loss, single)
+    return True
 
 
 # ---------------------------------------------------------------------------
