@@ -19,6 +19,11 @@ try:
     import torch
 except ImportError as error:
     raise ImportError("smoothl1.torch needs PyTorch: pip install 'smoothl1[torch]'") from error
+if torch.__version__ < (2, 4):  # before any of its names that older versions lack
+    raise ImportError(
+        f"smoothl1.torch needs PyTorch 2.4 or newer, and {torch.__version__} is installed: "
+        "pip install --upgrade 'smoothl1[torch]'"
+    )
 
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -38,7 +43,7 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST = float(np.finfo(np.float32).max)
 _SMALL = 2**17  # elements, whose gradient may be kept beside as many losses
 _IN_CACHE = 2**20  # elements: another pass over as many costs less than a factor in the kernel
-_LARGE_PAGES = 2**22  # bytes, from which on NumPy asks for large pages; PyTorch does not
+_LARGE = 2**20  # bytes, from which on a result is in memory of NumPy, not of PyTorch
 
 # The compilers before may not know a function whose context is set up apart, that of 2.4 does not.
 _COMPILED = torch.__version__ >= (2, 13)
@@ -443,17 +448,29 @@ def _call(
 def _array(tensor: Tensor) -> AnyArray:
     # There are views whose sign is yet to be changed, as the imaginary part of a conjugate, and
     # zeros without memory.
-    if tensor.numel() and not tensor._is_zerotensor() and tensor.data_ptr() == 0:
+    zeros = tensor._is_zerotensor()
+    if tensor.numel() and not zeros and tensor.data_ptr() == 0:
         raise RuntimeError(
             f"a tensor of shape {tuple(tensor.shape)} has no memory: its storage was freed; "
             "resize the storage, and fill it, before the loss"
         )
+    if zeros:  # of some versions (2.6) its array is of numbers that lie anywhere
+        tensor = torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu")
     array: AnyArray = tensor.numpy(force=True)
     return array
 
 
 def _tensor(result: AnyArray | np.floating[Any]) -> Tensor:
     return torch.from_numpy(np.asarray(result))
+
+
+def _like(x: Tensor) -> Tensor:
+    """Return memory of the size of a contiguous tensor."""
+    if x.nbytes < _LARGE:
+        return torch.empty_like(x)  # takes less time, and begins where a line of the caches does
+    # NumPy asks for large pages, and for no boundary: memory that was freed fits the next step,
+    # where that of PyTorch often goes back to the system, to be mapped anew.
+    return torch.from_numpy(np.empty(x.shape, np.float32 if x.dtype is torch.float32 else float))
 
 
 @cache
@@ -472,20 +489,18 @@ def _results(
     grad_too: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the loss and, with ``grad_too``, its gradient with respect to x."""
-    n = x.numel()
     if (
         weight is None
-        and n * x.itemsize < _LARGE_PAGES
         and x.is_contiguous()
         and y.is_contiguous()
         and not (x.is_neg() or y.is_neg())
     ):
         # By addresses: arrays of so short a life would take as long as thousands of elements.
-        value = torch.empty_like(x if reduction == "none" else _number(x.dtype))
-        slope = torch.empty_like(x) if grad_too else None
+        value = _like(x) if reduction == "none" else torch.empty_like(_number(x.dtype))
+        slope = _like(x) if grad_too else None
         if core.fast_memory(
             x.data_ptr(), y.data_ptr(), value.data_ptr(),
-            0 if slope is None else slope.data_ptr(), n, x.dtype is torch.float32,
+            0 if slope is None else slope.data_ptr(), x.numel(), x.dtype is torch.float32,
             reduction, threshold, huber, torch.get_num_threads(),
         ):  # fmt: skip
             return value, slope

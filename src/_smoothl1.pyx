@@ -409,7 +409,7 @@ def fast_memory(
     cdef int itemsize = 4 if single else 8
     cdef bint elementwise = reduction == NONE_NAME
     cdef Reduction how = MEAN if reduction == MEAN_NAME else TOTAL
-    if input == 0 or target == 0 or (input | target | value | grad) % itemsize:
+    if input == 0 or target == 0 or value == 0 or (input | target | value | grad) % itemsize:
         return False
     if not plain_memory(&job, &p, <void*>input, <void*>target, n, single, beta, huber):
         return False
