@@ -34,17 +34,19 @@ def fast_value_and_grad(
     loss_too: bool,
     n_threads: object,
 ) -> Any: ...
+def number_at(address: int, single: bool) -> float: ...
 def fast_memory(
     input: int,
     target: int,
-    shape: tuple[int, ...],
+    value: int,
+    grad: int,
+    n: int,
     single: bool,
     reduction: str,
     beta: float,
     huber: bool,
-    grad_too: bool,
     n_threads: int,
-) -> tuple[AnyArray, AnyArray | None] | None: ...
+) -> bool: ...
 
 @disjoint_base
 class Work:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,11 @@ try:
     import torch
 except ImportError as error:
     raise ImportError("smoothl1.torch needs PyTorch: pip install 'smoothl1[torch]'") from error
+if torch.__version__ < (2, 4):  # before any of its names that older versions lack
+    raise ImportError(
+        f"smoothl1.torch needs PyTorch 2.4 or newer, and {torch.__version__} is installed: "
+        "pip install --upgrade 'smoothl1[torch]'"
+    )
 
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -36,8 +42,8 @@ _STRIDED = torch.strided
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST = float(np.finfo(np.float32).max)
 _SMALL = 2**17  # elements, whose gradient may be kept beside as many losses
-_FEW = 2**10  # elements: to multiply as many takes less than to see whether all factors are 1
 _IN_CACHE = 2**20  # elements: another pass over as many costs less than a factor in the kernel
+_LARGE = 2**20  # bytes, from which on a result is in memory of NumPy, not of PyTorch
 
 # The compilers before may not know a function whose context is set up apart, that of 2.4 does not.
 _COMPILED = torch.__version__ >= (2, 13)
@@ -316,7 +322,13 @@ def _loss(
         if weight is not None and weight.requires_grad:
             return _their_loss(x, y, weight, *options)
         if x.requires_grad or y.requires_grad:
-            return _apply(_unwrapped(x), _unwrapped(y), weight, *options)
+            try:
+                return _apply(x, y, weight, options)
+            except RuntimeError:
+                if _unwrapped(x) is x and _unwrapped(y) is y:
+                    raise
+            # A transform that is over has left its wrapper behind, which has no memory.
+            return _apply(_unwrapped(x), _unwrapped(y), weight, options)
     return _results(_unwrapped(x), _unwrapped(y), weight, *options, False)[0]
 
 
@@ -339,7 +351,7 @@ def _readable(x: Tensor, y: Tensor, weight: Tensor | None) -> bool:
 
 
 def _in_memory(tensor: Tensor) -> bool:
-    return tensor.is_cpu and tensor.layout is _STRIDED and not tensor.is_nested
+    return tensor.is_cpu and tensor.layout is _STRIDED
 
 
 def _forward_mode() -> bool:
@@ -436,18 +448,35 @@ def _call(
 def _array(tensor: Tensor) -> AnyArray:
     # There are views whose sign is yet to be changed, as the imaginary part of a conjugate, and
     # zeros without memory.
-    if tensor.numel() and not tensor._is_zerotensor() and tensor.data_ptr() == 0:
+    zeros = tensor._is_zerotensor()
+    if tensor.numel() and not zeros and tensor.data_ptr() == 0:
         raise RuntimeError(
             f"a tensor of shape {tuple(tensor.shape)} has no memory: its storage was freed; "
             "resize the storage, and fill it, before the loss"
         )
+    if zeros:  # of some versions (2.6) its array is of numbers that lie anywhere
+        tensor = torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu")
     array: AnyArray = tensor.numpy(force=True)
     return array
 
 
 def _tensor(result: AnyArray | np.floating[Any]) -> Tensor:
-    # The results are NumPy's memory: it asks for large pages, where PyTorch's does not.
     return torch.from_numpy(np.asarray(result))
+
+
+def _like(x: Tensor) -> Tensor:
+    """Return memory of the size of a contiguous tensor."""
+    if x.nbytes < _LARGE:
+        return torch.empty_like(x)  # takes less time, and begins where a line of the caches does
+    # NumPy asks for large pages, and for no boundary: memory that was freed fits the next step,
+    # where that of PyTorch often goes back to the system, to be mapped anew.
+    return torch.from_numpy(np.empty(x.shape, np.float32 if x.dtype is torch.float32 else float))
+
+
+@cache
+def _number(dtype: torch.dtype) -> Tensor:
+    """Return a number; to make one like another takes less time than by its shape."""
+    return torch.zeros((), dtype=dtype, device="cpu")
 
 
 def _results(
@@ -466,14 +495,15 @@ def _results(
         and y.is_contiguous()
         and not (x.is_neg() or y.is_neg())
     ):
-        # By addresses: arrays of so short a life would take as long as a thousand elements.
-        found = core.fast_memory(
-            x.data_ptr(), y.data_ptr(), tuple(x.shape), x.dtype is torch.float32,
-            reduction, threshold, huber, grad_too, torch.get_num_threads(),
-        )  # fmt: skip
-        if found is not None:
-            value, slope = found
-            return torch.from_numpy(value), None if slope is None else torch.from_numpy(slope)
+        # By addresses: arrays of so short a life would take as long as thousands of elements.
+        value = _like(x) if reduction == "none" else torch.empty_like(_number(x.dtype))
+        slope = _like(x) if grad_too else None
+        if core.fast_memory(
+            x.data_ptr(), y.data_ptr(), value.data_ptr(),
+            0 if slope is None else slope.data_ptr(), x.numel(), x.dtype is torch.float32,
+            reduction, threshold, huber, torch.get_num_threads(),
+        ):  # fmt: skip
+            return value, slope
     operands = x, y, weight, reduction, threshold
     loss, grad, both = _FUNCTIONS[huber]
     if not grad_too:
@@ -498,16 +528,18 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
         x: Tensor,
         y: Tensor,
         weight: Tensor | None,
-        reduction: str,
-        threshold: float,
-        huber: bool,
+        options: tuple[str, float, bool],
     ) -> Tensor:
-        ctx.save_for_backward(x, y, weight)
-        ctx.options = reduction, threshold, huber
+        # Each argument, and each tensor that is saved, takes time.
+        if weight is None:
+            ctx.save_for_backward(x, y)
+        else:
+            ctx.save_for_backward(x, y, weight)
+        ctx.options = options
         if not ctx.needs_input_grad[0]:
             x, y = y, x  # the gradient is the negative
-        grad_too = reduction != "none" or x.numel() <= _SMALL
-        value, slope = _results(x, y, weight, reduction, threshold, huber, grad_too)
+        grad_too = options[0] != "none" or x.numel() <= _SMALL
+        value, slope = _results(x, y, weight, *options, grad_too)
         if grad_too:
             ctx.slope = slope
         return value
@@ -516,35 +548,58 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
         of_input, of_target = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled() or not (_eager() and _holds_values(factor)):
-            slope = _Traced.apply(*ctx.saved_tensors, *ctx.options, 0)[1]
+            slope = _Traced.apply(*_saved(ctx), *ctx.options, 0)[1]
             grad = factor * slope
-            return grad, -grad if of_target else None, None, None, None, None
+            return grad, -grad if of_target else None, None, None
         grad = vars(ctx).pop("slope", None)
-        scale = None
-        if factor.dim() == 0:
-            scale = factor.item()
-        elif factor.numel() > _FEW and not any(factor.stride()):  # one number, as from sum()
-            scale = factor.as_strided((), ()).item()
-        options: dict[str, Any] = {}
+        scale = _scale(factor)
         if grad is None:  # not reduced and not small, or not the first time
-            x, y, weight = ctx.saved_tensors
-            if not of_input:
-                x, y = y, x
-            reduction, threshold, huber = ctx.options
-            if scale != 1.0 and factor.numel() > _IN_CACHE:
-                options["grad_output"] = _array(factor) if scale is None else scale
-            slope = _call(_FUNCTIONS[huber][1], x, y, weight, reduction, threshold, **options)
-            grad = torch.from_numpy(slope)
-        if scale != 1.0 and not options:
+            grad, scaled = _slope_again(ctx, factor, scale)
+        else:
+            scaled = False
+        if scale != 1.0 and not scaled:
             grad.mul_(factor)
         if not of_input:
-            return None, grad, None, None, None, None
-        return grad, -grad if of_target else None, None, None, None, None
+            return None, grad, None, None
+        return grad, -grad if of_target else None, None, None
+
+
+def _scale(factor: Tensor) -> float | None:
+    """Return the number that all elements are, as those of a gradient from ``sum``, or None."""
+    if factor.dim() and any(factor.stride()):
+        return None
+    address = factor.data_ptr()
+    if address == 0 or factor.dtype not in _DTYPES or not _in_memory(factor) or factor.is_neg():
+        scale: float = factor.as_strided((), ()).item()
+        return scale
+    return core.number_at(address, factor.dtype is torch.float32)  # by item() it takes longer
+
+
+def _saved(ctx: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+    saved = ctx.saved_tensors
+    return saved if len(saved) == 3 else (*saved, None)
+
+
+def _slope_again(ctx: Any, factor: Tensor, scale: float | None) -> tuple[Tensor, bool]:
+    """Return the gradient with respect to the operand, and whether it is multiplied already."""
+    x, y, weight = _saved(ctx)
+    if not ctx.needs_input_grad[0]:
+        x, y = y, x
+    reduction, threshold, huber = ctx.options
+    options: dict[str, Any] = {}
+    if scale != 1.0 and factor.numel() > _IN_CACHE:
+        options["grad_output"] = _array(factor) if scale is None else scale
+    slope = _call(_FUNCTIONS[huber][1], x, y, weight, reduction, threshold, **options)
+    return torch.from_numpy(slope), bool(options)
 
 
 # What comes between, `Function.apply` does for transforms and for defaults of arguments: there are
 # neither, and it takes two microseconds.
 _apply = super(torch.autograd.Function, _Loss).apply
+
+
+# So is what comes before ``backward``: to find it, among others.
+_Loss._backward_cls.apply = _Loss.backward
 
 
 class _Traced(torch.autograd.Function):  # type: ignore[misc]

@@ -56,8 +56,8 @@ from operands cimport (
     smoothl1_float_of_half, use_axes,
 )
 from plain cimport (
-    PyArray_ISCARRAY, PyArray_ISCARRAY_RO, at_address, empty_like, in_array, loss_of, plain,
-    plain_out, scalar, streams,
+    PyArray_ISCARRAY, PyArray_ISCARRAY_RO, empty_like, loss_of, plain, plain_memory, plain_out,
+    scalar, streams,
 )
 from quotients cimport figures_of_group, settle_loss
 from runtime cimport (
@@ -280,26 +280,62 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
     return None if isinf(loss) else (scalar(loss, &p), out)
 
 
-def fast_memory(
-    size_t input, size_t target, tuple shape, bint single, reduction, beta, bint huber,
-    bint grad_too, n_threads,
-):
-    """(loss, gradient or None), arrays, for contiguous memory at two addresses; None for others."""
-    cdef object x = at_address(input, shape, single), y = at_address(target, shape, single)
-    if x is None or y is None:
-        return None
-    grad = None
-    cdef bint elementwise = reduction_of(reduction) == NONE
-    if elementwise or not grad_too:
-        loss = fast_loss(x, y, reduction, beta, huber, None, n_threads)
-        if loss is not None and grad_too:
-            grad = fast_value_and_grad(x, y, reduction, beta, huber, None, False, n_threads)
+cdef inline void write_number(void* to, double number, bint single) noexcept:
+    if single:
+        (<float*>to)[0] = <float>number
     else:
-        both = fast_value_and_grad(x, y, reduction, beta, huber, None, True, n_threads)
-        loss, grad = (None, None) if both is None else both
-    if loss is None or grad_too and grad is None:
-        return None
-    return loss if elementwise else in_array(loss, single), grad
+        (<double*>to)[0] = number
+
+
+def number_at(size_t address, bint single):
+    """The number at an address."""
+    return (<float*>address)[0] if single else (<double*>address)[0]
+
+
+def fast_memory(
+    size_t input, size_t target, size_t value, size_t grad, Py_ssize_t n, bint single, reduction,
+    beta, bint huber, int n_threads,
+):
+    """Whether the loss is written: no options, contiguous memory at addresses.
+
+    At ``value`` is room for it, with "none" for that of each element. The gradient is written,
+    too, unless its address is 0.
+    """
+    cdef Job job
+    cdef Params p
+    cdef Node node
+    cdef double loss
+    cdef int itemsize = 4 if single else 8
+    cdef int how = reduction_of(reduction)
+    cdef bint elementwise = how == NONE
+    if how == OTHER or input == 0 or target == 0 or value == 0:
+        return False
+    if (input | target | value | grad) % itemsize:
+        return False
+    if not plain_memory(&job, &p, <void*>input, <void*>target, n, single, beta, huber):
+        return False
+    job.reduce = not elementwise
+    if elementwise or grad == 0:
+        job.n_threads = n_threads
+        job.operation = SUM
+        if elementwise:
+            job.operation = VALUE
+            set_flat(&job.out, <void*>value, n, itemsize)
+        run(&job, &node, NULL)
+    if grad != 0:
+        job.n_threads = n_threads
+        job.operation = SLOPE
+        set_flat(&job.out, <void*>grad, n, itemsize)
+        if how == MEAN:
+            set_scale(&job, 1.0, n)
+        run(&job, &node, NULL)
+    if elementwise:
+        return True
+    loss = loss_of(&node, <Reduction>how, &p)
+    if isinf(loss):
+        return False
+    write_number(<void*>value, loss, single)
+    return True
 
 
 # ---------------------------------------------------------------------------
@@ -324,7 +360,7 @@ cdef Py_ssize_t least_stride(cnp.ndarray a, int first, int stop) noexcept:
 cdef double SHRINK = 2.0 ** -70  # 2**63 elements, and the slope of a Huber loss, have room then
 
 
-cdef inline double number_at(cnp.ndarray results, Py_ssize_t i) noexcept:
+cdef inline double result_at(cnp.ndarray results, Py_ssize_t i) noexcept:
     """One of contiguous results of a core; those of uint16 are the bits of bfloat16."""
     cdef int typenum = cnp.PyArray_TYPE(results)
     cdef char* data = <char*>cnp.PyArray_DATA(results)
@@ -339,7 +375,7 @@ cdef void take_finite(cnp.ndarray results, cnp.ndarray others) noexcept:
     """Take over those of the others that are finite here instead."""
     cdef Py_ssize_t i, size = cnp.PyArray_ITEMSIZE(results)
     for i in range(cnp.PyArray_SIZE(results)):
-        if not isfinite(number_at(results, i)) and isfinite(number_at(others, i)):
+        if not isfinite(result_at(results, i)) and isfinite(result_at(others, i)):
             memcpy(
                 <char*>cnp.PyArray_DATA(results) + i * size,
                 <char*>cnp.PyArray_DATA(others) + i * size, size,

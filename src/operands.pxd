@@ -90,11 +90,9 @@ cdef inline void use_axes(Operand* op, Py_ssize_t* axes, int ndim) noexcept nogi
     op.stride = axes + 3 * (ndim + 1)
 
 
-cdef inline void set_flat(
-    Operand* op, cnp.ndarray a, Py_ssize_t n, int itemsize
-) noexcept:
-    """A C-contiguous, aligned, native array of the working dtype."""
-    op.data = <char*>cnp.PyArray_DATA(a)
+cdef inline void set_flat(Operand* op, void* data, Py_ssize_t n, int itemsize) noexcept:
+    """Contiguous, aligned, native values of the working dtype."""
+    op.data = <char*>data
     op.kind = c"f"
     op.itemsize = itemsize
     op.swap = False

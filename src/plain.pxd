@@ -19,12 +19,40 @@ cdef extern from "numpy/arrayobject.h":
     object PyArray_Scalar(void* data, cnp.dtype descr, object base)
 
 
+cdef inline bint plain_memory(
+    Job* job, Params* p, void* x, void* y, Py_ssize_t n, bint single, object beta, bint huber
+):
+    """The same for contiguous values; False without any, or if beta is anything else."""
+    cdef double threshold
+    cdef int itemsize = 4 if single else 8
+    if isinstance(beta, float) or type(beta) is int:
+        try:
+            threshold = beta
+        except OverflowError:
+            return False
+    else:
+        return False
+    if not (threshold > 0.0 or threshold == 0.0 and not huber) or n == 0:
+        return False
+    job.n = n
+    job.single = single
+    make_params(p, threshold, huber, single, False, 1.0)
+    if p.form == ARRAY or p.mends or huber and p.beta == 0.0:
+        return False
+    set_flat(&job.x, x, n, itemsize)
+    set_flat(&job.y, y, n, itemsize)
+    clear_options(job)
+    job.has_scratch = False
+    job.outputs = 1
+    job.n_params = 1
+    job.params = p
+    return True
+
+
 cdef inline bint plain(Job* job, Params* p, object input, object target, object beta, bint huber):
     """Set up the job for two plain arrays; False if they, or beta, are anything else."""
     cdef cnp.ndarray x, y
     cdef int typenum, axis, ndim
-    cdef double threshold
-    cdef int itemsize
     if not (cnp.PyArray_CheckExact(input) and cnp.PyArray_CheckExact(target)):
         return False
     x = <cnp.ndarray>input
@@ -40,31 +68,10 @@ cdef inline bint plain(Job* job, Params* p, object input, object target, object 
     for axis in range(ndim):
         if cnp.PyArray_DIM(x, axis) != cnp.PyArray_DIM(y, axis):
             return False
-    if isinstance(beta, float) or type(beta) is int:
-        try:
-            threshold = beta
-        except OverflowError:
-            return False
-    else:
-        return False
-    if not (threshold > 0.0 or threshold == 0.0 and not huber):
-        return False
-    job.n = cnp.PyArray_SIZE(x)
-    if job.n == 0:
-        return False
-    job.single = typenum == cnp.NPY_FLOAT32
-    make_params(p, threshold, huber, job.single, False, 1.0)
-    if p.form == ARRAY or p.mends or huber and p.beta == 0.0:
-        return False
-    itemsize = 4 if job.single else 8
-    set_flat(&job.x, x, job.n, itemsize)
-    set_flat(&job.y, y, job.n, itemsize)
-    clear_options(job)
-    job.has_scratch = False
-    job.outputs = 1
-    job.n_params = 1
-    job.params = p
-    return True
+    return plain_memory(
+        job, p, cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), cnp.PyArray_SIZE(x),
+        typenum == cnp.NPY_FLOAT32, beta, huber,
+    )
 
 
 cdef inline bint plain_out(Job* job, object input, object out):
@@ -85,7 +92,7 @@ cdef inline bint plain_out(Job* job, object input, object out):
     for axis in range(cnp.PyArray_NDIM(a)):
         if cnp.PyArray_DIM(a, axis) != cnp.PyArray_DIM(<cnp.ndarray>input, axis):
             return False
-    set_flat(&job.out, a, job.n, job.x.itemsize)
+    set_flat(&job.out, cnp.PyArray_DATA(a), job.n, job.x.itemsize)
     start = job.out.data
     stop = start + job.n * job.x.itemsize
     return not (
@@ -119,28 +126,3 @@ cdef inline object empty_like(cnp.ndarray a):
     return cnp.PyArray_EMPTY(
         cnp.PyArray_NDIM(a), <cnp.npy_intp*>cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a), 0
     )
-
-
-cdef inline object at_address(size_t address, tuple shape, bint single):
-    """An array over contiguous memory that the caller keeps; None for what is no array."""
-    cdef cnp.npy_intp[cnp.NPY_MAXDIMS] dims
-    cdef int axis, ndim = <int>len(shape)
-    if address == 0 or ndim > cnp.NPY_MAXDIMS:
-        return None
-    for axis in range(ndim):
-        dims[axis] = shape[axis]
-    return cnp.PyArray_SimpleNewFromData(
-        ndim, dims, cnp.NPY_FLOAT32 if single else cnp.NPY_FLOAT64, <void*>address
-    )
-
-
-cdef inline object in_array(object loss, bint single):
-    """A loss as an array of no dimension."""
-    cdef cnp.ndarray a = cnp.PyArray_EMPTY(
-        0, NULL, cnp.NPY_FLOAT32 if single else cnp.NPY_FLOAT64, 0
-    )
-    if single:
-        (<float*>cnp.PyArray_DATA(a))[0] = loss
-    else:
-        (<double*>cnp.PyArray_DATA(a))[0] = loss
-    return a
