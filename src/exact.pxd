@@ -18,8 +18,8 @@ from libc.string cimport memcpy
 
 from cache cimport smoothl1_prefetches
 from digits cimport (
-    BASE_DOUBLE, BASE_SINGLE, COUNTS, NO_TOP, SPARE_BITS, TERMS, add_terms, base_of, carry, deposit, digits_of,
-    in_two_windows, last_of, pour, top_of,
+    BASE_DOUBLE, BASE_SINGLE, COUNTS, NO_TOP, SPARE_BITS, TERMS, add_terms, base_of, carry,
+    deposit, digits_of, in_two_windows, last_of, pour, top_of,
 )
 from exponents cimport EXPONENTS_SIZE, ByExponent, Exponents
 from groups cimport NumbersDouble, NumbersSingle
