@@ -57,8 +57,8 @@ cdef enum:
 cdef struct Kept:
     # What a thread keeps from block to block, behind its buffers; then come the sums by exponent.
     ByExponent by
-    # Of the terms of each parameter set in the last block the exponent of a power of two above
-    # them, or NO_TOP, more than once for a block that no windows hold.
+    # Of each parameter set the exponent of a power of two that is above the terms of the last
+    # block, with a bit to spare; NO_TOP if no windows held these.
     int tops[GUESSES]
 
 
