@@ -79,7 +79,8 @@ class LossSums(Mergeable):
     -----
     The loss of an element is that of `smooth_l1_loss` or `huber_loss`, rounded to `dtype`
     as there; `compute` is the exact sum of them, divided, and rounded once. NaN and
-    infinite losses are counted, so that they can be taken out again.
+    infinite losses are counted, so that they can be taken out again. Taking out elements
+    that are not in the sums is a ``ValueError``, and nothing changes.
 
     Where weights are given, `mae`, `rmse` and `quadratic_share` are weighted, too; a piece
     without weights counts as one with weights of 1.

@@ -18,8 +18,8 @@ from libc.string cimport memcpy
 
 from cache cimport smoothl1_prefetches
 from digits cimport (
-    BASE_DOUBLE, BASE_SINGLE, COUNTS, NO_TOP, SPARE_BITS, TERMS, add_terms, base_of, carry, deposit, digits_of,
-    in_two_windows, last_of, pour, top_of,
+    BASE_DOUBLE, BASE_SINGLE, COUNTS, NO_TOP, SPARE_BITS, TERMS, add_terms, base_of, carry,
+    deposit, digits_of, in_two_windows, last_of, pour, top_of,
 )
 from exponents cimport EXPONENTS_SIZE, ByExponent, Exponents
 from groups cimport NumbersDouble, NumbersSingle
@@ -57,8 +57,8 @@ cdef enum:
 cdef struct Kept:
     # What a thread keeps from block to block, behind its buffers; then come the sums by exponent.
     ByExponent by
-    # Of the terms of each parameter set in the last block the exponent of a power of two above
-    # them, or NO_TOP, more than once for a block that no windows hold.
+    # Of each parameter set the exponent of a power of two that is above the terms of the last
+    # block, with a bit to spare; NO_TOP if no windows held these.
     int tops[GUESSES]
 
 
