@@ -91,7 +91,8 @@ cdef inline Py_ssize_t outputs_of_tile(const Job* job) noexcept nogil:
 
 cdef inline Py_ssize_t outputs_at_once(const Job* job) noexcept nogil:
     """Short outputs that are summed before they are finished."""
-    return 2 * CHUNK // job.n if job.n < 2 * CHUNK else 1
+    cdef Py_ssize_t most = (2 * CHUNK if 2 * CHUNK < BLOCK else BLOCK) // job.n
+    return most if most > 0 else 1
 
 
 cdef inline Py_ssize_t outputs_of_task(const Job* job) noexcept nogil:
