@@ -63,7 +63,6 @@ from runtime cimport (
     smoothl1_watch_forks,
 )
 from sizes cimport FEW, GRAIN, LANES, LEAF, STREAM
-from smoothl1._smoothl1 cimport floating
 from team cimport allocate
 from terms cimport ARRAY, PRODUCT, Params, finish, make_exact_params, make_params
 from tree cimport Node, no_node
