@@ -52,7 +52,7 @@ from jobs cimport (
 from leaves cimport leaf_of_any_type
 from location cimport SAMPLE, locate, slope_and_curvature
 from operands cimport (
-    Operand, axes_size, convert_back, set_operand, set_shrink, smoothl1_float_of_bfloat,
+    Operand, axes_size, convert_back, set_flat, set_operand, set_shrink, smoothl1_float_of_bfloat,
     smoothl1_float_of_half, use_axes,
 )
 from plain cimport (

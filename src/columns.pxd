@@ -3,7 +3,8 @@
 For reductions over some axes, where an output alone is too little work for a leaf, or its
 elements lie far apart while those of its neighbours are beside them. Operands are loaded for a
 tile of outputs at once, in the order in which they are in memory, made into terms by the same
-kernels, and added up with the outputs as the inner loop. Each output gets the bits that
+kernels, and added up with the outputs as the inner loop; those of few elements one after the
+other. Results are finished in rows, and written in their dtype. Each output gets the bits that
 ``leaves.pxd`` would give it.
 """
 
@@ -18,7 +19,6 @@ from lanes cimport LONG, add_group, add_rows, clear, fold, rows_of_group
 from leaves cimport at as part_of
 from operands cimport convert_back, is_crossed, load, load_mask, load_mask_rows, load_rows
 from pairs cimport Pair, pair_of, pair_times, two_sum
-from runtime cimport smoothl1_raise_flag
 from sizes cimport BLOCK, CHUNK, LANES, LEAF, LINE, TILE
 from smoothl1._smoothl1 cimport floating
 from terms cimport (
@@ -330,6 +330,11 @@ cdef inline void sum_adjacent_outputs(
     cdef Py_ssize_t row, rows, span, depth, k
     cdef floating* terms = <floating*>tile.terms
     cdef floating* offsets = <floating*>tile.offsets
+    cdef Part part
+    part.x = part.y = part.beta = part.weight = NULL
+    part.mask = NULL
+    if p.form == ARRAY and not job.options.has_beta:
+        part.beta = tile.beta
     while height * lanes * width > area(job) and lanes > 1:
         lanes = lanes // 2
     # Rows that follow each other, and how often.
@@ -350,7 +355,9 @@ cdef inline void sum_adjacent_outputs(
                 row = start + k * LANES + lane
                 rows = span if stop - row > span else (stop - row if stop > row else 0)
                 at = k * span * width
-                write_rows(job, row, rows, first, width, lane, tile, terms + at, offsets + at)
+                write_rows(
+                    job, row, rows, first, width, lane, tile, &part, terms + at, offsets + at
+                )
                 if length >= LONG and rows < span:
                     fill(<floating>0, (span - rows) * width, terms + at + rows * width)
                     fill(<floating>0, (span - rows) * width, offsets + at + rows * width)
@@ -392,30 +399,35 @@ cdef inline bint crosses(const Job* job) noexcept nogil:
 
 cdef inline void write_rows(
     const Job* job, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t width,
-    Py_ssize_t lane, Tile* tile, floating* terms, floating* offsets,
+    Py_ssize_t lane, Tile* tile, Part* part, floating* terms, floating* offsets,
 ) noexcept nogil:
-    """The terms of rows of ``width`` outputs; what else is summed is added, from a lane on."""
+    """The terms of rows of ``width`` outputs; what else is summed is added, from a lane on.
+
+    ``part`` is that of the tile's last rows: a row that is repeated is loaded once.
+    """
     cdef Py_ssize_t i = 0, j, at, all = job.outputs
     # Rows that are read in place, each where it is, or all as one.
     cdef Py_ssize_t m = rows if width == all or crosses(job) else 1
     cdef char* raw = tile.raw
     cdef floating* others = <floating*>tile.results
-    cdef Part part
     part.n = m * width
-    part.beta = <const void*>tile.beta if job.params[0].form == ARRAY else NULL
-    part.weight = NULL
-    part.mask = NULL
     while i < rows:
         at = (lane + i) % LANES * width
-        part.x = load_rows(&job.x, row + i, m, all, first, width, raw, <floating*>tile.x)
-        part.y = load_rows(&job.y, row + i, m, all, first, width, raw, <floating*>tile.y)
+        part.x = load_rows(
+            &job.x, row + i, m, all, first, width, <const floating*>part.x, raw, <floating*>tile.x
+        )
+        part.y = load_rows(
+            &job.y, row + i, m, all, first, width, <const floating*>part.y, raw, <floating*>tile.y
+        )
         if job.options.has_beta:
             part.beta = load_rows(
-                &job.beta, row + i, m, all, first, width, raw, <floating*>tile.beta
+                &job.beta, row + i, m, all, first, width, <const floating*>part.beta, raw,
+                <floating*>tile.beta,
             )
         if job.options.has_weight:
             part.weight = load_rows(
-                &job.weight, row + i, m, all, first, width, raw, <floating*>tile.weight
+                &job.weight, row + i, m, all, first, width, <const floating*>part.weight, raw,
+                <floating*>tile.weight,
             )
         if job.options.has_where:
             part.mask = load_mask_rows(&job.where, row + i, m, all, first, width, tile.mask)
@@ -425,9 +437,9 @@ cdef inline void write_rows(
                 <const floating*>others, m, LANES, width, at,
                 m == LANES * rows_of_group(others[0]), &tile.count,
             )
-        write_parts(job, &part, terms + i * width, offsets + i * width)
+        write_parts(job, part, terms + i * width, offsets + i * width)
         if job.plan.weighs:
-            write_weights(&part, others)
+            write_weights(part, others)
             add_lanes(<const floating*>others, m, LANES, width, at, False, &tile.weights)
         i += m
 

@@ -24,16 +24,16 @@
 typedef double smoothl1_four __attribute__((vector_size(32)));
 typedef double smoothl1_two __attribute__((vector_size(16)));
 typedef float smoothl1_fourf __attribute__((vector_size(16)));
-typedef int64_t smoothl1_bits __attribute__((vector_size(32)));
-typedef int32_t smoothl1_bitsf __attribute__((vector_size(16)));
+typedef int64_t smoothl1_mask __attribute__((vector_size(32)));
+typedef int32_t smoothl1_maskf __attribute__((vector_size(16)));
   #define SMOOTHL1_EACH(n, r, a, op, b) (r) = (a) op (b)
   #define SMOOTHL1_AT(a, i) ((a)[i])
 #else
 typedef struct { double item[4]; } smoothl1_four;
 typedef struct { double item[2]; } smoothl1_two;
 typedef struct { float item[4]; } smoothl1_fourf;
-typedef struct { int64_t item[4]; } smoothl1_bits;
-typedef struct { int32_t item[4]; } smoothl1_bitsf;
+typedef struct { int64_t item[4]; } smoothl1_mask;
+typedef struct { int32_t item[4]; } smoothl1_maskf;
   #define SMOOTHL1_EACH(n, r, a, op, b) \
       for (int each = 0; each < n; each++) { (r).item[each] = (a).item[each] op (b).item[each]; }
   #define SMOOTHL1_AT(a, i) ((a).item[i])
@@ -119,7 +119,7 @@ SMOOTHL1_INLINE void smoothl1_widen(const smoothl1_four *a, smoothl1_four *r) { 
     SMOOTHL1_INLINE void smoothl1_load_part##SUFFIX(                                            \
         const T *a, const BITS *mask, smoothl1_four##SUFFIX *r                                \
     ) {                                                                                       \
-        smoothl1_bits##SUFFIX found, kept;                                                    \
+        smoothl1_mask##SUFFIX found, kept;                                                    \
         memcpy(&found, a, sizeof(found));                                                     \
         memcpy(&kept, mask, sizeof(kept));                                                    \
         SMOOTHL1_EACH(4, found, found, &, kept);                                              \

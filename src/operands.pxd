@@ -7,9 +7,10 @@ read in place.
 Operands are walked by code of this file rather than by ``NpyIter``: it keeps no state between
 blocks, so that any thread can pack any leaf of any output at any time, without a copy of an
 iterator per thread and without the GIL, and its conversions are vectorised with the instruction
-set of the module. Where C order has short inner loops (a Fortran-ordered (n, 4) array),
-``transfer`` exchanges the two loops inside a block; packing two such arrays with ``NpyIter`` alone
-takes about as long as the whole reduction here (``Walk`` in ``asv_bench/benchmarks/layouts.py``).
+set of the module. Where C order has short inner loops, or runs across the order in memory (a
+Fortran-ordered array), ``transfer`` exchanges the two loops inside a block; packing two such arrays
+with ``NpyIter`` alone takes about as long as the whole reduction here (``Walk`` in
+``asv_bench/benchmarks/layouts.py``).
 """
 
 from libc.stdint cimport (
@@ -321,15 +322,15 @@ cdef inline void copy_rows(
     char* to, const char* src, Py_ssize_t down, Py_ssize_t rows, Py_ssize_t size
 ) noexcept nogil:
     """Copy rows of 8 bytes or more each; the last of a row's moves may overlap the one before."""
-    cdef Py_ssize_t i, k
+    cdef Py_ssize_t _, k
     if size < 16:
-        for i in range(rows):
+        for _ in range(rows):
             memcpy(to, src, 8)
             memcpy(to + size - 8, src + size - 8, 8)
             to += size
             src += down
         return
-    for i in range(rows):
+    for _ in range(rows):
         k = 0
         while k < size - 16:
             memcpy(to + k, src + k, 16)
@@ -404,7 +405,8 @@ cdef inline void transfer(
     """Copy elements start .. start + n (C order) of an operand to a buffer, or back."""
     cdef Py_ssize_t index[MAX_DIMS]
     cdef int axis, last = op.ndim - 1
-    cdef Py_ssize_t left, columns = op.shape[last], column, run, rows, across = op.stride[last], down
+    cdef Py_ssize_t columns = op.shape[last], across = op.stride[last], down, column, run, rows
+    cdef Py_ssize_t left = n
     cdef int size = op.itemsize
     cdef bint crossed = is_crossed(op)
     if last == 0:
@@ -415,7 +417,6 @@ cdef inline void transfer(
         index[axis] = start % op.shape[axis]
         start = start // op.shape[axis]
         data += index[axis] * op.stride[axis]
-    left = n
     while left > 0:
         # Of the two innermost axes: some rows, or a part of one.
         column = index[last]
@@ -655,13 +656,15 @@ cdef inline bint is_matrix(const Operand* op, Py_ssize_t columns) noexcept nogil
 
 cdef inline const floating* load_rows(
     const Operand* op, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t first,
-    Py_ssize_t n, char* raw, floating* buffer,
+    Py_ssize_t n, const floating* before, char* raw, floating* buffer,
 ) noexcept nogil:
-    """The same of several rows, packed."""
+    """The same of several rows, packed; ``before``: of at least as many others, or NULL."""
     cdef char* target = <char*>buffer if is_same(op, <floating>0) else raw
     cdef Py_ssize_t i
     cdef floating* place
     cdef const floating* found
+    if before is not NULL and is_matrix(op, columns) and op.stride[0] == 0:
+        return before
     if n == columns:
         return load(op, 0, row * columns, rows * columns, raw, buffer)
     if rows == 1:
@@ -689,12 +692,13 @@ cdef inline const uint8_t* load_mask_rows(
     """The same of a boolean operand."""
     cdef Py_ssize_t i
     cdef char* data
-    if n == columns or not is_matrix(op, columns):
-        for i in range(1 if n == columns else rows):
-            transfer(
-                op, op.data, (row + i) * columns + first, rows * n if n == columns else n,
-                buffer + i * n, True,
-            )
+    if n == columns:
+        return load_mask(op, 0, row * columns, rows * columns, buffer)
+    if rows == 1 and not is_matrix(op, columns):
+        return load_mask(op, 0, row * columns + first, n, buffer)
+    if not is_matrix(op, columns):
+        for i in range(rows):
+            transfer(op, op.data, (row + i) * columns + first, n, buffer + i * n, True)
         return <const uint8_t*>buffer
     data = op.data + row * op.stride[0] + first * op.stride[1]
     if rows == 1 and op.stride[1] == 1:
