@@ -17,7 +17,7 @@ from jobs cimport ADJACENT, Job, MEAN, SHORT, Sink, TOTAL, WEIGHTED_MEAN, note_r
 from kernels cimport fill, select, weigh, write_offsets, write_terms
 from lanes cimport LONG, add_group, add_rows, clear, fold, rows_of_group
 from leaves cimport at as part_of
-from operands cimport convert_back, is_crossed, load, load_mask, load_mask_rows, load_rows
+from operands cimport convert_back, load, load_mask, load_mask_rows, load_rows
 from pairs cimport Pair, pair_of, pair_times, two_sum
 from sizes cimport BLOCK, CHUNK, LANES, LEAF, LINE, TILE
 from smoothl1._smoothl1 cimport floating
@@ -80,7 +80,7 @@ cdef struct Part:
 
 cdef inline Py_ssize_t area(const Job* job) noexcept nogil:
     """Elements of the largest part, and lanes of a tile."""
-    return LANES * TILE if job.side == ADJACENT else BLOCK
+    return rows_of_group(<float>0) * LANES * TILE if job.side == ADJACENT else BLOCK
 
 
 cdef inline Py_ssize_t outputs_of_tile(const Job* job) noexcept nogil:
@@ -176,22 +176,35 @@ cdef inline void write_weights(const Part* part, floating* selected) noexcept no
 # Short outputs: [output][element] in memory
 # ---------------------------------------------------------------------------
 
+cdef inline Pair pair_plus(Pair a, Pair b) noexcept nogil:
+    """What ``fold`` does with two lanes."""
+    cdef Pair r = two_sum(a.hi, b.hi)
+    r.lo = (a.lo + b.lo) + r.lo
+    return r
+
+
 cdef inline Pair sum_few(const floating* terms, int n) noexcept nogil:
-    """The sum of at most four terms, in the order in which ``fold`` adds them."""
+    """The sum of at most four terms, or eight, in the order in which ``fold`` adds them."""
     cdef Pair even = pair_of(terms[0] + 0.0), odd  # a lane starts at 0, which -0 leaves as it is
-    cdef double low
+    if n == 8:
+        even = pair_plus(two_sum(terms[0], terms[4]), two_sum(terms[2], terms[6]))
+        odd = pair_plus(two_sum(terms[1], terms[5]), two_sum(terms[3], terms[7]))
+        return pair_plus(even, odd)
     if n > 2:
         even = two_sum(terms[0] + 0.0, terms[2])
     if n > 1:
         odd = two_sum(terms[1] + 0.0, terms[3]) if n > 3 else pair_of(terms[1] + 0.0)
-        low = even.lo + odd.lo
-        even = two_sum(even.hi, odd.hi)
-        even.lo = low + even.lo
+        even = pair_plus(even, odd)
     return even
 
 
 cdef inline floating count_few(const floating* ones, int n) noexcept nogil:
     """The sum of terms of 0 and 1, whose order is no matter."""
+    if n == 8:
+        return (
+            ((ones[0] + ones[1]) + (ones[2] + ones[3]))
+            + ((ones[4] + ones[5]) + (ones[6] + ones[7]))
+        )
     if n == 4:
         return (ones[0] + ones[1]) + (ones[2] + ones[3])
     if n == 3:
@@ -232,6 +245,8 @@ cdef inline void sum_outputs(
         sum_outputs_of(terms, 3, width, sums)
     elif n == 4:
         sum_outputs_of(terms, 4, width, sums)
+    elif n == 8:
+        sum_outputs_of(terms, 8, width, sums)
     elif floating is float:
         smoothl1_sums_of_fewf(terms, n, width, sums.hi, sums.lo)
     else:
@@ -250,6 +265,8 @@ cdef inline void count_outputs(
         count_outputs_of(ones, 3, width, sums)
     elif n == 4:
         count_outputs_of(ones, 4, width, sums)
+    elif n == 8:
+        count_outputs_of(ones, 8, width, sums)
     elif floating is float:
         smoothl1_counts_of_fewf(ones, n, width, sums.hi)
     else:
@@ -322,12 +339,11 @@ cdef inline void sum_adjacent_outputs(
     const Job* job, Py_ssize_t first, Py_ssize_t width, Py_ssize_t leaf, Tile* tile, floating tag
 ) noexcept nogil:
     cdef Params* p = &job.params[0]
-    cdef Py_ssize_t start = leaf * LEAF
-    cdef Py_ssize_t length = job.n - start if job.n - start < LEAF else LEAF, stop = start + length
+    cdef Py_ssize_t row = leaf * LEAF, rows
+    cdef Py_ssize_t length = job.n - row if job.n - row < LEAF else LEAF, stop = row + length
     cdef Py_ssize_t used = length if length < LANES else LANES
-    # A group of so many terms a lane is taken some lanes at a time, to stay in the cache.
-    cdef Py_ssize_t height = rows_of_group(tag) if length >= LONG else 1, lanes = LANES, lane, at
-    cdef Py_ssize_t row, rows, span, depth, k
+    cdef Py_ssize_t group = LANES * rows_of_group(tag)
+    cdef bint grouped = length >= LONG
     cdef floating* terms = <floating*>tile.terms
     cdef floating* offsets = <floating*>tile.offsets
     cdef Part part
@@ -335,11 +351,6 @@ cdef inline void sum_adjacent_outputs(
     part.mask = NULL
     if p.form == ARRAY and not job.options.has_beta:
         part.beta = tile.beta
-    while height * lanes * width > area(job) and lanes > 1:
-        lanes = lanes // 2
-    # Rows that follow each other, and how often.
-    span = height * LANES if lanes == LANES else lanes
-    depth = height * lanes // span
     clear(tile.loss.hi, tile.loss.lo, used * width)
     if p.form != PRODUCT:
         clear(tile.linear.hi, tile.linear.lo, used * width)
@@ -347,26 +358,13 @@ cdef inline void sum_adjacent_outputs(
         clear(tile.weights.hi, tile.weights.lo, used * width)
     if job.options.has_where:
         clear(tile.count.hi, tile.count.lo, used * width)
-    while start < stop:
-        lane = 0
-        while lane < LANES:
-            rows = 0
-            for k in range(depth):
-                row = start + k * LANES + lane
-                rows = span if stop - row > span else (stop - row if stop > row else 0)
-                at = k * span * width
-                write_rows(
-                    job, row, rows, first, width, lane, tile, &part, terms + at, offsets + at
-                )
-                if length >= LONG and rows < span:
-                    fill(<floating>0, (span - rows) * width, terms + at + rows * width)
-                    fill(<floating>0, (span - rows) * width, offsets + at + rows * width)
-            at = lane * width
-            add_lanes(terms, rows, lanes, width, at, length >= LONG, &tile.loss)
-            if p.form != PRODUCT:
-                add_lanes(offsets, rows, lanes, width, at, length >= LONG, &tile.linear)
-            lane += lanes
-        start += height * LANES
+    while row < stop:
+        rows = group if stop - row > group else stop - row
+        write_rows(job, row, rows, first, width, tile, &part, terms, offsets)
+        add_terms(terms, rows, width, grouped, &tile.loss)
+        if p.form != PRODUCT:
+            add_terms(offsets, rows, width, grouped, &tile.linear)
+        row += rows
     fold(tile.loss.hi, tile.loss.lo, used, width, tag)
     if p.form != PRODUCT:
         fold(tile.linear.hi, tile.linear.lo, used, width, tag)
@@ -376,72 +374,57 @@ cdef inline void sum_adjacent_outputs(
         fold(tile.count.hi, tile.count.lo, used, width, tag)
 
 
-cdef inline void add_lanes(
-    const floating* terms, Py_ssize_t rows, Py_ssize_t lanes, Py_ssize_t width, Py_ssize_t at,
-    bint grouped, Sums* sums,
+cdef inline void add_terms(
+    floating* terms, Py_ssize_t rows, Py_ssize_t width, bint grouped, Sums* sums
 ) noexcept nogil:
-    """Add the terms of some lanes: of a group, all of them; else one to each, of some rows."""
+    """Add rows of terms; of a group, those that are missing are filled up with zeros."""
+    cdef Py_ssize_t group = LANES * rows_of_group(terms[0])
     if grouped:
-        add_group(terms, lanes * width, sums.hi + at, sums.lo + at)
+        if rows < group:
+            fill(<floating>0, (group - rows) * width, terms + rows * width)
+        add_group(<const floating*>terms, LANES * width, sums.hi, sums.lo)
     else:
-        add_rows(terms, rows, width, sums.hi + at, sums.lo + at)
-
-
-cdef inline bint crosses(const Job* job) noexcept nogil:
-    """Whether an operand is in memory what the outputs are not: output by output."""
-    return (
-        is_crossed(&job.x) or is_crossed(&job.y)
-        or job.options.has_beta and is_crossed(&job.beta)
-        or job.options.has_weight and is_crossed(&job.weight)
-        or job.options.has_where and is_crossed(&job.where)
-    )
+        add_rows(<const floating*>terms, rows, width, sums.hi, sums.lo)
 
 
 cdef inline void write_rows(
-    const Job* job, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t width,
-    Py_ssize_t lane, Tile* tile, Part* part, floating* terms, floating* offsets,
+    const Job* job, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t width, Tile* tile,
+    Part* part, floating* terms, floating* offsets,
 ) noexcept nogil:
-    """The terms of rows of ``width`` outputs; what else is summed is added, from a lane on.
+    """The terms of rows of ``width`` outputs; what else is summed is added.
 
     ``part`` is that of the tile's last rows: a row that is repeated is loaded once.
     """
-    cdef Py_ssize_t i = 0, j, at, all = job.outputs
-    # Rows that are read in place, each where it is, or all as one.
-    cdef Py_ssize_t m = rows if width == all or crosses(job) else 1
+    cdef Py_ssize_t j, all = job.outputs
     cdef char* raw = tile.raw
     cdef floating* others = <floating*>tile.results
-    part.n = m * width
-    while i < rows:
-        at = (lane + i) % LANES * width
-        part.x = load_rows(
-            &job.x, row + i, m, all, first, width, <const floating*>part.x, raw, <floating*>tile.x
+    part.n = rows * width
+    part.x = load_rows(
+        &job.x, row, rows, all, first, width, <const floating*>part.x, raw, <floating*>tile.x
+    )
+    part.y = load_rows(
+        &job.y, row, rows, all, first, width, <const floating*>part.y, raw, <floating*>tile.y
+    )
+    if job.options.has_beta:
+        part.beta = load_rows(
+            &job.beta, row, rows, all, first, width, <const floating*>part.beta, raw,
+            <floating*>tile.beta,
         )
-        part.y = load_rows(
-            &job.y, row + i, m, all, first, width, <const floating*>part.y, raw, <floating*>tile.y
+    if job.options.has_weight:
+        part.weight = load_rows(
+            &job.weight, row, rows, all, first, width, <const floating*>part.weight, raw,
+            <floating*>tile.weight,
         )
-        if job.options.has_beta:
-            part.beta = load_rows(
-                &job.beta, row + i, m, all, first, width, <const floating*>part.beta, raw,
-                <floating*>tile.beta,
-            )
-        if job.options.has_weight:
-            part.weight = load_rows(
-                &job.weight, row + i, m, all, first, width, <const floating*>part.weight, raw,
-                <floating*>tile.weight,
-            )
-        if job.options.has_where:
-            part.mask = load_mask_rows(&job.where, row + i, m, all, first, width, tile.mask)
-            for j in range(part.n):
-                others[j] = <floating>(part.mask[j] != 0)
-            add_lanes(
-                <const floating*>others, m, LANES, width, at,
-                m == LANES * rows_of_group(others[0]), &tile.count,
-            )
-        write_parts(job, part, terms + i * width, offsets + i * width)
-        if job.plan.weighs:
-            write_weights(part, others)
-            add_lanes(<const floating*>others, m, LANES, width, at, False, &tile.weights)
-        i += m
+    if job.options.has_where:
+        part.mask = load_mask_rows(&job.where, row, rows, all, first, width, tile.mask)
+        for j in range(part.n):
+            others[j] = <floating>(part.mask[j] != 0)
+        # Of 0 and 1, whose order is no matter.
+        add_terms(others, rows, width, rows == LANES * rows_of_group(others[0]), &tile.count)
+    write_parts(job, part, terms, offsets)
+    if job.plan.weighs:
+        write_weights(part, others)
+        add_terms(others, rows, width, False, &tile.weights)
 
 
 # ---------------------------------------------------------------------------
