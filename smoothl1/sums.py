@@ -79,8 +79,8 @@ class LossSums(Mergeable):
     -----
     The loss of an element is that of `smooth_l1_loss` or `huber_loss`, rounded to `dtype`
     as there; `compute` is the exact sum of them, divided, and rounded once. NaN and
-    infinite losses are counted, so that they can be taken out again. Taking out elements
-    that are not in the sums is a ``ValueError``, and nothing changes.
+    infinite losses are counted, so that they can be taken out again; what is
+    taken out may also be put in afterwards.
 
     Where weights are given, `mae`, `rmse` and `quadratic_share` are weighted, too; a piece
     without weights counts as one with weights of 1.
@@ -395,11 +395,6 @@ class LossSums(Mergeable):
         with self._lock:
             total = self._row + row if sign > 0 else self._row - row
             core.exact_carry(total[1:], layout.size, layout.digits)
-            if sign < 0 and (total[0] < 0 or (total[0] == 0 and np.count_nonzero(total))):
-                raise ValueError(
-                    f"the other sums have elements that are not in these {int(self._row[0])}, and "
-                    f"cannot be taken out of them"
-                )
             # Not ``total.max()``, at whose first call NumPy imports.
             least, most = int(np.minimum.reduce(total)), int(np.maximum.reduce(total))
             if most >= rounding.ENTRY_LIMIT or least <= -rounding.ENTRY_LIMIT:

@@ -169,20 +169,14 @@ def test_infinite_shard_is_taken_out_again(dtype, special, rng):
     assert np.isfinite((with_it - shard).compute())
 
 
-def test_what_is_not_in_sums_is_not_taken_out(dtype):
-    sums = LossSums(dtype=dtype).update(np.arange(3, dtype=dtype), dtype(0))
-    before = sums.to_bytes()
-    more = LossSums(dtype=dtype).update(np.arange(4, dtype=dtype), dtype(0))
-    others = LossSums(dtype=dtype).update(np.arange(1, 4, dtype=dtype), dtype(0))
-    for wrong in (more, others):
-        with pytest.raises(ValueError, match="elements that are not in these 3, and cannot"):
-            sums - wrong
-        with pytest.raises(ValueError, match="elements that are not in these 3, and cannot"):
-            sums -= wrong
-    assert sums.to_bytes() == before
-    assert more - sums == LossSums(dtype=dtype).update(dtype(3), dtype(0))
-    assert sums - sums == LossSums(dtype=dtype)
-    assert LossSums(dtype=dtype) - LossSums(dtype=dtype) == LossSums(dtype=dtype)
+def test_what_is_taken_out_may_be_put_in_afterwards(dtype, rng):
+    x, y = rng.standard_normal((2, 300)).astype(dtype)
+    one = LossSums(dtype=dtype).update(x[:100], y[:100])
+    other = LossSums(dtype=dtype).update(x[100:], y[100:])
+    less = one - other
+    assert less.n == -100
+    assert less + other == one
+    assert (LossSums(dtype=dtype) - one) + other + one == other
 
 
 def test_overflowing_terms_are_infinite(dtype):
@@ -421,7 +415,7 @@ def test_vector_is_additive(dtype, rng):
     assert vectors.dtype == np.int64
     assert LossSums.from_array(vectors.sum(axis=0), parts[0]) == sum(parts)
     difference = LossSums.from_array(vectors[0] - vectors[1], parts[0])
-    assert difference + parts[1] == parts[0]  # in which entries may be negative
+    assert difference == parts[0] - parts[1]
     parts[0].to_array()[:] = 0  # a copy
     assert parts[0].n == 300
     with pytest.raises(ValueError, match="vector must have shape"):
