@@ -814,6 +814,19 @@ def test_peak_memory():
     assert (ours < 1.3).all(), ours
 
 
+def message_of_the_import(before):
+    """Return what the import of the module is refused with, after other lines in a new process."""
+    program = (
+        f"import smoothl1\n{before}\n"
+        "try:\n    import smoothl1.torch\n"
+        "except ImportError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
 def test_the_import():
     program = (
         "import sys, smoothl1; assert 'torch' not in sys.modules;"
@@ -821,29 +834,15 @@ def test_the_import():
         "assert torch.nn.Module in smoothl1.torch.HuberLoss.__mro__"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
-    program = (
-        "import sys; sys.modules['torch'] = None\n"
-        "import smoothl1\n"
-        "try:\n    import smoothl1.torch\n"
-        "except ImportError as error:\n    print(error)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    )
-    assert done.stdout == "smoothl1.torch needs PyTorch: pip install 'smoothl1[torch]'\n"
+    message = message_of_the_import("import sys; sys.modules['torch'] = None")
+    assert message == "smoothl1.torch needs PyTorch: pip install 'smoothl1[torch]'\n"
 
 
 def test_an_old_version_is_named():
-    program = (
-        "import smoothl1, torch\n"
-        "torch.__version__ = torch.torch_version.TorchVersion('2.3.1+cpu')\n"
-        "try:\n    import smoothl1.torch\n"
-        "except ImportError as error:\n    print(error)\n"
+    message = message_of_the_import(
+        "import torch; torch.__version__ = torch.torch_version.TorchVersion('2.3.1+cpu')"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    )
-    assert done.stdout == (
+    assert message == (
         "smoothl1.torch needs PyTorch 2.4 or newer, and 2.3.1+cpu is installed: "
         "pip install --upgrade 'smoothl1[torch]'\n"
     )
