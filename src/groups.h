@@ -82,6 +82,15 @@ SMOOTHL1_INLINE void smoothl1_lane_add(double *hi, double *lo, double term) {
 #define SMOOTHL1_TERMf (SMOOTHL1_FOUR(f, 0) + SMOOTHL1_FOUR(f, 4))
 #define SMOOTHL1_TERM SMOOTHL1_FOUR(, 0)
 
+/* Ask for each line of x and y, ``count`` elements from i on, as far ahead as is wanted. */
+#define SMOOTHL1_ASK(T, i, count)                                                             \
+    if (ahead) {                                                                              \
+        for (ptrdiff_t k = 0; k < (count); k += 64 / (ptrdiff_t)sizeof(T)) {                  \
+            SMOOTHL1_PREFETCH((const char *)(x + (i) + k) + ahead);                           \
+            SMOOTHL1_PREFETCH((const char *)(y + (i) + k) + ahead);                           \
+        }                                                                                     \
+    }
+
 /* Add n elements, whole groups, to the lanes of the sum; with ``slopes``, write their gradient to
    out. ``ahead``: bytes from a group to what is asked for meanwhile; 0 for nothing. Returns how
    many were below beta, for PAIRS. */
@@ -104,12 +113,7 @@ SMOOTHL1_INLINE void smoothl1_lane_add(double *hi, double *lo, double term) {
             below[l] = 0;                                                                     \
         }                                                                                     \
         for (ptrdiff_t i = 0; i < n; i += group) {                                            \
-            if (ahead) {                                                                      \
-                for (ptrdiff_t k = 0; k < group; k += 64 / (ptrdiff_t)sizeof(T)) { /* line */ \
-                    SMOOTHL1_PREFETCH((const char *)(x + i + k) + ahead);                     \
-                    SMOOTHL1_PREFETCH((const char *)(y + i + k) + ahead);                     \
-                }                                                                             \
-            }                                                                                 \
+            SMOOTHL1_ASK(T, i, group)                                                         \
             for (int l = 0; l < SMOOTHL1_LANES; l++) {                                        \
                 COUNTER count = below[l];                                                     \
                 smoothl1_lane_add##SUFFIX(hi + l, lo + l, SMOOTHL1_TERM##SUFFIX);             \

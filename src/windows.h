@@ -88,13 +88,7 @@ SMOOTHL1_INLINE uint64_t smoothl1_bits_of_key(double key) { return smoothl1_bits
             below[l] = 0;                                                                     \
         }                                                                                     \
         for (ptrdiff_t i = 0; i < n; i += SMOOTHL1_LANES) {                                   \
-            if (ahead) {                                                                      \
-                const ptrdiff_t line = 64 / (ptrdiff_t)sizeof(T);                             \
-                for (ptrdiff_t k = 0; k < SMOOTHL1_LANES; k += line) {                        \
-                    SMOOTHL1_PREFETCH((const char *)(x + i + k) + ahead);                     \
-                    SMOOTHL1_PREFETCH((const char *)(y + i + k) + ahead);                     \
-                }                                                                             \
-            }                                                                                 \
+            SMOOTHL1_ASK(T, i, SMOOTHL1_LANES)                                                \
             for (int l = 0; l < SMOOTHL1_LANES; l++) {                                        \
                 COUNTER count = below[l];                                                     \
                 const T term = smoothl1_element##SUFFIX(                                      \
