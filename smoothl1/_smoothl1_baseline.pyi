@@ -42,7 +42,7 @@ class Tensors:
         cls,
         types: tuple[type, ...],
         numbers: tuple[Any, Any],
-        empty_like: Callable[[Any], Any],
+        small_like: Callable[[Any], Any],
         large_like: Callable[[Any], Any],
         large: int,
         kept: int,

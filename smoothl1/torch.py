@@ -484,18 +484,24 @@ def _large_like(x: Tensor) -> Tensor:
     return torch.from_numpy(np.empty(x.shape, np.float32 if x.dtype is torch.float32 else float))
 
 
-# Contiguous tensors without weights take the quick way: arrays of so short a life would take as
-# long as thousands of elements. PyTorch before 2.10 does not show tensors to C: all go by arrays.
-_tensors = core.Tensors(
-    _TYPES,
-    tuple(torch.zeros((), dtype=dtype, device="cpu") for dtype in _DTYPES),
-    torch.empty_like,  # takes less time than NumPy, and begins where a line of the caches does
-    _large_like,
-    _LARGE,
-    _SMALL,
-)
-_quick = _tensors.loss
-_number_of = _tensors.number
+def _tensors(large: int, kept: int) -> Any:
+    """Return what knows the losses of contiguous tensors without weights.
+
+    They take this quick way, since arrays of so short a life would take as long as thousands of
+    elements. PyTorch before 2.10 does not show tensors to C: there all go by arrays.
+    """
+    return core.Tensors(
+        _TYPES,
+        tuple(torch.zeros((), dtype=dtype, device="cpu") for dtype in _DTYPES),
+        torch.empty_like,  # takes less time than NumPy, and begins where a line of the caches does
+        _large_like,
+        large,
+        kept,
+    )
+
+
+_quick = _tensors(_LARGE, _SMALL).loss
+_number_of = _tensors(_LARGE, _SMALL).number
 
 
 def _results(

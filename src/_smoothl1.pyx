@@ -302,7 +302,7 @@ cdef class Tensors:
         Those whose tensors are looked at; the first one tells how.
     numbers : tuple
         A float32 and a float64 number, as tensors, to make others like them.
-    empty_like, large_like : callable
+    small_like, large_like : callable
         Give memory of the size of a tensor, and of one of at least ``large`` bytes.
     large : int
     kept : int
@@ -311,19 +311,19 @@ cdef class Tensors:
 
     cdef tuple types
     cdef tuple numbers
-    cdef object empty_like
+    cdef object small_like
     cdef object large_like
     cdef Py_ssize_t large
     cdef Py_ssize_t kept
     cdef Export export
 
     def __cinit__(
-        self, tuple types, tuple numbers, empty_like, large_like, Py_ssize_t large,
+        self, tuple types, tuple numbers, small_like, large_like, Py_ssize_t large,
         Py_ssize_t kept,
     ):
         self.types = types
         self.numbers = numbers
-        self.empty_like = empty_like
+        self.small_like = small_like
         self.large_like = large_like
         self.large = large
         self.kept = kept
@@ -338,7 +338,7 @@ cdef class Tensors:
 
     cdef object like(self, tensor, const View* view, Py_ssize_t n, View* result):
         made = (
-            self.empty_like if n * view.dtype.bits // 8 < self.large else self.large_like
+            self.small_like if n * view.dtype.bits // 8 < self.large else self.large_like
         )(tensor)
         return made if has_numbers(self.export, made, result) else None
 

@@ -4,7 +4,7 @@ One call tells all of a tensor, where each question to the object would take as 
 """
 
 from cpython.exc cimport PyErr_Clear
-from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
@@ -52,7 +52,7 @@ cdef inline Export export_of(object type) except? NULL:
     """The function that views tensors of a type; NULL if it has none that is known here."""
     cdef Exchange* exchange
     capsule = getattr(type, "__dlpack_c_exchange_api__", None)
-    if capsule is None:
+    if not PyCapsule_IsValid(capsule, "dlpack_exchange_api"):
         return NULL
     exchange = <Exchange*>PyCapsule_GetPointer(capsule, "dlpack_exchange_api")
     return exchange.export if exchange.major == VERSION else NULL

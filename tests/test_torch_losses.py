@@ -57,6 +57,12 @@ def two(generator):
     return torch.randn(2, 5, 7, dtype=torch.float64, generator=generator).unbind()
 
 
+def set_sizes(monkeypatch, *, large=losses._LARGE, kept=losses._SMALL):
+    """Let results be large from so many bytes on, gradients kept of so many elements."""
+    monkeypatch.setattr(losses, "_quick", losses._tensors(large, kept).loss)
+    monkeypatch.setattr(losses, "_SMALL", kept)
+
+
 def both(function, threshold=1.0):
     """Return our function and theirs at a threshold, with arguments input, target, reduction."""
     ours, theirs, name = FUNCTIONS[function]
@@ -132,7 +138,7 @@ def test_the_bits_of_arrays(function, dtype, reduction, generator):
 def test_what_comes_in_is_multiplied(function, reduction, in_cache, generator, monkeypatch):
     n = 20_000
     monkeypatch.setattr(losses, "_IN_CACHE", n if in_cache else n - 1)
-    monkeypatch.setattr(losses, "_SMALL", 0)
+    set_sizes(monkeypatch, kept=0)
     ours, theirs = both(function, 0.7)
     x, y = torch.randn(2, n, generator=generator)
     factors = [torch.tensor(0.3), torch.tensor(1.0), torch.tensor(float("nan"))]
@@ -156,7 +162,7 @@ def test_results_in_memory_of_either_library(function, dtype, reduction, generat
     x, y = torch.randn(2, 3, 1, 5_000, dtype=dtype, generator=generator)
     found = []
     for large in (0, 2**30):
-        monkeypatch.setattr(losses, "_LARGE", large)
+        set_sizes(monkeypatch, large=large)
         loss, grads = run(ours, x, y, reduction, (True, True))
         found.append((loss.detach(), *grads))
         assert grads[0].stride() == x.stride()
@@ -400,7 +406,7 @@ def test_a_change_in_place_after_the_forward_pass(function, generator, monkeypat
     for again in (True, False):
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             torch.autograd.grad(loss, x, create_graph=again, retain_graph=True)
-    monkeypatch.setattr(losses, "_SMALL", 0)
+    set_sizes(monkeypatch, kept=0)
     loss = ours(x, y, "none").sum()
     y.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
