@@ -581,6 +581,16 @@ def test_what_is_quick(two):
     assert losses._quick(x, y, "mean", 0.0, False, True, 1) is not None
 
 
+@pytest.mark.parametrize("offer", [None, object()])
+def test_types_that_show_nothing_to_c(offer, two):
+    """As the tensors of older versions; or what they offer is no table of functions."""
+    kind = type("Kind", (), {"__dlpack_c_exchange_api__": offer})
+    tensors = losses.core.Tensors((kind, torch.Tensor), (None, None), None, None, 0, 0)
+    assert tensors.loss(*two, "mean", 1.0, False, True, 1) is None
+    assert tensors.loss(kind(), kind(), "mean", 1.0, False, True, 1) is None
+    assert tensors.number(two[0][0, 0]) is None
+
+
 @needs_exchange
 def test_numbers_that_come_in():
     """One number, whatever its shape; None for anything that needs a closer look."""
