@@ -22,7 +22,7 @@ from smoothl1.boosting import (
     mixed_of_most,
     residual_quantile,
     residual_sizes,
-    residuals,
+    residuals_float32,
 )
 from smoothl1.functional import smooth_l1_loss
 from smoothl1.location import huber_location
@@ -144,13 +144,16 @@ class RegressorObjective:
     def _output(
         self, true: AnyArray, pred: AnyArray, weight: AnyArray | None
     ) -> tuple[AnyArray, AnyArray]:
-        beta, found = self.beta, None
-        if beta is None:
-            residual = residuals(true, pred)
+        if self.beta is not None:
+            grad, hess = mixed(true, pred, weight, self.beta)
+        else:
+            residual = residuals_float32(true, pred)
             sizes = np.abs(residual)
             beta = residual_quantile(sizes, weight, self.quantile)
-            found = mixed_of_most(residual, sizes, beta) if weight is None else None
-        grad, hess = mixed(true, pred, weight, beta) if found is None else found
+            found = mixed_of_most(residual, weight, beta, sizes)
+            if found is None:  # of what the threshold is of, so that it is rounded as they are
+                found = mixed(np.zeros_like(residual), residual, weight, beta)
+            grad, hess = found
         if self.unit != 1.0:
             grad /= self.unit
         return grad, hess
