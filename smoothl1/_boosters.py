@@ -179,12 +179,6 @@ class RegressorObjective:
         return "smooth_l1", self.smooth_l1(y_true, y_pred, sample_weight), False
 
 
-# LightGBM asks for it in each iteration, and `inspect` takes longer to find it than a call takes.
-RegressorObjective.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    list(inspect.signature(RegressorObjective.__call__).parameters.values())[1:]
-)
-
-
 def constructor(ours: Any, parents: Any) -> Any:
     """Give a constructor that passes ``**kwargs`` on the parameters that these stand for.
 
