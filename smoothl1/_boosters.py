@@ -135,15 +135,16 @@ class RegressorObjective:
         """Return gradient and hessian, as `SmoothL1Objective` with the hessian "mixed"."""
         true, pred, weight = arrays_of(y_true, y_pred, sample_weight)
         if true.ndim == 1:
-            return self._output(true, pred, weight)
+            return self.output(true, pred, weight)
         weight = None if weight is None else weight[:, 0]
-        outputs = [self._output(true[:, k], pred[:, k], weight) for k in range(true.shape[1])]
+        outputs = [self.output(true[:, k], pred[:, k], weight) for k in range(true.shape[1])]
         grad, hess = (np.stack(parts, axis=1) for parts in zip(*outputs, strict=True))
         return grad, hess
 
-    def _output(
+    def output(
         self, true: AnyArray, pred: AnyArray, weight: AnyArray | None
     ) -> tuple[AnyArray, AnyArray]:
+        """Return gradient and hessian of one output, of arrays of the same length."""
         if self.beta is not None:
             grad, hess = mixed(true, pred, weight, self.beta)
         else:

@@ -215,7 +215,7 @@ class _Rounds:
         if self._data is not data:
             self._data, self._read = data, (data.get_label(), data.get_weight())
         label, weight = self._read
-        return self._objective(label, prediction, weight)
+        return self._objective.output(label, prediction, weight)
 
 
 def _names_no_metric(given: dict[str, Any]) -> bool:
