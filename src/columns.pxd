@@ -40,6 +40,40 @@ cdef extern from "few.h":
         const double* ones, Py_ssize_t n, Py_ssize_t width, double* sums
     ) noexcept nogil
 
+cdef extern from "fours.h":
+    int SMOOTHL1_ROW_PRODUCT, SMOOTHL1_ROW_PAIR, SMOOTHL1_ROW_SMOOTH, SMOOTHL1_ROW_HUBER
+    ctypedef struct RowsSingle "smoothl1_rowsf":
+        const float* x
+        const float* y
+        const float* beta
+        const float* weight
+        const uint8_t* mask
+        float threshold, s, c
+        int form
+        Py_ssize_t ahead
+        double* sums
+        double* rests
+        double* linear
+        double* linear_rests
+    ctypedef struct RowsDouble "smoothl1_rows":
+        const double* x
+        const double* y
+        const double* beta
+        const double* weight
+        const uint8_t* mask
+        double threshold, s, c
+        int form
+        Py_ssize_t ahead
+        double* sums
+        double* rests
+        double* linear
+        double* linear_rests
+    bint smoothl1_sum_rowsf(const RowsSingle* rows, Py_ssize_t n, Py_ssize_t width) noexcept nogil
+    bint smoothl1_sum_rows(const RowsDouble* rows, Py_ssize_t n, Py_ssize_t width) noexcept nogil
+    void smoothl1_count_rows(
+        const uint8_t* mask, Py_ssize_t n, Py_ssize_t width, double* counts
+    ) noexcept nogil
+
 
 cdef enum:
     ARRAYS = 17  # of a tile
@@ -66,6 +100,12 @@ cdef struct Tile:
     Sums weights
     Sums count
     double* results
+
+
+cdef struct Odd:
+    # Whether some results are so.
+    int64_t infinite
+    int64_t nan
 
 
 cdef struct Part:
@@ -273,26 +313,66 @@ cdef inline void count_outputs(
         smoothl1_counts_of_few(ones, n, width, sums.hi)
 
 
-cdef inline void sum_short_outputs(
+cdef inline bint sum_at_once(
     const Job* job, const Part* part, Py_ssize_t width, Tile* tile, floating tag
 ) noexcept nogil:
+    """Terms and their sums in one loop, without a buffer, where there is one (``fours.h``)."""
+    cdef Params* p = &job.params[0]
+    cdef RowsSingle single
+    cdef RowsDouble wide
+    cdef int form = SMOOTHL1_ROW_PRODUCT
+    if job.n != 2 and job.n != 4:
+        return False
+    if p.form == PAIR:
+        form = SMOOTHL1_ROW_PAIR
+    elif p.form == ARRAY:
+        form = SMOOTHL1_ROW_HUBER if p.huber else SMOOTHL1_ROW_SMOOTH
+    if floating is float:
+        single.x, single.y = <const float*>part.x, <const float*>part.y
+        single.beta, single.weight = <const float*>part.beta, <const float*>part.weight
+        single.mask = part.mask
+        single.threshold, single.s, single.c = <float>p.beta, <float>p.s, <float>p.c
+        single.form, single.ahead = form, job.plan.ahead
+        single.sums, single.rests = tile.loss.hi, tile.loss.lo
+        single.linear, single.linear_rests = tile.linear.hi, tile.linear.lo
+        return smoothl1_sum_rowsf(&single, job.n, width)
+    else:
+        wide.x, wide.y = <const double*>part.x, <const double*>part.y
+        wide.beta, wide.weight = <const double*>part.beta, <const double*>part.weight
+        wide.mask = part.mask
+        wide.threshold, wide.s, wide.c = p.beta, p.s, p.c
+        wide.form, wide.ahead = form, job.plan.ahead
+        wide.sums, wide.rests = tile.loss.hi, tile.loss.lo
+        wide.linear, wide.linear_rests = tile.linear.hi, tile.linear.lo
+        return smoothl1_sum_rows(&wide, job.n, width)
+
+
+cdef inline void sum_parts(
+    const Job* job, const Part* part, Py_ssize_t width, Tile* tile, floating tag
+) noexcept nogil:
+    """The same with a buffer of terms, and one of what is subtracted from them."""
     cdef Params* p = &job.params[0]
     cdef floating* terms = <floating*>tile.terms
     cdef floating* offsets = <floating*>tile.offsets
-    cdef Py_ssize_t i
     write_parts(job, part, terms, offsets)
     sum_outputs(<const floating*>terms, job.n, width, &tile.loss)
     if p.form == PAIR and not job.options.has_weight:
         count_outputs(<const floating*>offsets, job.n, width, &tile.linear)
     elif p.form != PRODUCT:
         sum_outputs(<const floating*>offsets, job.n, width, &tile.linear)
+
+
+cdef inline void sum_short_outputs(
+    const Job* job, const Part* part, Py_ssize_t width, Tile* tile, floating tag
+) noexcept nogil:
+    cdef floating* terms = <floating*>tile.terms
+    if not sum_at_once(job, part, width, tile, tag):
+        sum_parts(job, part, width, tile, tag)
     if job.plan.weighs:
         write_weights(part, terms)
         sum_outputs(<const floating*>terms, job.n, width, &tile.weights)
     if job.options.has_where:
-        for i in range(part.n):
-            terms[i] = <floating>(part.mask[i] != 0)
-        count_outputs(<const floating*>terms, job.n, width, &tile.count)
+        smoothl1_count_rows(part.mask, job.n, width, tile.count.hi)
 
 
 cdef inline void run_short_outputs(
@@ -451,19 +531,27 @@ cdef inline void prepare(Py_ssize_t width, Py_ssize_t length, Tile* tile) noexce
 
 cdef inline void finish_singles(
     const Params* p, Sums loss, Sums linear, Sums divisors, bint alike, double divisor,
-    Py_ssize_t width, double* results,
+    Py_ssize_t width, floating* results, Odd* found,
 ) noexcept nogil:
-    """``finish`` for float32, in rows."""
+    """``finish`` for float32, in rows, each result rounded to the dtype of ``results``."""
     cdef double unit = p.unit, over = p.over, offset = p.offset.hi, scale = 1.0 / (divisor * over)
+    cdef double result
+    cdef int64_t infinite = 0, nan = 0
     cdef Py_ssize_t c
     if alike:
         for c in range(width):
-            results[c] = unit * finish_single(loss.hi[c], linear.hi[c], offset, scale)
-        return
-    for c in range(width):
-        results[c] = unit * finish_single(
-            loss.hi[c], linear.hi[c], offset, 1.0 / (divisors.hi[c] * over)
-        )
+            result = unit * finish_single(loss.hi[c], linear.hi[c], offset, scale)
+            infinite |= abs(result) == INFINITY
+            nan |= result != result
+            results[c] = <floating>result
+    else:
+        for c in range(width):
+            scale = 1.0 / (divisors.hi[c] * over)
+            result = unit * finish_single(loss.hi[c], linear.hi[c], offset, scale)
+            infinite |= abs(result) == INFINITY
+            nan |= result != result
+            results[c] = <floating>result
+    found.infinite, found.nan = infinite, nan
 
 
 cdef inline bint is_plain(double sum, double divisor) noexcept nogil:
@@ -473,12 +561,12 @@ cdef inline bint is_plain(double sum, double divisor) noexcept nogil:
 
 cdef inline void finish_doubles(
     const Params* p, Sums loss, Sums linear, Sums divisors, bint alike, double divisor,
-    Py_ssize_t width, double* results,
+    Py_ssize_t width, double* results, Odd* found,
 ) noexcept nogil:
     """``finish`` for float64, in rows: first as if all were finite."""
     cdef Pair offset = p.offset, over = pair_of(p.over), d = pair_times(pair_of(divisor), over)
     cdef double unit = p.unit, ratio
-    cdef int64_t odd = 0
+    cdef int64_t odd = 0, infinite = 0, nan = 0
     cdef Py_ssize_t c
     if alike:
         for c in range(width):
@@ -489,13 +577,16 @@ cdef inline void finish_doubles(
             d = pair_times(pair_at(divisors, c), over)
             odd |= not is_plain(loss.hi[c], d.hi)
             results[c] = unit * finish_double(pair_at(loss, c), pair_at(linear, c), offset, d)
-    if odd == 0:
-        return
+    if odd != 0:
+        for c in range(width):
+            if not alike:
+                d = pair_times(pair_at(divisors, c), over)
+            ratio = unit * (loss.hi[c] / d.hi)
+            results[c] = results[c] if is_plain(loss.hi[c], d.hi) else ratio
     for c in range(width):
-        if not alike:
-            d = pair_times(pair_at(divisors, c), over)
-        ratio = unit * (loss.hi[c] / d.hi)
-        results[c] = results[c] if is_plain(loss.hi[c], d.hi) else ratio
+        infinite |= abs(results[c]) == INFINITY
+        nan |= results[c] != results[c]
+    found.infinite, found.nan = infinite, nan
 
 
 cdef inline void deliver_tile(
@@ -510,20 +601,26 @@ cdef inline void deliver_tile(
     cdef double divisor = 1.0 if sink.reduction == TOTAL else job.n
     cdef char* place = sink.results + output * sink.itemsize
     cdef double* results = <double*>place if sink.itemsize == 8 else tile.results
-    cdef int64_t empty = 0, infinite = 0, nan = 0
+    cdef Odd found
+    cdef int64_t empty = 0
     cdef Py_ssize_t c
-    if job.single:
-        finish_singles(p, tile.loss, tile.linear, divisors, alike, divisor, width, results)
+    if not job.single:
+        finish_doubles(
+            p, tile.loss, tile.linear, divisors, alike, divisor, width, results, &found
+        )
+    elif sink.itemsize == 4:
+        finish_singles(
+            p, tile.loss, tile.linear, divisors, alike, divisor, width, <float*>place, &found
+        )
     else:
-        finish_doubles(p, tile.loss, tile.linear, divisors, alike, divisor, width, results)
+        finish_singles(
+            p, tile.loss, tile.linear, divisors, alike, divisor, width, results, &found
+        )
     if not alike:
         for c in range(width):
             empty |= divisors.hi[c] + divisors.lo[c] == 0.0
-    for c in range(width):
-        infinite |= abs(results[c]) == INFINITY
-        nan |= results[c] != results[c]
-    note_results(job, empty != 0, infinite != 0, nan != 0, sink)
-    if sink.itemsize != 8:
+    note_results(job, empty != 0, found.infinite != 0, found.nan != 0, sink)
+    if sink.itemsize == 2 or sink.itemsize == 4 and not job.single:
         convert_back(results, width, sink.kind, sink.itemsize, place)
 
 
