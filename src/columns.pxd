@@ -41,6 +41,7 @@ cdef extern from "few.h":
     ) noexcept nogil
 
 cdef extern from "fours.h":
+    const bint SMOOTHL1_RUNS_ROWS
     int SMOOTHL1_ROW_PRODUCT, SMOOTHL1_ROW_PAIR, SMOOTHL1_ROW_SMOOTH, SMOOTHL1_ROW_HUBER
     ctypedef struct RowsSingle "smoothl1_rowsf":
         const float* x
@@ -55,6 +56,8 @@ cdef extern from "fours.h":
         double* rests
         double* linear
         double* linear_rests
+        float* results
+        double scale, offset
     ctypedef struct RowsDouble "smoothl1_rows":
         const double* x
         const double* y
@@ -68,8 +71,11 @@ cdef extern from "fours.h":
         double* rests
         double* linear
         double* linear_rests
-    bint smoothl1_sum_rowsf(const RowsSingle* rows, Py_ssize_t n, Py_ssize_t width) noexcept nogil
-    bint smoothl1_sum_rows(const RowsDouble* rows, Py_ssize_t n, Py_ssize_t width) noexcept nogil
+        double* results
+        double offset, offset_rest
+    bint smoothl1_run_rowsf(const RowsSingle* rows, Py_ssize_t n, Py_ssize_t width) noexcept nogil
+    bint smoothl1_run_rows(const RowsDouble* rows, Py_ssize_t n, Py_ssize_t width) noexcept nogil
+    void smoothl1_set_divisor(RowsDouble* rows, double hi, double lo) noexcept nogil
     void smoothl1_count_rows(
         const uint8_t* mask, Py_ssize_t n, Py_ssize_t width, double* counts
     ) noexcept nogil
@@ -131,6 +137,8 @@ cdef inline Py_ssize_t outputs_of_tile(const Job* job) noexcept nogil:
 
 cdef inline Py_ssize_t outputs_at_once(const Job* job) noexcept nogil:
     """Short outputs that are summed before they are finished."""
+    if SMOOTHL1_RUNS_ROWS and (job.n == 2 or job.n == 4):
+        return BLOCK // job.n  # there is no buffer of terms to keep small
     cdef Py_ssize_t most = (2 * CHUNK if 2 * CHUNK < BLOCK else BLOCK) // job.n
     return most if most > 0 else 1
 
@@ -313,16 +321,31 @@ cdef inline void count_outputs(
         smoothl1_counts_of_few(ones, n, width, sums.hi)
 
 
-cdef inline bint sum_at_once(
-    const Job* job, const Part* part, Py_ssize_t width, Tile* tile, floating tag
+cdef inline bint runs_rows(const Job* job, const Sink* sink) noexcept nogil:
+    """Whether ``run_rows`` does it; without options it writes results, of the working dtype."""
+    if not SMOOTHL1_RUNS_ROWS or job.n != 2 and job.n != 4:
+        return False
+    return job.options.has_weight or job.options.has_where or job.params[0].form == ARRAY or (
+        job.params[0].unit == 1.0 and sink.itemsize == (4 if job.single else 8)
+    )
+
+
+cdef inline bint run_rows(
+    const Job* job, const Part* part, Py_ssize_t output, Py_ssize_t width, Tile* tile, Sink* sink,
+    floating tag,
 ) noexcept nogil:
-    """Terms and their sums in one loop, without a buffer, where there is one (``fours.h``)."""
+    """Terms and their sums in one loop, without a buffer; returns whether there are results, too."""
     cdef Params* p = &job.params[0]
     cdef RowsSingle single
     cdef RowsDouble wide
+    cdef bint infinite, done = not (
+        job.options.has_weight or job.options.has_where or p.form == ARRAY
+    )
+    cdef Pair divisor = pair_times(
+        pair_of(1.0 if sink.reduction == TOTAL else job.n), pair_of(p.over)
+    )
+    cdef char* place = sink.results + output * sink.itemsize
     cdef int form = SMOOTHL1_ROW_PRODUCT
-    if job.n != 2 and job.n != 4:
-        return False
     if p.form == PAIR:
         form = SMOOTHL1_ROW_PAIR
     elif p.form == ARRAY:
@@ -335,7 +358,9 @@ cdef inline bint sum_at_once(
         single.form, single.ahead = form, job.plan.ahead
         single.sums, single.rests = tile.loss.hi, tile.loss.lo
         single.linear, single.linear_rests = tile.linear.hi, tile.linear.lo
-        return smoothl1_sum_rowsf(&single, job.n, width)
+        single.results = <float*>place if done else NULL
+        single.scale, single.offset = 1.0 / divisor.hi, p.offset.hi
+        infinite = smoothl1_run_rowsf(&single, job.n, width)
     else:
         wide.x, wide.y = <const double*>part.x, <const double*>part.y
         wide.beta, wide.weight = <const double*>part.beta, <const double*>part.weight
@@ -344,7 +369,13 @@ cdef inline bint sum_at_once(
         wide.form, wide.ahead = form, job.plan.ahead
         wide.sums, wide.rests = tile.loss.hi, tile.loss.lo
         wide.linear, wide.linear_rests = tile.linear.hi, tile.linear.lo
-        return smoothl1_sum_rows(&wide, job.n, width)
+        wide.results = <double*>place if done else NULL
+        wide.offset, wide.offset_rest = p.offset.hi, p.offset.lo
+        smoothl1_set_divisor(&wide, divisor.hi, divisor.lo)
+        infinite = smoothl1_run_rows(&wide, job.n, width)
+    if done:
+        note_results(job, False, infinite, False, sink)
+    return done
 
 
 cdef inline void sum_parts(
@@ -362,17 +393,22 @@ cdef inline void sum_parts(
         sum_outputs(<const floating*>offsets, job.n, width, &tile.linear)
 
 
-cdef inline void sum_short_outputs(
-    const Job* job, const Part* part, Py_ssize_t width, Tile* tile, floating tag
+cdef inline void finish_short_outputs(
+    const Job* job, const Part* part, Py_ssize_t output, Py_ssize_t width, Tile* tile, Sink* sink,
+    floating tag,
 ) noexcept nogil:
+    """The results of ``width`` outputs."""
     cdef floating* terms = <floating*>tile.terms
-    if not sum_at_once(job, part, width, tile, tag):
+    if not runs_rows(job, sink):
         sum_parts(job, part, width, tile, tag)
+    elif run_rows(job, part, output, width, tile, sink, tag):
+        return
     if job.plan.weighs:
         write_weights(part, terms)
         sum_outputs(<const floating*>terms, job.n, width, &tile.weights)
     if job.options.has_where:
         smoothl1_count_rows(part.mask, job.n, width, tile.count.hi)
+    deliver_tile(job, output, width, tile, sink)
 
 
 cdef inline void run_short_outputs(
@@ -406,8 +442,7 @@ cdef inline void run_short_outputs(
         part.mask = NULL
         if mask is not NULL:
             part.mask = mask + start
-        sum_short_outputs(job, &part, outputs, tile, tag)
-        deliver_tile(job, first + done, outputs, tile, sink)
+        finish_short_outputs(job, &part, first + done, outputs, tile, sink, tag)
         done += outputs
 
 

@@ -4,6 +4,7 @@
 #define SMOOTHL1_VECTORS_H
 
 #include <immintrin.h>
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 #include "groups.h"
@@ -46,8 +47,17 @@ SMOOTHL1_INLINE void smoothl1_exactly(
     *sum = s;
 }
 
-/* Of n vectors [output][term]: the terms of all outputs, in another order of outputs, that of ``put``.
-   Counts have a byte for each vector until those of an output are added. */
+/* a b + c and a b - c, rounded once. */
+SMOOTHL1_INLINE smoothl1_v smoothl1_fma(smoothl1_v a, smoothl1_v b, smoothl1_v c) {
+    return SMOOTHL1_V(fmadd_pd)(a, b, c);
+}
+SMOOTHL1_INLINE smoothl1_v smoothl1_fms(smoothl1_v a, smoothl1_v b, smoothl1_v c) {
+    return SMOOTHL1_V(fmsub_pd)(a, b, c);
+}
+
+/* ``gather`` makes of n vectors [output][term] one for each term, in an order of outputs that is cheap;
+   ``put`` and ``narrow`` bring back that of memory. Counts are in that order, too: they have a byte for
+   each vector until ``tally`` adds those of an output. */
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 SMOOTHL1_INLINE smoothl1_v smoothl1_size(smoothl1_v a) { return _mm512_abs_pd(a); }
 SMOOTHL1_INLINE smoothl1_vf smoothl1_sizef(smoothl1_vf a) { return _mm512_abs_ps(a); }
@@ -57,6 +67,10 @@ SMOOTHL1_INLINE smoothl1_which smoothl1_above(smoothl1_v a, smoothl1_v b) {
 }
 SMOOTHL1_INLINE smoothl1_whichf smoothl1_abovef(smoothl1_vf a, smoothl1_vf b) {
     return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ);
+}
+/* Where |a| is at most b. */
+SMOOTHL1_INLINE smoothl1_which smoothl1_within(smoothl1_v a, smoothl1_v b) {
+    return _mm512_cmp_pd_mask(_mm512_abs_pd(a), b, _CMP_LE_OQ);
 }
 SMOOTHL1_INLINE smoothl1_v smoothl1_pick(smoothl1_which which, smoothl1_v a, smoothl1_v b) {
     return _mm512_mask_blend_pd(which, b, a);
@@ -133,28 +147,50 @@ SMOOTHL1_INLINE smoothl1_counts smoothl1_count(smoothl1_counts v, smoothl1_which
 SMOOTHL1_INLINE smoothl1_countsf smoothl1_countf(smoothl1_countsf v, smoothl1_whichf which, int k) {
     return _mm512_mask_add_epi32(v, which, v, _mm512_set1_epi32(1 << 8 * k));
 }
-SMOOTHL1_INLINE void smoothl1_put_counts(double *a, smoothl1_counts v, int n) {
-    const __m512i fours = _mm512_setr_epi64(0, 4, 0, 4, 0, 4, 0, 4);
-    const __m512i twos = _mm512_setr_epi64(0, 2, 4, 6, 0, 2, 4, 6);
-    const __m512i four = _mm512_setr_epi64(0, 0, 8, 8, 16, 16, 24, 24);
-    const __m512i two = _mm512_setr_epi64(0, 0, 0, 0, 8, 8, 8, 8);
+SMOOTHL1_INLINE void smoothl1_tally(smoothl1_counts v, int n, smoothl1_v *counts) {
+    const __m512i fours = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
+    const __m512i four = _mm512_setr_epi64(0, 8, 0, 8, 16, 24, 16, 24);
+    const __m512i two = _mm512_setr_epi64(0, 8, 0, 8, 0, 8, 0, 8);
     v = _mm512_add_epi64(v, _mm512_permutex_epi64(v, 0xb1));
-    if (n == 4) { v = _mm512_add_epi64(v, _mm512_permutex_epi64(v, 0x4e)); }
-    v = _mm512_permutexvar_epi64(n == 4 ? fours : twos, v);
+    if (n == 4) {
+        v = _mm512_add_epi64(v, _mm512_permutex_epi64(v, 0x4e));
+        v = _mm512_permutexvar_epi64(fours, v);
+    }
     v = _mm512_and_si512(_mm512_srlv_epi64(v, n == 4 ? four : two), _mm512_set1_epi64(255));
-    _mm512_storeu_pd(a, _mm512_cvtepi64_pd(v));
+    counts[0] = _mm512_cvtepi64_pd(v);
+    counts[1] = smoothl1_all(0);
 }
-SMOOTHL1_INLINE void smoothl1_put_countsf(double *a, smoothl1_countsf v, int n) {
-    const __m512i fours = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
-    const __m512i twos = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 0, 2, 4, 6, 8, 10, 12, 14);
-    const __m512i four = _mm512_setr_epi32(0, 0, 0, 0, 8, 8, 8, 8, 16, 16, 16, 16, 24, 24, 24, 24);
-    const __m512i two = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 8, 8, 8, 8, 8, 8, 8, 8);
+SMOOTHL1_INLINE void smoothl1_tallyf(smoothl1_countsf v, int n, smoothl1_v *counts) {
+    const __m512i four = _mm512_set4_epi32(24, 16, 8, 0), two = _mm512_set4_epi32(8, 8, 0, 0);
     v = _mm512_add_epi32(v, _mm512_shuffle_epi32(v, (_MM_PERM_ENUM)0xb1));
-    if (n == 4) { v = _mm512_add_epi32(v, _mm512_shuffle_epi32(v, (_MM_PERM_ENUM)0x4e)); }
-    v = _mm512_permutexvar_epi32(n == 4 ? fours : twos, v);
+    if (n == 4) {
+        v = _mm512_add_epi32(v, _mm512_shuffle_epi32(v, (_MM_PERM_ENUM)0x4e));
+    } else {
+        v = _mm512_shuffle_epi32(v, (_MM_PERM_ENUM)0x88);
+    }
     v = _mm512_and_si512(_mm512_srlv_epi32(v, n == 4 ? four : two), _mm512_set1_epi32(255));
-    _mm512_storeu_pd(a, _mm512_cvtepi32_pd(_mm512_castsi512_si256(v)));
-    _mm512_storeu_pd(a + 8, _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(v, 1)));
+    counts[0] = _mm512_cvtepi32_pd(_mm512_castsi512_si256(v));
+    counts[1] = _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(v, 1));
+}
+
+/* Results to float32, in the order of outputs. */
+SMOOTHL1_INLINE void smoothl1_narrow(float *a, smoothl1_v low, smoothl1_v high, int n) {
+    const __m512i four = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i two = _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    const __m512 v = _mm512_insertf32x8(
+        _mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1
+    );
+    _mm512_storeu_ps(a, _mm512_permutexvar_ps(n == 4 ? four : two, v));
+}
+/* Whether each item, none of them negative, is 0 or far from overflow and underflow. */
+SMOOTHL1_INLINE int smoothl1_moderate(smoothl1_v a) {
+    const __mmask8 large = _mm512_cmp_pd_mask(a, smoothl1_all(0x1p-800), _CMP_GE_OQ);
+    const __mmask8 zero = _mm512_cmp_pd_mask(a, smoothl1_all(0), _CMP_EQ_OQ);
+    return ((large & _mm512_cmp_pd_mask(a, smoothl1_all(0x1p900), _CMP_LE_OQ)) | zero) == 0xff;
+}
+/* Whether an item is infinite; NaN is not. */
+SMOOTHL1_INLINE int smoothl1_any_infinite(smoothl1_v a) {
+    return _mm512_cmp_pd_mask(_mm512_abs_pd(a), smoothl1_all(HUGE_VAL), _CMP_EQ_OQ) != 0;
 }
 #else
 SMOOTHL1_INLINE smoothl1_v smoothl1_size(smoothl1_v a) {
@@ -168,6 +204,9 @@ SMOOTHL1_INLINE smoothl1_which smoothl1_above(smoothl1_v a, smoothl1_v b) {
 }
 SMOOTHL1_INLINE smoothl1_whichf smoothl1_abovef(smoothl1_vf a, smoothl1_vf b) {
     return _mm256_cmp_ps(a, b, _CMP_NLT_UQ);
+}
+SMOOTHL1_INLINE smoothl1_which smoothl1_within(smoothl1_v a, smoothl1_v b) {
+    return _mm256_cmp_pd(smoothl1_size(a), b, _CMP_LE_OQ);
 }
 SMOOTHL1_INLINE smoothl1_v smoothl1_pick(smoothl1_which which, smoothl1_v a, smoothl1_v b) {
     return _mm256_blendv_pd(b, a, which);
@@ -244,30 +283,47 @@ SMOOTHL1_INLINE smoothl1_countsf smoothl1_countf(smoothl1_countsf v, smoothl1_wh
     const __m256i one = _mm256_set1_epi32(1 << 8 * k);
     return _mm256_add_epi32(v, _mm256_and_si256(_mm256_castps_si256(which), one));
 }
-SMOOTHL1_INLINE void smoothl1_put_counts(double *a, smoothl1_counts v, int n) {
-    const __m256i four = _mm256_setr_epi64x(0, 8, 16, 24), two = _mm256_setr_epi64x(0, 0, 8, 8);
+SMOOTHL1_INLINE void smoothl1_tally(smoothl1_counts v, int n, smoothl1_v *counts) {
+    const __m256i four = _mm256_setr_epi64x(0, 8, 16, 24), two = _mm256_setr_epi64x(0, 8, 0, 8);
     const __m256i low = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
     v = _mm256_add_epi64(v, _mm256_permute4x64_epi64(v, 0xb1));
-    if (n == 4) {
-        v = _mm256_add_epi64(v, _mm256_permute4x64_epi64(v, 0x4e));
-    } else {
-        v = _mm256_permute4x64_epi64(v, 0x88);
-    }
+    if (n == 4) { v = _mm256_add_epi64(v, _mm256_permute4x64_epi64(v, 0x4e)); }
     v = _mm256_and_si256(_mm256_srlv_epi64(v, n == 4 ? four : two), _mm256_set1_epi64x(255));
     v = _mm256_permutevar8x32_epi32(v, low);
-    _mm256_storeu_pd(a, _mm256_cvtepi32_pd(_mm256_castsi256_si128(v)));
+    counts[0] = _mm256_cvtepi32_pd(_mm256_castsi256_si128(v));
+    counts[1] = smoothl1_all(0);
 }
-SMOOTHL1_INLINE void smoothl1_put_countsf(double *a, smoothl1_countsf v, int n) {
-    const __m256i fours = _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4);
-    const __m256i twos = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
-    const __m256i four = _mm256_setr_epi32(0, 0, 8, 8, 16, 16, 24, 24);
-    const __m256i two = _mm256_setr_epi32(0, 0, 0, 0, 8, 8, 8, 8);
+SMOOTHL1_INLINE void smoothl1_tallyf(smoothl1_countsf v, int n, smoothl1_v *counts) {
+    const __m256i four = _mm256_setr_epi32(0, 8, 16, 24, 0, 8, 16, 24);
+    const __m256i two = _mm256_setr_epi32(0, 0, 8, 8, 0, 0, 8, 8);
     v = _mm256_add_epi32(v, _mm256_shuffle_epi32(v, 0xb1));
-    if (n == 4) { v = _mm256_add_epi32(v, _mm256_shuffle_epi32(v, 0x4e)); }
-    v = _mm256_permutevar8x32_epi32(v, n == 4 ? fours : twos);
+    if (n == 4) {
+        v = _mm256_add_epi32(v, _mm256_shuffle_epi32(v, 0x4e));
+    } else {
+        v = _mm256_shuffle_epi32(v, 0x88);
+    }
     v = _mm256_and_si256(_mm256_srlv_epi32(v, n == 4 ? four : two), _mm256_set1_epi32(255));
-    _mm256_storeu_pd(a, _mm256_cvtepi32_pd(_mm256_castsi256_si128(v)));
-    _mm256_storeu_pd(a + 4, _mm256_cvtepi32_pd(_mm256_extracti128_si256(v, 1)));
+    counts[0] = _mm256_cvtepi32_pd(_mm256_castsi256_si128(v));
+    counts[1] = _mm256_cvtepi32_pd(_mm256_extracti128_si256(v, 1));
+}
+
+SMOOTHL1_INLINE void smoothl1_narrow(float *a, smoothl1_v low, smoothl1_v high, int n) {
+    const __m256i four = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i two = _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7);
+    const __m256 v = _mm256_insertf128_ps(
+        _mm256_castps128_ps256(_mm256_cvtpd_ps(low)), _mm256_cvtpd_ps(high), 1
+    );
+    _mm256_storeu_ps(a, _mm256_permutevar8x32_ps(v, n == 4 ? four : two));
+}
+SMOOTHL1_INLINE int smoothl1_moderate(smoothl1_v a) {
+    const __m256d large = _mm256_cmp_pd(a, smoothl1_all(0x1p-800), _CMP_GE_OQ);
+    const __m256d zero = _mm256_cmp_pd(a, smoothl1_all(0), _CMP_EQ_OQ);
+    const __m256d small = _mm256_cmp_pd(a, smoothl1_all(0x1p900), _CMP_LE_OQ);
+    return _mm256_movemask_pd(_mm256_or_pd(_mm256_and_pd(large, small), zero)) == 0xf;
+}
+SMOOTHL1_INLINE int smoothl1_any_infinite(smoothl1_v a) {
+    const __m256d found = _mm256_cmp_pd(smoothl1_size(a), smoothl1_all(HUGE_VAL), _CMP_EQ_OQ);
+    return _mm256_movemask_pd(found) != 0;
 }
 #endif
 SMOOTHL1_INLINE smoothl1_countsf smoothl1_no_countsf(void) { return smoothl1_no_counts(); }
