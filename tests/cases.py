@@ -267,11 +267,17 @@ def by_functions(name, x, y, threshold):
 
 
 def result_dtype(input, target):
-    """NumPy's promotion; Python numbers are weak, integers count as float64."""
+    """NumPy's promotion; Python numbers are weak, integers count as float64.
+
+    bfloat16 with another is float32: with float16 NumPy knows no common one.
+    """
     operands = [a for a in (input, target) if isinstance(a, np.ndarray)] or [np.empty(0)]
-    return np.result_type(
-        *(a.dtype.newbyteorder("=") if is_float(a.dtype) else np.float64 for a in operands)
-    )
+    dtypes = {
+        a.dtype.newbyteorder("=") if is_float(a.dtype) else np.dtype(float) for a in operands
+    }
+    if len(dtypes) > 1:
+        dtypes = {np.dtype("f4") if a.name == "bfloat16" else a for a in dtypes}
+    return np.result_type(*dtypes)
 
 
 class Expected:
