@@ -1,10 +1,10 @@
-/* Outputs of two or four elements, one after the other: terms are made, brought together by shuffles
-   and summed in one loop, in registers. For AVX2 and AVX-512; without, ``columns.pxd`` has a buffer
-   of terms, from which GCC's shuffles take them.
+/* Outputs of two or four elements, one after the other: terms are made, brought together by
+   shuffles and summed in one loop, in registers. For AVX2 and AVX-512; without, ``columns.pxd``
+   has a buffer of terms, from which GCC's shuffles take them.
 
-   A step takes as many vectors of each operand as an output has elements, and sums as many outputs as
-   a vector has items. Terms are those of ``terms.pxd``; the order of a sum is that of ``lanes.pxd``,
-   (0 + 2) + (1 + 3). */
+   A step takes as many vectors of each operand as an output has elements, and sums as many outputs
+   as a vector has items. Terms are those of ``terms.pxd``; the order of a sum is that of
+   ``lanes.pxd``, (0 + 2) + (1 + 3). */
 #ifndef SMOOTHL1_FOURS_H
 #define SMOOTHL1_FOURS_H
 
@@ -19,10 +19,10 @@
 /* The forms of a term, of which ARRAY is two. */
 enum { SMOOTHL1_ROW_PRODUCT, SMOOTHL1_ROW_PAIR, SMOOTHL1_ROW_SMOOTH, SMOOTHL1_ROW_HUBER };
 
-/* Operands in the working dtype, of which beta, weight and mask may be NULL, and where the sums go: of
-   terms, of what is subtracted from them, and what their roundings left. There is room for whole
-   steps. With ``results`` the sums are finished, as ``terms.pxd`` does, and no sum is written: for a
-   number as threshold, without weights and selection; all outputs have one divisor. */
+/* Operands in the working dtype, of which beta, weight and mask may be NULL, and where the sums go:
+   of terms, of what is subtracted from them, and what their roundings left. There is room for whole
+   steps. With a number as threshold, without weights and selection, the sums are finished, too, as
+   ``terms.pxd`` does; all outputs have one divisor then. Otherwise ``results`` is NULL. */
 #define SMOOTHL1_DEFINE_ROWS(T, SUFFIX)                                                       \
     typedef struct {                                                                          \
         const T *x, *y, *beta, *weight;                                                       \
@@ -38,11 +38,14 @@ enum { SMOOTHL1_ROW_PRODUCT, SMOOTHL1_ROW_PAIR, SMOOTHL1_ROW_SMOOTH, SMOOTHL1_RO
 SMOOTHL1_DEFINE_ROWS(float, f)
 SMOOTHL1_DEFINE_ROWS(double, )
 
-#if (defined(__GNUC__) || defined(__clang__)) && defined(__AVX2__) && defined(__FMA__)
+/* AVX-512 has fused multiply-adds of its own, whether or not the compiler is told of FMA. */
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__AVX2__)                            \
+    && (defined(__FMA__) || defined(__AVX512F__) && defined(__AVX512DQ__))
   #include "vectors.h"
 
-/* The sums of outputs of four terms, or of two: of float64 and what their roundings left, of float32
-   those of the lower and the upper half of a vector. A lane starts at 0, which -0 leaves as it is. */
+/* The sums of outputs of four terms, or of two: of float64 and what their roundings left, of
+   float32 those of the lower and the upper half of a vector. A lane starts at 0, which -0 leaves as
+   it is. */
 SMOOTHL1_INLINE void smoothl1_sum_up(const smoothl1_v *terms, int n, int signs, smoothl1_v *sums) {
     smoothl1_v t[4], odd, low, other;
     smoothl1_gather(terms, n, t);
@@ -56,7 +59,9 @@ SMOOTHL1_INLINE void smoothl1_sum_up(const smoothl1_v *terms, int n, int signs, 
     }
     if (signs) { sums[0] = sums[0] + 0.0; }
 }
-SMOOTHL1_INLINE void smoothl1_sum_upf(const smoothl1_vf *terms, int n, int signs, smoothl1_v *sums) {
+SMOOTHL1_INLINE void smoothl1_sum_upf(
+    const smoothl1_vf *terms, int n, int signs, smoothl1_v *sums
+) {
     smoothl1_vf t[4];
     smoothl1_v half[4][2];
     smoothl1_gatherf(terms, n, t);
@@ -213,7 +218,7 @@ SMOOTHL1_INLINE int smoothl1_finish_step(
                 }                                                                             \
                 if (selected) {                                                               \
                     taken = smoothl1_taken##SUFFIX(mask + k * ITEMS);                         \
-                    above = smoothl1_both##SUFFIX(above, taken);                                                                                   \
+                    above = smoothl1_both##SUFFIX(above, taken);                              \
                     term = smoothl1_pick##SUFFIX(taken, term, none);                          \
                     off = smoothl1_pick##SUFFIX(taken, off, none);                            \
                 }                                                                             \

@@ -1,5 +1,5 @@
-/* Vectors of 64 bytes (AVX-512) or 32 (AVX2) under one name, for ``fours.h``: of float64, and, with an
-   f at the end, of float32. ``which`` is what a comparison gives. */
+/* Vectors of 64 bytes (AVX-512) or 32 (AVX2) under one name, for ``fours.h``: of float64, and, with
+   an f at the end, of float32. ``which`` is what a comparison gives. */
 #ifndef SMOOTHL1_VECTORS_H
 #define SMOOTHL1_VECTORS_H
 
@@ -55,9 +55,9 @@ SMOOTHL1_INLINE smoothl1_v smoothl1_fms(smoothl1_v a, smoothl1_v b, smoothl1_v c
     return SMOOTHL1_V(fmsub_pd)(a, b, c);
 }
 
-/* ``gather`` makes of n vectors [output][term] one for each term, in an order of outputs that is cheap;
-   ``put`` and ``narrow`` bring back that of memory. Counts are in that order, too: they have a byte for
-   each vector until ``tally`` adds those of an output. */
+/* ``gather`` makes of n vectors [output][term] one for each term, in an order of outputs that is
+   cheap; ``put`` and ``narrow`` bring back that of memory. Counts are in that order, too: they have
+   a byte for each vector until ``tally`` adds those of an output. */
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 SMOOTHL1_INLINE smoothl1_v smoothl1_size(smoothl1_v a) { return _mm512_abs_pd(a); }
 SMOOTHL1_INLINE smoothl1_vf smoothl1_sizef(smoothl1_vf a) { return _mm512_abs_ps(a); }
@@ -88,7 +88,9 @@ SMOOTHL1_INLINE smoothl1_whichf smoothl1_takenf(const uint8_t *mask) {
 }
 
 SMOOTHL1_INLINE smoothl1_which smoothl1_both(smoothl1_which a, smoothl1_which b) { return a & b; }
-SMOOTHL1_INLINE smoothl1_whichf smoothl1_bothf(smoothl1_whichf a, smoothl1_whichf b) { return a & b; }
+SMOOTHL1_INLINE smoothl1_whichf smoothl1_bothf(smoothl1_whichf a, smoothl1_whichf b) {
+    return a & b;
+}
 
 SMOOTHL1_INLINE void smoothl1_gather(const smoothl1_v *a, int n, smoothl1_v *t) {
     const smoothl1_v p = _mm512_unpacklo_pd(a[0], a[1]), q = _mm512_unpackhi_pd(a[0], a[1]);

@@ -272,9 +272,7 @@ def result_dtype(input, target):
     bfloat16 with another is float32: with float16 NumPy knows no common one.
     """
     operands = [a for a in (input, target) if isinstance(a, np.ndarray)] or [np.empty(0)]
-    dtypes = {
-        a.dtype.newbyteorder("=") if is_float(a.dtype) else np.dtype(float) for a in operands
-    }
+    dtypes = {a.dtype.newbyteorder("=") if is_float(a.dtype) else np.dtype(float) for a in operands}
     if len(dtypes) > 1:
         dtypes = {np.dtype("f4") if a.name == "bfloat16" else a for a in dtypes}
     return np.result_type(*dtypes)
