@@ -138,7 +138,7 @@ cdef inline Py_ssize_t outputs_of_tile(const Job* job) noexcept nogil:
 cdef inline Py_ssize_t outputs_at_once(const Job* job) noexcept nogil:
     """Short outputs that are summed before they are finished."""
     if SMOOTHL1_RUNS_ROWS and (job.n == 2 or job.n == 4):
-        return BLOCK // job.n  # there is no buffer of terms to keep small
+        return CHUNK // job.n  # more leave the loads from memory waiting for the finish
     cdef Py_ssize_t most = (2 * CHUNK if 2 * CHUNK < BLOCK else BLOCK) // job.n
     return most if most > 0 else 1
 
