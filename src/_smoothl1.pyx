@@ -49,7 +49,8 @@ from jobs cimport (
     ADJACENT, ALONE, BOTH, CURVATURE, Job, MEAN, Operation, Reduction, SHORT, SLOPE, SUM, Side,
     Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, make_plan, set_scale,
 )
-from leaves cimport leaf_of_any_type
+from lanes cimport LONG
+from leaves cimport leaf_of_any_type, short_leaf_of_any_type
 from location cimport SAMPLE, locate, slope_and_curvature
 from operands cimport (
     Operand, axes_size, convert_back, set_flat, set_operand, set_shrink, smoothl1_float_of_bfloat,
@@ -156,6 +157,9 @@ cdef int run(Job* job, Node* totals, Sink* sink) except -1:
     totals[k], the sums for parameter set k.
     """
     cdef long calls
+    if job.n < LONG and not job.has_scratch:
+        short_leaf_of_any_type(job, totals)
+        return 0
     job.leaves = (job.n + LEAF - 1) // LEAF
     job.times = False
     make_plan(job)
@@ -221,8 +225,11 @@ cdef int reduction_of(object name):
     return NONE if name == NONE_NAME else OTHER
 
 
-def fast_loss(input, target, reduction, beta, bint huber, out, n_threads):
-    """The loss for plain arrays and no options; None for anything else."""
+def fast_loss(input, target, reduction, beta, bint huber, out, bint exact, n_threads):
+    """The loss for plain arrays and no options; None for anything else.
+
+    Of an exact loss also in doubt, and ``exact`` is of no account where nothing is summed.
+    """
     cdef Job job
     cdef Params p
     cdef Node node
@@ -244,6 +251,8 @@ def fast_loss(input, target, reduction, beta, bint huber, out, n_threads):
         job.options.streams = given and streams(&job)
         run(&job, NULL, NULL)
         return out
+    if exact:
+        return exact_loss(&job, <Reduction>how)
     job.operation = SUM
     job.reduce = True
     run(&job, &node, NULL)
@@ -770,25 +779,17 @@ def exact_sums(
     return rows
 
 
-def fast_exact(input, target, reduction, beta, bint huber, out, n_threads):
-    """The exact loss for plain arrays and no options; None for anything else, or in doubt."""
-    cdef Job job
-    cdef Params p
+cdef object exact_loss(Job* job, Reduction reduction):
+    """The exact loss of a plain job; None in doubt."""
     cdef Wanted wanted
     cdef int64_t row[1 + 3 * (DIGITS_DOUBLE + COUNTS)]
     cdef uint8_t sure = False
     cdef double loss
-    cdef int how = reduction_of(reduction)
-    if out is not None or how != MEAN and how != TOTAL:
-        return None
-    if not plain(&job, &p, input, target, beta, huber):
-        return None
-    job.n_threads = 0 if n_threads is None else _threads.check_n_threads(n_threads)
     wanted.linear = wanted.weights = wanted.moments = False
     memset(row, 0, sizeof(row))
-    start_exact(&job, &wanted, 0, 1, row)
-    loss = settle_loss(&job, row, 0, <Reduction>how, &sure)
-    return scalar(loss, &p) if sure else None
+    start_exact(job, &wanted, 0, 1, row)
+    loss = settle_loss(job, row, 0, reduction, &sure)
+    return scalar(loss, job.params) if sure else None
 
 
 def exact_settle(Work work not None, cnp.ndarray rows not None, str reduction):
