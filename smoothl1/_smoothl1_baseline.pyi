@@ -23,6 +23,7 @@ def fast_loss(
     beta: object,
     huber: bool,
     out: object,
+    exact: bool,
     n_threads: object,
 ) -> Any: ...
 def fast_value_and_grad(
@@ -150,15 +151,6 @@ def exact_figures(
     single: bool,
     reduction: str,
 ) -> tuple[NDArray[float64], NDArray[bool_]]: ...
-def fast_exact(
-    input: object,
-    target: object,
-    reduction: object,
-    beta: object,
-    huber: bool,
-    out: object,
-    n_threads: object,
-) -> Any: ...
 def exact_settle(
     work: Work, rows: NDArray[int64], reduction: str
 ) -> tuple[NDArray[float64], NDArray[bool_]]: ...

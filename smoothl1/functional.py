@@ -34,7 +34,6 @@ def _checked(fast: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _fast_loss = _checked(core.fast_loss)
-_fast_exact = _checked(core.fast_exact)
 _fast_value_and_grad = _checked(core.fast_value_and_grad)
 
 
@@ -152,8 +151,7 @@ def smooth_l1_loss(
     np.float64(0.3125)
     """
     if weight is None and where is None and axis is None:
-        fast = _fast_exact if exact else _fast_loss
-        loss = fast(input, target, reduction, beta, False, out, n_threads)
+        loss = _fast_loss(input, target, reduction, beta, False, out, exact, n_threads)
         if loss is not None:
             return loss
     return _calls.loss(
@@ -222,8 +220,7 @@ def huber_loss(
     array([14. ,  0.5])
     """
     if weight is None and where is None and axis is None:
-        fast = _fast_exact if exact else _fast_loss
-        loss = fast(input, target, reduction, delta, True, out, n_threads)
+        loss = _fast_loss(input, target, reduction, delta, True, out, exact, n_threads)
         if loss is not None:
             return loss
     return _calls.loss(

@@ -8,8 +8,8 @@ the formulas of single elements (``smoothl1/_smoothl1.pxd``) upwards: *kernels* 
 plain typed loops over contiguous elements, which GCC vectorises without
 ``-ffast-math``; *operands* pack any NumPy array a block at a time, or are read in place; a
 *leaf* of at most ``LEAF`` elements is what a thread takes at once; leaves are summed
-by a *tree* whose shape depends on the number of elements alone. Only this file
-touches Python objects, threads and memory.
+by a *tree* whose shape depends on the number of elements alone; a *call* is run on as
+many threads as it is worth. Here are what Python sees of it, and ``Work``.
 
 Two properties hold by construction and are what the tests check first.
 
@@ -31,49 +31,48 @@ Girshick, "Fast R-CNN", ICCV 2015, equation 3 (the loss at beta = 1).
 Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964.
 """
 
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
 from libc.float cimport FLT_MAX, FLT_MIN
-from libc.math cimport INFINITY, isfinite, isinf
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
+from libc.math cimport isinf
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 cimport numpy as cnp
 
 from bygroup cimport Extent, Window, sums_of_group
-from digits cimport BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, carry
-from driver cimport run_outputs
+from calls cimport limit_of_process, team_of_groups, run_exact_job, run_job
+from digits cimport BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE
 from exact cimport Wanted, row_size
-from exact_driver cimport run_exact, run_scan, run_scatter, run_staged, stage_memory
+from exact_arrays cimport (
+    carry_rows, carry_table, check_rows, check_table, checked_codes, form_of, set_exact,
+    set_moments, settle_rows,
+)
+from exact_driver cimport run_scan, run_scatter, run_staged, stage_memory
 from jobs cimport (
     ADJACENT, ALONE, BOTH, CURVATURE, Job, MEAN, Operation, Reduction, SHORT, SLOPE, SUM, Side,
-    Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, make_plan, set_scale,
+    Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, set_scale,
 )
-from leaves cimport leaf_of_any_type
 from location cimport SAMPLE, locate, slope_and_curvature
-from operands cimport (
-    Operand, axes_size, convert_back, set_flat, set_operand, set_shrink, smoothl1_float_of_bfloat,
-    smoothl1_float_of_half, use_axes,
-)
+from operands cimport Operand, axes_size, set_flat, set_operand, set_shrink, use_axes
 from plain cimport (
-    PyArray_ISCARRAY, PyArray_ISCARRAY_RO, empty_like, loss_of, plain, plain_memory, plain_out,
-    scalar, streams,
+    NONE, OTHER, PyArray_ISCARRAY, PyArray_ISCARRAY_RO, empty_like, loss_of, plain, plain_memory,
+    plain_out, reduction_of, scalar, streams, write_number,
 )
 from quotients cimport figures_of_group, settle_loss
+from results cimport bits_of_bfloat16, take_finite
 from runtime cimport (
-    SMOOTHL1_OPENMP, omp_get_max_threads, omp_get_num_procs, omp_in_parallel, owe, smoothl1_debt,
-    smoothl1_enter, smoothl1_leave, smoothl1_startable, smoothl1_team_lost, smoothl1_team_started,
+    SMOOTHL1_OPENMP, owe, smoothl1_debt, smoothl1_team_lost, smoothl1_team_started,
     smoothl1_watch_forks,
 )
-from sizes cimport FEW, GRAIN, LANES, LEAF
+from sizes cimport FEW, LANES
+from states cimport entries_of, least_size, read_group
 from team cimport allocate
 from tensors cimport (
     Export, View, contiguous_size, export_of, has_numbers, is_constant, same_shape,
 )
-from terms cimport PRODUCT, Params, make_exact_params, make_params
+from terms cimport Params, make_exact_params, make_params
 from tree cimport Node, no_node
-from ufuncs cimport Formula, INPUTS, loop_double, loop_single
+from ufunc_objects cimport make_ufunc
 
 from smoothl1 import _threads
 from smoothl1._dtypes import is_bfloat16
@@ -81,33 +80,12 @@ from smoothl1._dtypes import is_bfloat16
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
 
-cdef extern from "numpy/ufuncobject.h":
-    # NumPy's own declarations for Cython lack const, and the resolver of types.
-    ctypedef void (*Loop "PyUFuncGenericFunction")(
-        char**, const cnp.npy_intp*, const cnp.npy_intp*, void*
-    ) noexcept nogil
-    ctypedef struct PyArrayObject:
-        pass
-    ctypedef struct PyArray_Descr:
-        pass
-    ctypedef int Resolver "PyUFunc_TypeResolutionFunc"(
-        PyUFuncObject*, cnp.NPY_CASTING, PyArrayObject**, PyObject*, PyArray_Descr**
-    ) noexcept
-    ctypedef struct PyUFuncObject:
-        Resolver* type_resolver
-    const int PyUFunc_None
-    object PyUFunc_FromFuncAndData(
-        Loop*, void**, const char*, int, int, int, int, const char*, const char*, int
-    )
-
 cnp.import_array()
 cnp.import_ufunc()
 smoothl1_watch_forks()
 
 
 cdef enum:
-    # More threads than this are started only if there are as many processors.
-    MOST_THREADS = 16
     # Thresholds of a path in one pass over memory: each needs some 4 KiB.
     MOST_THRESHOLDS = 256
     OPERANDS = 8  # of a job
@@ -123,59 +101,12 @@ def thread_limit():
     What was asked for (``set_num_threads``, ``num_threads``, the environment), else
     OpenMP's own limit, capped by the processors that this process may use.
     """
-    requested = _threads.requested()
-    if requested is not None:
-        return requested
-    return min(omp_get_max_threads(), omp_get_num_procs(), _threads.cpu_quota())
-
-
-cdef int team(Job* job, long calls) except -1:
-    """Threads for this job: no more than its work is worth.
-
-    ``calls``, this one included, are under way. They share the limit of the process; that
-    of a call or of a block is each caller's own.
-    """
-    cdef double work = <double>job.n * job.outputs * job.n_params
-    cdef int limit = job.n_threads
-    if limit == 1 or smoothl1_team_lost or omp_in_parallel():
-        return 1
-    if limit == 0:
-        limit = thread_limit()
-        if calls > 1 and not _threads.in_block():
-            limit = limit // calls if limit > calls else 1
-    if work / GRAIN < limit:
-        limit = 1 + <int>((work - 1) // GRAIN)
-    if limit > MOST_THREADS and limit > omp_get_num_procs():
-        limit = max(MOST_THREADS, omp_get_num_procs())
-    if limit == 1 or not SMOOTHL1_OPENMP:
-        return 1
-    job.times = True
-    return limit if smoothl1_debt <= 0.0 else 1
+    return limit_of_process(_threads)
 
 
 cdef int run(Job* job, Node* totals, Sink* sink) except -1:
-    """Run a job whose elements, operands and parameters are set.
-
-    OUT: for a job that reduces, either sink, or, for a single output without a sink,
-    totals[k], the sums for parameter set k.
-    """
-    cdef long calls
-    job.leaves = (job.n + LEAF - 1) // LEAF
-    job.times = False
-    make_plan(job)
-    if job.outputs == 1 and job.leaves == 1 and not (job.has_scratch or job.options.streams):
-        # Too short to be worth releasing the GIL.
-        leaf_of_any_type(job, 0, 0, totals, NULL)
-        return 0
-    if <double>job.n * job.outputs * job.n_params <= GRAIN:
-        job.n_threads = 1
-        return run_outputs(job, totals, sink)
-    calls = smoothl1_enter()
-    try:
-        job.n_threads = team(job, calls)
-        return run_outputs(job, totals, sink)
-    finally:
-        smoothl1_leave()
+    """Run a job: see ``run_job``."""
+    return run_job(job, totals, sink, _threads)
 
 
 def team_state():
@@ -199,34 +130,11 @@ def openmp_version():
 # From Python: the fast path
 # ---------------------------------------------------------------------------
 
-cdef enum:
-    NONE = -1  # beside those of Reduction
-    OTHER = -2
+def fast_loss(input, target, reduction, beta, bint huber, out, bint exact, n_threads):
+    """The loss for plain arrays and no options; None for anything else.
 
-cdef object MEAN_NAME = "mean"
-cdef object SUM_NAME = "sum"
-cdef object NONE_NAME = "none"
-
-
-cdef int reduction_of(object name):
-    """Which of the three it names. A literal of the caller's is our own object, most often."""
-    if name is MEAN_NAME:
-        return MEAN
-    if name is SUM_NAME:
-        return TOTAL
-    if name is NONE_NAME:
-        return NONE
-    if type(name) is not str:
-        return OTHER
-    if name == MEAN_NAME:
-        return MEAN
-    if name == SUM_NAME:
-        return TOTAL
-    return NONE if name == NONE_NAME else OTHER
-
-
-def fast_loss(input, target, reduction, beta, bint huber, out, n_threads):
-    """The loss for plain arrays and no options; None for anything else."""
+    Of an exact loss also in doubt, and ``exact`` is of no account where nothing is summed.
+    """
     cdef Job job
     cdef Params p
     cdef Node node
@@ -248,6 +156,8 @@ def fast_loss(input, target, reduction, beta, bint huber, out, n_threads):
         job.options.streams = given and streams(&job)
         run(&job, NULL, NULL)
         return out
+    if exact:
+        return exact_loss(&job, <Reduction>how)
     job.operation = SUM
     job.reduce = True
     run(&job, &node, NULL)
@@ -282,13 +192,6 @@ def fast_value_and_grad(input, target, reduction, beta, bint huber, out, bint lo
         return out
     loss = loss_of(&node, <Reduction>how, &p)
     return None if isinf(loss) else (scalar(loss, &p), out)
-
-
-cdef inline void write_number(void* to, double number, bint single) noexcept:
-    if single:
-        (<float*>to)[0] = <float>number
-    else:
-        (<double*>to)[0] = number
 
 
 cdef class Tensors:
@@ -455,28 +358,6 @@ cdef Py_ssize_t least_stride(cnp.ndarray a, int first, int stop) noexcept:
 
 
 cdef double SHRINK = 2.0 ** -70  # 2**63 elements, and the slope of a Huber loss, have room then
-
-
-cdef inline double result_at(cnp.ndarray results, Py_ssize_t i) noexcept:
-    """One of contiguous results of a core; those of uint16 are the bits of bfloat16."""
-    cdef int typenum = cnp.PyArray_TYPE(results)
-    cdef char* data = <char*>cnp.PyArray_DATA(results)
-    if typenum == cnp.NPY_FLOAT16:
-        return smoothl1_float_of_half((<uint16_t*>data)[i])
-    if typenum == cnp.NPY_UINT16:
-        return smoothl1_float_of_bfloat((<uint16_t*>data)[i])
-    return (<float*>data)[i] if typenum == cnp.NPY_FLOAT32 else (<double*>data)[i]
-
-
-cdef void take_finite(cnp.ndarray results, cnp.ndarray others) noexcept:
-    """Take over those of the others that are finite here instead."""
-    cdef Py_ssize_t i, size = cnp.PyArray_ITEMSIZE(results)
-    for i in range(cnp.PyArray_SIZE(results)):
-        if not isfinite(result_at(results, i)) and isfinite(result_at(others, i)):
-            memcpy(
-                <char*>cnp.PyArray_DATA(results) + i * size,
-                <char*>cnp.PyArray_DATA(others) + i * size, size,
-            )
 
 
 cdef class Work:
@@ -710,19 +591,9 @@ cdef class Work:
 
 def as_bfloat16(cnp.ndarray values not None):
     """The bits, as uint16, of contiguous numbers of float64, each rounded once to bfloat16."""
-    cdef cnp.ndarray bits
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(values)
-    cdef const double* a = <const double*>cnp.PyArray_DATA(values)
-    cdef char* to
     if cnp.PyArray_TYPE(values) != cnp.NPY_FLOAT64 or not PyArray_ISCARRAY_RO(values):
         raise ValueError("values must be a contiguous array of float64")
-    bits = cnp.PyArray_EMPTY(
-        cnp.PyArray_NDIM(values), <cnp.npy_intp*>cnp.PyArray_DIMS(values), cnp.NPY_UINT16, 0
-    )
-    to = <char*>cnp.PyArray_DATA(bits)
-    with nogil:
-        convert_back(a, n, c"V", 2, to)
-    return bits
+    return bits_of_bfloat16(values)
 
 
 # ---------------------------------------------------------------------------
@@ -783,48 +654,6 @@ EXACT_SINGLE = (DIGITS_SINGLE, -BASE_SINGLE, DIGITS_SINGLE + COUNTS)
 EXACT_DOUBLE = (DIGITS_DOUBLE, -BASE_DOUBLE, DIGITS_DOUBLE + COUNTS)
 
 
-cdef int start_exact(
-    Job* job, const Wanted* wanted, Py_ssize_t first, Py_ssize_t outputs, int64_t* rows
-) except -1:
-    """Add the exact sums of some outputs to their rows, on as many threads as it is worth."""
-    cdef int limit = job.n_threads
-    cdef long calls
-    if outputs == 0 or job.n == 0:
-        return 0
-    job.times = False
-    calls = smoothl1_enter()
-    try:
-        job.n_threads = 1
-        if <double>job.n * outputs * job.n_params > GRAIN:
-            job.n_threads = limit
-            job.n_threads = team(job, calls)
-        return run_exact(job, wanted, first, outputs, rows)
-    finally:
-        job.n_threads = limit
-        smoothl1_leave()
-
-
-cdef void set_exact(Work work) noexcept:
-    """Let the thresholds be those of exact sums."""
-    cdef Job* job = &work.job
-    cdef int k
-    for k in range(job.n_params):
-        make_exact_params(
-            &work.params[k], work.betas[k], work.huber, job.single, job.options.has_beta
-        )
-
-
-cdef int set_moments(Work work) except -1:
-    """The same; the last two stand for the absolute residual, and half of its square."""
-    cdef Job* job = &work.job
-    set_exact(work)
-    if job.n_params < 3 or job.options.has_beta:
-        raise ValueError("moments need three thresholds, each for all elements")
-    make_exact_params(&work.params[job.n_params - 2], 0.0, False, job.single, False)
-    make_exact_params(&work.params[job.n_params - 1], INFINITY, True, job.single, False)
-    return 0
-
-
 def exact_sums(
     Work work not None, Py_ssize_t first, Py_ssize_t outputs, *, bint linear=False,
     bint weights=False, bint moments=False,
@@ -857,35 +686,29 @@ def exact_sums(
     wanted.weights = weights
     wanted.moments = moments
     if moments:
-        set_moments(work)
+        set_moments(job, work.betas, work.huber)
     else:
-        set_exact(work)
+        set_exact(job, work.betas, work.huber)
     shape[0] = outputs
     shape[1] = row_size(job)
     rows = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
-    start_exact(job, &wanted, first, outputs, <int64_t*>cnp.PyArray_DATA(rows))
+    run_exact_job(
+        job, &wanted, first, outputs, <int64_t*>cnp.PyArray_DATA(rows), _threads
+    )
     return rows
 
 
-def fast_exact(input, target, reduction, beta, bint huber, out, n_threads):
-    """The exact loss for plain arrays and no options; None for anything else, or in doubt."""
-    cdef Job job
-    cdef Params p
+cdef object exact_loss(Job* job, Reduction reduction):
+    """The exact loss of a plain job; None in doubt."""
     cdef Wanted wanted
     cdef int64_t row[1 + 3 * (DIGITS_DOUBLE + COUNTS)]
     cdef uint8_t sure = False
     cdef double loss
-    cdef int how = reduction_of(reduction)
-    if out is not None or how != MEAN and how != TOTAL:
-        return None
-    if not plain(&job, &p, input, target, beta, huber):
-        return None
-    job.n_threads = 0 if n_threads is None else _threads.check_n_threads(n_threads)
     wanted.linear = wanted.weights = wanted.moments = False
     memset(row, 0, sizeof(row))
-    start_exact(&job, &wanted, 0, 1, row)
-    loss = settle_loss(&job, row, 0, <Reduction>how, &sure)
-    return scalar(loss, &p) if sure else None
+    run_exact_job(job, &wanted, 0, 1, row, _threads)
+    loss = settle_loss(job, row, 0, reduction, &sure)
+    return scalar(loss, job.params) if sure else None
 
 
 def exact_settle(Work work not None, cnp.ndarray rows not None, str reduction):
@@ -897,32 +720,8 @@ def exact_settle(Work work not None, cnp.ndarray rows not None, str reduction):
     sure : ndarray of bool, of the same shape
         Whether a loss is the correctly rounded one.
     """
-    cdef Job* job = &work.job
-    cdef Reduction how = REDUCTIONS[reduction]
-    cdef cnp.npy_intp shape[2]
-    cdef cnp.ndarray losses, sure
-    cdef Py_ssize_t o, k, entries = row_size(job), m = job.n_params
-    cdef const int64_t* row = <const int64_t*>cnp.PyArray_DATA(rows)
-    cdef double* loss
-    cdef uint8_t* certain
-    if (
-        cnp.PyArray_TYPE(rows) != cnp.NPY_INT64 or cnp.PyArray_NDIM(rows) != 2
-        or not PyArray_ISCARRAY(rows) or cnp.PyArray_DIM(rows, 1) != entries
-    ):
-        raise ValueError(f"rows must be a contiguous array of int64, of {entries} columns")
-    shape[0] = cnp.PyArray_DIM(rows, 0)
-    shape[1] = m
-    losses = cnp.PyArray_ZEROS(2, shape, cnp.NPY_FLOAT64, 0)
-    sure = cnp.PyArray_ZEROS(2, shape, cnp.NPY_BOOL, 0)
-    loss = <double*>cnp.PyArray_DATA(losses)
-    certain = <uint8_t*>cnp.PyArray_DATA(sure)
-    with nogil:
-        for o in range(shape[0]):
-            for k in range(m):
-                loss[o * m + k] = settle_loss(
-                    job, row + o * entries, <int>k, how, certain + o * m + k
-                )
-    return losses, sure
+    check_rows(rows, row_size(&work.job))
+    return settle_rows(&work.job, rows, REDUCTIONS[reduction])
 
 
 def exact_form(double beta, bint huber, bint single, bint is_array=False):
@@ -933,11 +732,7 @@ def exact_form(double beta, bint huber, bint single, bint is_array=False):
     """
     cdef Params p
     make_exact_params(&p, beta, huber, single, is_array)
-    if is_array:
-        return p.over, 1.0, 1.0
-    if p.form == PRODUCT or p.beta == INFINITY:
-        return p.over, 0.0, 0.0
-    return p.over, p.gain, p.beta
+    return form_of(&p, is_array)
 
 
 def exact_forms(Work work not None):
@@ -952,40 +747,16 @@ def exact_forms(Work work not None):
 
 def exact_carry(cnp.ndarray rows not None, Py_ssize_t entries, int digits):
     """Carry in place: ``rows`` is a contiguous array of int64, sums of ``entries`` each."""
-    cdef int64_t* a = <int64_t*>cnp.PyArray_DATA(rows)
-    cdef Py_ssize_t i, sums
-    if (
-        cnp.PyArray_TYPE(rows) != cnp.NPY_INT64 or not PyArray_ISCARRAY(rows)
-        or digits < 1 or entries < digits or cnp.PyArray_SIZE(rows) % entries != 0
-    ):
-        raise ValueError("rows must be a contiguous array of int64, of whole sums")
-    sums = cnp.PyArray_SIZE(rows) // entries
-    with nogil:
-        for i in range(sums):
-            carry(a + i * entries, digits)
+    carry_rows(rows, entries, digits)
 
 
 # ---------------------------------------------------------------------------
 # Exact sums by group
 # ---------------------------------------------------------------------------
 
-cdef int group_team(Job* job, double work) except -1:
-    """A power of two of threads, for work as of so many elements."""
-    cdef int limit = job.n_threads, threads = 1, most
-    cdef long calls
-    if work <= GRAIN:
-        return 1
-    calls = smoothl1_enter()
-    try:
-        most = team(job, calls)
-    finally:
-        job.n_threads = limit
-        smoothl1_leave()
-    while 2 * threads <= most:
-        threads *= 2
-    if threads > 1:
-        threads = smoothl1_startable(threads)
-    return threads if threads & (threads - 1) == 0 else 1
+cdef int group_team(Job* job) except -1:
+    """Threads for sums by group."""
+    return team_of_groups(job, <double>job.n * sums_of_group(job), _threads)
 
 
 def exact_scan(Work work not None):
@@ -1000,31 +771,12 @@ def exact_scan(Work work not None):
     cdef Job* job = &work.job
     cdef cnp.npy_intp shape[2]
     cdef cnp.ndarray found
-    set_moments(work)
+    set_moments(job, work.betas, work.huber)
     shape[0] = sums_of_group(job)
     shape[1] = 3
     found = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
-    run_scan(job, group_team(job, <double>job.n * shape[0]), <Extent*>cnp.PyArray_DATA(found))
+    run_scan(job, group_team(job), <Extent*>cnp.PyArray_DATA(found))
     return found
-
-
-cdef const int32_t* checked_codes(Job* job, cnp.ndarray groups, int64_t count) except NULL:
-    """The codes of the groups, one for each element; ``ValueError`` beyond ``count``."""
-    cdef const int32_t* codes = <const int32_t*>cnp.PyArray_DATA(groups)
-    cdef int32_t least = 0, most = -1
-    cdef Py_ssize_t i
-    if (
-        cnp.PyArray_TYPE(groups) != cnp.NPY_INT32 or not PyArray_ISCARRAY_RO(groups)
-        or cnp.PyArray_SIZE(groups) != job.n
-    ):
-        raise ValueError("groups must be a contiguous array of int32, one for each element")
-    with nogil:
-        for i in range(job.n):
-            least = codes[i] if codes[i] < least else least
-            most = codes[i] if codes[i] > most else most
-    if least < 0 or most >= count:
-        raise ValueError(f"groups must be within 0 and {count}, got {least} and {most}")
-    return codes
 
 
 def exact_stage(
@@ -1051,16 +803,13 @@ def exact_stage(
     cdef Wanted wanted
     cdef cnp.npy_intp size
     cdef int threads
-    set_moments(work)
+    set_moments(job, work.betas, work.huber)
     wanted.linear = wanted.weights = wanted.moments = True
-    if (
-        cnp.PyArray_TYPE(rows) != cnp.NPY_INT64 or cnp.PyArray_NDIM(rows) != 2
-        or not PyArray_ISCARRAY(rows) or cnp.PyArray_DIM(rows, 1) != row_size(job)
-        or cnp.PyArray_DIM(rows, 0) > 2**31 - 1
-    ):
-        raise ValueError("rows must be contiguous rows of int64, as of exact_sums")
+    check_rows(rows, row_size(job))
+    if cnp.PyArray_DIM(rows, 0) > 2**31 - 1:
+        raise ValueError("rows must be fewer than 2**31")
     codes = checked_codes(job, groups, cnp.PyArray_DIM(rows, 0))
-    threads = group_team(job, <double>job.n * sums_of_group(job))
+    threads = group_team(job)
     size = stage_memory(job, <int32_t>cnp.PyArray_DIM(rows, 0), threads)
     if memory is None or cnp.PyArray_NBYTES(memory) < size:
         memory = cnp.PyArray_EMPTY(1, &size, cnp.NPY_UINT8, 0)
@@ -1072,28 +821,6 @@ def exact_stage(
             <char*>cnp.PyArray_DATA(memory), <int64_t*>cnp.PyArray_DATA(rows),
         )
     return memory
-
-
-cdef int check_table(cnp.ndarray table, cnp.ndarray windows, Py_ssize_t sums) except -1:
-    """Raise ``ValueError`` unless all windows are within the table's rows."""
-    cdef Window* window
-    cdef Py_ssize_t i, width
-    if (
-        cnp.PyArray_TYPE(table) != cnp.NPY_INT64 or cnp.PyArray_NDIM(table) != 2
-        or not PyArray_ISCARRAY(table) or cnp.PyArray_TYPE(windows) != cnp.NPY_INT64
-        or not PyArray_ISCARRAY(windows) or cnp.PyArray_SIZE(windows) != 4 * sums
-    ):
-        raise ValueError("table and windows must be contiguous arrays of int64")
-    width = cnp.PyArray_DIM(table, 1)
-    window = <Window*>cnp.PyArray_DATA(windows)
-    for i in range(sums):
-        if (
-            window[i].column < 1 or window[i].digits < 1
-            or window[i].column + window[i].digits + 2 > width
-            or window[i].special + 3 > width
-        ):
-            raise ValueError(f"window {i} is not within the table")
-    return 0
 
 
 def exact_scatter(
@@ -1114,30 +841,19 @@ def exact_scatter(
     """
     cdef Job* job = &work.job
     cdef const int32_t* codes
-    set_moments(work)
+    set_moments(job, work.betas, work.huber)
     check_table(table, windows, sums_of_group(job))
     codes = checked_codes(job, groups, cnp.PyArray_DIM(table, 0))
     run_scatter(
         job, codes, <const Window*>cnp.PyArray_DATA(windows),
         <int64_t*>cnp.PyArray_DATA(table), cnp.PyArray_DIM(table, 0), cnp.PyArray_DIM(table, 1),
-        group_team(job, <double>job.n * sums_of_group(job)),
+        group_team(job),
     )
 
 
 def exact_carry_table(cnp.ndarray table not None, cnp.ndarray windows not None):
     """Carry in place in all windows of all rows."""
-    cdef Py_ssize_t sums = cnp.PyArray_SIZE(windows) // 4, rows, width, i, j
-    cdef int64_t* row
-    cdef const Window* window
-    check_table(table, windows, sums)
-    rows = cnp.PyArray_DIM(table, 0)
-    width = cnp.PyArray_DIM(table, 1)
-    row = <int64_t*>cnp.PyArray_DATA(table)
-    window = <const Window*>cnp.PyArray_DATA(windows)
-    with nogil:
-        for i in range(rows):
-            for j in range(sums):
-                carry(row + i * width + window[j].column, <int>window[j].digits)
+    carry_table(table, windows)
 
 
 def exact_codes(
@@ -1176,29 +892,6 @@ def exact_codes(
     return following
 
 
-cdef inline bint read_natural(
-    const uint8_t* data, Py_ssize_t* at, Py_ssize_t stop, uint64_t* value
-) noexcept nogil:
-    """Read seven bits a byte, the lowest first; returns whether they ended, within 64 bits."""
-    cdef int shift = 0
-    cdef uint64_t part
-    value[0] = 0
-    while at[0] < stop and shift < 64:
-        part = data[at[0]] & 0x7F
-        if shift == 63 and part > 1:
-            return False
-        value[0] |= part << shift
-        at[0] += 1
-        if data[at[0] - 1] < 0x80:
-            return True
-        shift += 7
-    return False
-
-
-cdef inline int64_t signed_of(uint64_t code) noexcept nogil:
-    return <int64_t>(code >> 1) ^ -<int64_t>(code & 1)
-
-
 def read_groups(
     cnp.ndarray data not None, Py_ssize_t at, Py_ssize_t stop, Py_ssize_t groups, Py_ssize_t sums,
     int64_t most,
@@ -1215,54 +908,24 @@ def read_groups(
     at : int
         What follows. None instead of all three if the bytes are no groups.
     """
-    cdef const uint8_t* bytes_ = <const uint8_t*>cnp.PyArray_DATA(data)
-    cdef cnp.npy_intp shape[2]
+    cdef cnp.npy_intp[2] shape = [groups, entries_of(sums)]
     cdef cnp.ndarray places
-    cdef int64_t* place
-    cdef uint64_t size, below, code
-    cdef uint64_t counted[3]
-    cdef Py_ssize_t group, sum, i
+    cdef Py_ssize_t group
     if (
         cnp.PyArray_TYPE(data) != cnp.NPY_UINT8 or not PyArray_ISCARRAY_RO(data)
         or not 0 <= at <= stop <= cnp.PyArray_SIZE(data) or sums < 1
     ):
         raise ValueError("data must be contiguous, of uint8, and at and stop within them")
-    if not 0 <= groups <= (stop - at) // (2 + sums):  # so many bytes at least
+    if not 0 <= groups <= (stop - at) // least_size(sums):
         return None
-    shape[0] = groups
-    shape[1] = 3 + 3 * sums
     places = cnp.PyArray_EMPTY(2, shape, cnp.NPY_INT64, 0)
-    place = <int64_t*>cnp.PyArray_DATA(places)
     counts = {}
     for group in range(groups):
-        if not read_natural(bytes_, &at, stop, &size) or size > <uint64_t>(stop - at):
+        if not read_group(
+            <const uint8_t*>cnp.PyArray_DATA(data), &at, stop, group, sums, most,
+            <int64_t*>cnp.PyArray_DATA(places) + group * shape[1], counts,
+        ):
             return None
-        place[0] = at
-        place[1] = <int64_t>size
-        at += <Py_ssize_t>size
-        if not read_natural(bytes_, &at, stop, &code):
-            return None
-        place[2] = signed_of(code)
-        place += 3
-        for sum in range(sums):
-            below = 0
-            if not read_natural(bytes_, &at, stop, &code):
-                return None
-            size = code >> 1
-            if size > 0 and not read_natural(bytes_, &at, stop, &below):
-                return None
-            if size > <uint64_t>(stop - at) or below > <uint64_t>most:
-                return None
-            place[0] = at
-            place[1] = <int64_t>size
-            place[2] = <int64_t>below
-            place += 3
-            at += <Py_ssize_t>size
-            if code & 1:
-                for i in range(3):
-                    if not read_natural(bytes_, &at, stop, &counted[i]):
-                        return None
-                counts[group, sum] = [signed_of(counted[i]) for i in range(3)]
     return places, counts, at
 
 
@@ -1325,66 +988,10 @@ UFUNCS = (
     "huber", "huber_slope", "huber_curvature",
 )
 
-# A ufunc points to all of these for as long as it lives, which is for ever.
-cdef Formula[6] formulas = [
-    Formula(VALUE, False), Formula(SLOPE, False), Formula(CURVATURE, False),
-    Formula(VALUE, True), Formula(SLOPE, True), Formula(CURVATURE, True),
-]
-cdef Loop[2] loops = [loop_single, loop_double]
-cdef void* data_of_loops[12]
-cdef char[8] types_of_loops = [
-    # The narrowest first: NumPy takes the first that holds all operands but Python's numbers.
-    cnp.NPY_FLOAT32, cnp.NPY_FLOAT32, cnp.NPY_FLOAT32, cnp.NPY_FLOAT32,
-    cnp.NPY_FLOAT64, cnp.NPY_FLOAT64, cnp.NPY_FLOAT64, cnp.NPY_FLOAT64,
-]
-cdef list texts_of_ufuncs = []
-cdef Resolver* resolve_by_loops = NULL
-
-
-cdef int resolve(
-    PyUFuncObject* ufunc, cnp.NPY_CASTING casting, PyArrayObject** operands, PyObject* asked,
-    PyArray_Descr** found,
-) noexcept:
-    """Integers work in float64, as with the functions: float32 would hold those of two bytes.
-
-    NumPy remembers what is found for the dtypes of the operands, so nothing but these may count.
-    Python's numbers are no such operands, nor arrays of two bytes.
-    """
-    cdef bint small = False, known = asked is NULL or <object>asked is None
-    cdef cnp.ndarray a
-    cdef cnp.dtype wide
-    cdef int k
-    for k in range(INPUTS):
-        a = <cnp.ndarray><PyObject*>operands[k]
-        if cnp.PyArray_ISINTEGER(a) or cnp.PyArray_ISBOOL(a):
-            small = small or cnp.PyArray_ITEMSIZE(a) <= 2
-        else:
-            known = known and (
-                cnp.PyArray_TYPE(a) in (cnp.NPY_FLOAT16, cnp.NPY_FLOAT32, cnp.NPY_FLOAT64)
-                or cnp.PyArray_ISUSERDEF(a) and is_bfloat16(a.descr)
-            )
-    if not (known and small):
-        return resolve_by_loops(ufunc, casting, operands, asked, found)
-    wide = cnp.PyArray_DescrFromType(cnp.NPY_FLOAT64)
-    for k in range(INPUTS + 1):
-        Py_INCREF(wide)
-        found[k] = <PyArray_Descr*><PyObject*>wide
-    return 0
+cdef list OPERATIONS = [VALUE, SLOPE, CURVATURE]
 
 
 def ufunc(str name, str doc):
     """Make one of UFUNCS. Its module says where to find it, and keeps it."""
-    global resolve_by_loops
     cdef int i = UFUNCS.index(name)
-    cdef bytes name_bytes = name.encode(), doc_bytes = doc.encode()
-    cdef PyUFuncObject* made
-    texts_of_ufuncs.append((name_bytes, doc_bytes))
-    data_of_loops[2 * i] = data_of_loops[2 * i + 1] = &formulas[i]
-    result = PyUFunc_FromFuncAndData(
-        loops, &data_of_loops[2 * i], types_of_loops, 2, INPUTS, 1, PyUFunc_None,
-        name_bytes, doc_bytes, 0,
-    )
-    made = <PyUFuncObject*><PyObject*>result
-    resolve_by_loops = made.type_resolver
-    made.type_resolver = resolve
-    return result
+    return make_ufunc(name.encode(), doc.encode(), OPERATIONS[i % 3], i >= 3, is_bfloat16)

@@ -5,7 +5,7 @@ from libc.string cimport memcpy
 
 from cache cimport aligned, prefetch, smoothl1_stream, smoothl1_stream_end
 from groups cimport sum_alike, sum_of_groups
-from jobs cimport BOTH, CURVATURE, Job, VALUE, WEIGHTS
+from jobs cimport BOTH, CURVATURE, Job, SLOPE, VALUE, WEIGHTS
 from kernels cimport (
     count_selected, fill, mend_curvatures, mend_slopes, mend_values,
     multiply_scaled, select, weigh, write_curvatures, write_offsets, write_slopes, write_terms,
@@ -16,7 +16,7 @@ from operands cimport in_place, load, load_mask, store
 from pairs cimport pair_add, pair_of
 from sizes cimport CHUNK, LEAF, LINE
 from smoothl1._smoothl1 cimport floating
-from terms cimport ARRAY, Gradient, PRODUCT, Params, unscaled
+from terms cimport ARRAY, Gradient, PRODUCT, Params, make_gradient, unscaled
 from thresholds cimport sum_array
 from tree cimport Node, no_node
 
@@ -376,3 +376,33 @@ cdef inline void leaf_of_any_type(
         run_leaf(job, output, first, length, nodes, scratch, <float>0)
     else:
         run_leaf(job, output, first, length, nodes, scratch, <double>0)
+
+
+cdef inline void run_short_leaf(const Job* job, Node* node, floating tag) noexcept nogil:
+    """What ``run_leaf`` comes to for plain arrays of fewer than LONG elements, without a plan."""
+    cdef const floating* x = <const floating*>job.x.data
+    cdef const floating* y = <const floating*>job.y.data
+    cdef const floating* b = NULL
+    cdef const Params* p = job.params
+    cdef Gradient how
+    cdef Running running
+    if job.reduce:
+        clear_lanes(&running.loss)
+        running.counted = 0.0
+        sum_short(x, y, job.n, p, &running)
+        node.loss = fold_lanes(&running.loss, job.n, tag)
+        node.linear = pair_of(running.counted)
+        node.weight = pair_of(0.0)
+        node.count = job.n
+    if job.operation == VALUE:
+        write_values(x, y, b, job.n, p, <floating*>job.out.data)
+    elif job.operation == SLOPE:
+        how = make_gradient(job.scale, job.scale_rest, job.divisor, p)
+        write_slopes(x, y, b, job.n, p, &how, <floating*>job.out.data)
+
+
+cdef inline void short_leaf_of_any_type(const Job* job, Node* node) noexcept nogil:
+    if job.single:
+        run_short_leaf(job, node, <float>0)
+    else:
+        run_short_leaf(job, node, <double>0)

@@ -7,7 +7,7 @@ number. Whatever is not is left to ``Work``.
 cimport numpy as cnp
 
 from cache cimport smoothl1_streams
-from jobs cimport Job, Reduction, clear_options, divisor_of
+from jobs cimport Job, MEAN, Reduction, TOTAL, clear_options, divisor_of
 from operands cimport set_flat
 from sizes cimport STREAM
 from terms cimport ARRAY, Params, finish, make_params
@@ -17,6 +17,28 @@ cdef extern from "numpy/arrayobject.h":
     bint PyArray_ISCARRAY(cnp.ndarray a)
     bint PyArray_ISCARRAY_RO(cnp.ndarray a)
     object PyArray_Scalar(void* data, cnp.dtype descr, object base)
+
+
+cdef enum:
+    NONE = -1  # beside those of Reduction
+    OTHER = -2
+
+
+cdef inline int reduction_of(object name):
+    """Which of the three it names. A literal of the caller's is our own object, most often."""
+    if name is "mean":
+        return MEAN
+    if name is "sum":
+        return TOTAL
+    if name is "none":
+        return NONE
+    if type(name) is not str:
+        return OTHER
+    if name == "mean":
+        return MEAN
+    if name == "sum":
+        return TOTAL
+    return NONE if name == "none" else OTHER
 
 
 cdef inline bint plain_memory(
@@ -115,6 +137,13 @@ cdef inline object scalar(double loss, const Params* p):
         narrow = <float>loss
         return PyArray_Scalar(&narrow, cnp.PyArray_DescrFromType(cnp.NPY_FLOAT32), None)
     return PyArray_Scalar(&loss, cnp.PyArray_DescrFromType(cnp.NPY_FLOAT64), None)
+
+
+cdef inline void write_number(void* to, double number, bint single) noexcept:
+    if single:
+        (<float*>to)[0] = <float>number
+    else:
+        (<double*>to)[0] = number
 
 
 cdef inline bint streams(const Job* job):

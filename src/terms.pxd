@@ -28,6 +28,8 @@ cdef enum Form:
 
 cdef struct Params:
     double beta      # threshold, rounded to the working dtype
+    double mantissa  # beta = mantissa * 2**exponent, as of frexp
+    int exponent
     double half      # beta / 2, the offset of the linear piece (0 for beta = inf)
     double gain      # slope of the linear piece
     double inverse   # ratio = z * inverse, if inverse is exact ...
@@ -153,7 +155,7 @@ cdef inline void set_threshold(
 
     beta is rounded to the working dtype.
     """
-    cdef int exponent
+    p.mantissa = frexp(beta, &p.exponent)
     p.mends = not huber and (is_array or beta >= large(single))
     p.beta = beta
     p.huber = huber
@@ -168,7 +170,7 @@ cdef inline void set_threshold(
         p.inverse = <float>p.inverse
     p.divide = not (
         huber or beta == 0.0
-        or (isinf(beta) or frexp(beta, &exponent) == 0.5) and isfinite(p.inverse)
+        or (isinf(beta) or p.mantissa == 0.5) and isfinite(p.inverse)
     )
     set_quotient(p)
 
@@ -183,20 +185,18 @@ cdef inline void make_params(
     shrink: a power of two by which all that the loss is of has been multiplied.
     OUT: p.
     """
-    cdef int exponent, lift = 0
-    cdef double mantissa
+    cdef int lift = 0
     if single:
         beta = <float>(shrink * <float>beta)
     else:
         beta = shrink * beta
     p.unit = 1.0 / (shrink * shrink if huber else shrink)
     set_threshold(p, beta, huber, single, is_array)
-    mantissa = frexp(beta, &exponent)
     p.s = p.c = 0.0  # never garbage: multiplying a subnormal number takes 100 cycles
     p.over = 1.0
     if is_array:
         p.form = ARRAY
-    elif mantissa == 0.5 and 0.0 < p.inverse <= (ldexp(1.0, 101) if single else ldexp(1.0, 968)):
+    elif p.mantissa == 0.5 and 0.0 < p.inverse <= (ldexp(1.0, 101) if single else ldexp(1.0, 968)):
         # Above, what less_half may round on some sets only would show.
         p.form = PRODUCT
         p.s = p.inverse
@@ -214,8 +214,8 @@ cdef inline void make_params(
         p.form = PAIR
         if beta >= large(single):
             lift = 24 if single else 53  # lest z s be subnormal where the loss is not
-        p.s = ldexp(0.5, lift - exponent)  # 2 beta s = mantissa, but for the lift
-        p.c = p.over = ldexp(mantissa, lift)
+        p.s = ldexp(0.5, lift - p.exponent)  # 2 beta s = mantissa, but for the lift
+        p.c = p.over = ldexp(p.mantissa, lift)
         if p.s > (1.7014118346046923e38 if single else 8.98846567431158e307):
             p.form = ARRAY  # a subnormal beta, whose s is no finite power of two
             p.over = 1.0
@@ -233,11 +233,10 @@ cdef inline void make_exact_params(
 
     So no term overflows that the loss itself would not.
     """
-    cdef int exponent
     make_params(p, beta, huber, single, is_array, 1.0)
     if p.form == PAIR and p.mends and isfinite(p.beta):
-        p.c = p.over = frexp(p.beta, &exponent)
-        p.s = ldexp(0.5, -exponent)
+        p.c = p.over = p.mantissa
+        p.s = ldexp(0.5, -p.exponent)
         p.offset = pair_times(two_product(-0.5, p.beta), pair_of(p.over))
 
 
