@@ -123,7 +123,9 @@ def exact_codes(
     lookup: NDArray[int32],
     codes: NDArray[int32],
     following: int,
+    n_threads: int = 1,
 ) -> int: ...
+def exact_range(keys: NDArray[int64], n_threads: int = 1) -> tuple[int, int]: ...
 def read_groups(
     data: NDArray[uint8],
     at: int,
@@ -135,11 +137,13 @@ def read_groups(
 def exact_figures(
     table: NDArray[int64],
     windows: NDArray[int64],
+    order: NDArray[int64],
     betas: list[float],
     huber: bool,
     single: bool,
     reduction: str,
-) -> tuple[NDArray[float64], NDArray[bool_]]: ...
+    n_threads: int = 1,
+) -> tuple[NDArray[int64], list[NDArray[float64]], NDArray[bool_]]: ...
 def exact_settle(
     work: Work, rows: NDArray[int64], reduction: str
 ) -> tuple[NDArray[float64], NDArray[bool_]]: ...

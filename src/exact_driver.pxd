@@ -5,17 +5,18 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from bygroup cimport (
-    MOST_PARTS, PART, Extent, Window, add_records_of_any_type, count_parts, deal_any_type,
-    no_extent, record_size, scan_any_type, scatter_any_type, stage_any_type, staged_size,
-    sums_of_group, unite,
-)
+from bygroup cimport Extent, Window, no_extent, scan_any_type, sums_of_group, unite
 from cache cimport aligned
 from exact cimport (
     EXACT_CHUNK, SCRATCH, Wanted, carry_row, elements_of_any_type, prepare, row_size,
 )
 from jobs cimport Job
+from scattered cimport (
+    MOST_PARTS, PART, add_records_of_any_type, count_parts, deal_any_type, record_size,
+    scatter_any_type,
+)
 from sizes cimport GROUP, LEAF, LINE
+from staged cimport stage_any_type, staged_size
 from team cimport allocate, run_tasks
 
 

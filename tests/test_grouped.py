@@ -4,12 +4,13 @@ import math
 import pickle
 import struct
 import zlib
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 import smoothl1
-from smoothl1 import GroupedLossSums, LossSums
+from smoothl1 import GroupedLossSums, LossSums, smooth_l1_loss
 from smoothl1._simd import core
 from smoothl1._sums import keys, rounding, states
 from tests import exact
@@ -99,12 +100,34 @@ def test_figures_settled_in_the_core_are_correctly_rounded(dtype, size, rng):
     zero = np.zeros_like(x)
     for beta in (1.0, 0.37):
         grouped = GroupedLossSums([beta], dtype=dtype).update(x, zero, by)
-        grouped.compute()  # carries
+        table, order = grouped._table, np.arange(groups)
         sure = core.exact_figures(
-            grouped._table.rows, grouped._table.windows, [beta], False, dtype is np.float32, "mean"
-        )[1]
-        assert sure[:groups].mean() > 0.8
+            table.rows, table.windows, order, [beta], False, dtype is np.float32, "mean"
+        )[2]
+        assert sure.mean() > 0.8
         check(grouped, by, x, zero, [beta], dtype)
+
+
+def test_shares_that_are_far_below_the_others(rng):
+    # The sum of the weights and of those in the linear piece have the same first 53 bits.
+    x = np.tile([10.0, 10.0, 10.0, 0.5, 0.25], 300)
+    by = np.repeat(np.arange(300), 5)
+    scale = np.tile([1e9, 1e-3, 1e-22, 1e-12, 1e-20], 300)
+    w = scale * rng.uniform(1, 2, 1500)
+    found = GroupedLossSums(1.0).update(x, np.zeros(1500), by, weight=w).compute()
+    for weights, share in zip(w.reshape(300, 5), found["quadratic_share"], strict=True):
+        parts = [Fraction(float(weight)) for weight in weights]
+        assert share == float(sum(parts[3:]) / sum(parts))
+
+
+def test_ties_beside_a_weight_that_is_far_below_the_others():
+    # The mean is just below the middle of two floats, and so is not rounded to the even one.
+    x = np.array([1 + 2.0**-52, 2.0**-53, 0.0, 0.0])
+    w = np.array([1.0, 1.0, -1.0, 2.0**-1000])
+    zero = np.zeros(4)
+    found = GroupedLossSums(0.0).update(x, zero, np.zeros(4, int), weight=w)
+    assert found.compute("weighted_mean")["loss"].tolist() == [1 + 2.0**-52]
+    assert smooth_l1_loss(x, zero, "weighted_mean", 0.0, weight=w, exact=True) == 1 + 2.0**-52
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 5])
