@@ -900,7 +900,7 @@ def exact_figures(
     f.single, f.weighted, f.mean = single, reduction == "weighted_mean", reduction == "mean"
     n = cnp.PyArray_EMPTY(1, shape, cnp.NPY_INT64, 0)
     sure = cnp.PyArray_EMPTY(1, shape, cnp.NPY_BOOL, 0)
-    columns = [cnp.PyArray_EMPTY(1, shape, cnp.NPY_FLOAT64, 0) for k in range(count)]
+    columns = [cnp.PyArray_EMPTY(1, shape, cnp.NPY_FLOAT64, 0) for _ in range(count)]
     f.n = <int64_t*>cnp.PyArray_DATA(n)
     f.sure = <uint8_t*>cnp.PyArray_DATA(sure)
     threads = team_of(f.rows * count, n_threads)
