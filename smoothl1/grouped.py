@@ -257,7 +257,7 @@ class Table:
             if window[3] >= 0:
                 window[3] = column
                 column += 3
-        return -(-(column + 2) // 8) * 8
+        return column + 2
 
     def _copy(self, rows: AnyArray, windows: AnyArray, to: AnyArray) -> None:
         to[:, 0] = rows[:, 0]

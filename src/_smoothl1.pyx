@@ -35,13 +35,15 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.math cimport INFINITY, isfinite, isinf
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
-from libc.stdlib cimport free
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
 from bygroup cimport Extent, Window, sums_of_group
-from coding cimport Coding, Range, code_keys, coding_tasks, range_of
+from coding cimport (
+    LARGE_TABLE, Coding, Range, Word, code_keys, coding_tasks, range_of, rank_keys, words_of,
+)
 from digits cimport BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, carry
 from driver cimport run_outputs
 from exact cimport Wanted, row_size
@@ -1061,7 +1063,7 @@ def exact_codes(
 
     ``keys`` (int64, each within ``least`` and the length of ``lookup``) and ``codes`` (int32) are
     contiguous and of one length, ``lookup`` (int32) is contiguous. Such keys get codes from
-    ``following`` on, in ascending order. Returns the one that follows then.
+    ``following`` on, in ascending order; 0: none has one yet. Returns the one that follows then.
     """
     cdef Coding coding
     cdef int threads
@@ -1079,8 +1081,16 @@ def exact_codes(
     coding.table = <int32_t*>cnp.PyArray_DATA(lookup)
     coding.codes = <int32_t*>cnp.PyArray_DATA(codes)
     threads = team_of(coding.n, n_threads)
-    with nogil:
-        following = code_keys(&coding, following, threads)
+    if following == 0 and coding.size > LARGE_TABLE:
+        coding.words = <Word*>calloc((threads + 1) * words_of(coding.size), sizeof(Word))
+        if coding.words is NULL:
+            raise MemoryError(f"no memory for the codes of {coding.size} keys")
+        with nogil:
+            following = rank_keys(&coding, threads)
+        free(coding.words)
+    else:
+        with nogil:
+            following = code_keys(&coding, following, threads)
     if following < 0:
         raise ValueError(f"keys must be within {least} and {least + coding.size}")
     return following

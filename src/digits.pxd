@@ -238,16 +238,16 @@ cdef inline void add_in_two_windows(
 
 cdef inline void pour(ByExponent* by, int base, const floating* tag) noexcept nogil:
     """Bring the terms to the digits that they are part of."""
-    cdef int position
+    cdef int position, signs = 2 if by.negative else 1
     if not by.used:
         return
     if floating is float:
-        smoothl1_pourf(by.sums, 0, 0, base - 149, by.digits)
-        smoothl1_pourf(by.sums, by.least, by.most, base - 149, by.digits)
+        smoothl1_pourf(by.sums, signs, 0, 0, base - 149, by.digits)
+        smoothl1_pourf(by.sums, signs, by.least, by.most, base - 149, by.digits)
         position = base - 149 + 23
     else:
-        smoothl1_pour(by.sums, 0, 0, base - 1074, by.digits)
-        smoothl1_pour(by.sums, by.least, by.most, base - 1074, by.digits)
+        smoothl1_pour(by.sums, signs, 0, 0, base - 1074, by.digits)
+        smoothl1_pour(by.sums, signs, by.least, by.most, base - 1074, by.digits)
         position = base - 1074 + 52
     deposit(by.digits, -by.others, position)  # the first bits that these do not have
     by.used = False
@@ -269,12 +269,13 @@ cdef inline void add_by_exponent(
         by.least = least
         by.most = most
         by.others = 0
+        by.negative = False
     by.least = min(by.least, least)
     by.most = max(by.most, most)
     if floating is float:
-        by.others += smoothl1_by_exponentf(terms, n, by.sums)
+        by.others += smoothl1_by_exponentf(terms, n, by.sums, &by.negative)
     else:
-        by.others += smoothl1_by_exponent(terms, n, by.sums)
+        by.others += smoothl1_by_exponent(terms, n, by.sums, &by.negative)
 
 
 cdef inline void take_out_special(floating* terms, Py_ssize_t n, int64_t* counts) noexcept nogil:
