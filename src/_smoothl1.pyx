@@ -44,7 +44,9 @@ from bygroup cimport Extent, Window, sums_of_group
 from coding cimport (
     LARGE_TABLE, Coding, Range, Word, code_keys, coding_tasks, range_of, rank_keys, words_of,
 )
-from digits cimport BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, carry
+from digits cimport (
+    BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, carry, write_bytes,
+)
 from driver cimport run_outputs
 from exact cimport Wanted, row_size
 from exact_driver cimport run_exact, run_scan, run_scatter, run_staged, stage_memory
@@ -1203,6 +1205,62 @@ def read_groups(
                         return None
                 counts[group, sum] = [signed_of(counted[i]) for i in range(3)]
     return places, counts, at
+
+
+def read_digits(
+    cnp.ndarray data not None, cnp.ndarray places not None, cnp.ndarray codes not None,
+    cnp.ndarray table not None, cnp.ndarray windows not None,
+):
+    """Write the sums of the groups of a state to the rows of their codes (int32) in a table of zeros.
+
+    ``places`` are those of ``read_groups``, of numbers of which the windows hold all bytes.
+    """
+    cdef Py_ssize_t sums = cnp.PyArray_SIZE(windows) // 4, groups, width, rows, size, group, sum, i
+    cdef const uint8_t* bytes_ = <const uint8_t*>cnp.PyArray_DATA(data)
+    cdef const int32_t* code = <const int32_t*>cnp.PyArray_DATA(codes)
+    cdef const int64_t* place
+    cdef const Window* window
+    cdef int64_t* digits
+    cdef int64_t offset
+    cdef bint fits = True
+    check_table(table, windows, sums)
+    rows = cnp.PyArray_DIM(table, 0)
+    width = cnp.PyArray_DIM(table, 1)
+    size = cnp.PyArray_SIZE(data)
+    groups = cnp.PyArray_SIZE(codes)
+    if (
+        cnp.PyArray_TYPE(data) != cnp.NPY_UINT8 or not PyArray_ISCARRAY_RO(data)
+        or cnp.PyArray_TYPE(places) != cnp.NPY_INT64 or not PyArray_ISCARRAY_RO(places)
+        or cnp.PyArray_SIZE(places) != groups * (3 + 3 * sums)
+        or cnp.PyArray_TYPE(codes) != cnp.NPY_INT32 or not PyArray_ISCARRAY_RO(codes)
+    ):
+        raise ValueError("data, places and codes must be contiguous, of uint8, int64 and int32")
+    window = <const Window*>cnp.PyArray_DATA(windows)
+    with nogil:
+        for group in range(groups):
+            place = <const int64_t*>cnp.PyArray_DATA(places) + group * (3 + 3 * sums)
+            if code[group] < 0 or code[group] >= rows:
+                fits = False
+                break
+            digits = <int64_t*>cnp.PyArray_DATA(table) + code[group] * width
+            digits[0] = place[2]
+            for sum in range(sums):
+                place += 3
+                if place[1] == 0:
+                    continue
+                offset = place[2] - 4 * window[sum].first
+                if (
+                    place[0] < 0 or place[1] < 0 or place[0] > size - place[1]
+                    or offset < 0 or offset + place[1] > 4 * window[sum].digits + 4
+                ):
+                    fits = False
+                    break
+                write_bytes(
+                    bytes_ + place[0], place[1], offset, digits + window[sum].column,
+                    window[sum].digits,
+                )
+    if not fits:
+        raise ValueError("places and codes must be within the data, the windows and the table")
 
 
 def exact_figures(

@@ -27,7 +27,7 @@ Neal, "Fast Exact Summation Using Small and Large Superaccumulators", arXiv 1505
 """
 
 from libc.math cimport INFINITY, ldexp
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from exponents cimport (
@@ -107,6 +107,24 @@ cdef inline void carry(int64_t* digits, int count) noexcept nogil:
         digits[i] = <uint32_t>a
         over = a >> 32
     digits[count - 1] += over
+
+
+cdef inline void write_bytes(
+    const uint8_t* data, int64_t size, int64_t offset, int64_t* digits, int64_t count
+) noexcept nogil:
+    """Write an integer, in two's complement with the lowest byte first, to digits that are 0.
+
+    ``offset``: of its bytes from the first of the digits, which are carried; the last takes eight.
+    """
+    cdef int64_t i, digit
+    cdef int64_t sign = -<int64_t>(data[size - 1] >> 7)
+    for i in range(size):
+        digit = min((offset + i) >> 2, count - 1)
+        digits[digit] |= <int64_t>(<uint64_t>data[i] << (8 * (offset + i - 4 * digit)))
+    # The bytes above repeat the sign.
+    for i in range(offset + size, 4 * count + 4):
+        digit = min(i >> 2, count - 1)
+        digits[digit] |= <int64_t>((<uint64_t>sign & 0xFF) << (8 * (i - 4 * digit)))
 
 
 cdef inline void add_term(floating term, int64_t* digits) noexcept nogil:
