@@ -134,6 +134,13 @@ def read_groups(
     sums: int,
     most: int,
 ) -> tuple[NDArray[int64], dict[tuple[int, int], list[int]], int] | None: ...
+def read_digits(
+    data: NDArray[uint8],
+    places: NDArray[int64],
+    codes: NDArray[int32],
+    table: NDArray[int64],
+    windows: NDArray[int64],
+) -> None: ...
 def exact_figures(
     table: NDArray[int64],
     windows: NDArray[int64],

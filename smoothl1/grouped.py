@@ -19,8 +19,8 @@ from smoothl1._simd import core
 from smoothl1._sums import rounding, states
 from smoothl1._sums.keys import Keys, canonical
 from smoothl1._sums.mergeable import Mergeable
-from smoothl1._sums.packed import decoded, encoded
-from smoothl1._sums.rounding import Number
+from smoothl1._sums.packed import counts_of, encoded, windows_of
+from smoothl1._sums.rounding import ENTRY_LIMIT, Number
 from smoothl1._sums.states import Spec
 from smoothl1._typing import AnyArray
 
@@ -165,17 +165,23 @@ class Table:
     @classmethod
     def read(cls, spec: Spec, packed: states.Packed, codes: NDArray[np.int32]) -> Table:
         """Return the table of the groups of a state, each in the row of its code."""
-        columns, firsts, counts = decoded(packed, spec.layout)
         table = cls(spec)
-        for j, (digits, first, special) in enumerate(zip(columns, firsts, counts, strict=True)):
-            there = 0 if np.logical_or.reduce(special, axis=None) else -1
-            table.windows[j, 1:] = first, digits.shape[1], there
+        counts = [counts_of(packed, j) for j in range(len(table.windows))]
+        for window, place, special in zip(
+            table.windows, windows_of(packed, spec.layout), counts, strict=True
+        ):
+            window[1:3] = place
+            window[3] = 0 if np.logical_or.reduce(special, axis=None) else -1
         table.rows = np.zeros((len(packed.n), table._place()), np.int64)
-        table.rows[codes, 0] = packed.n
-        for j, (column, _, digits_, special_) in enumerate(table.windows.tolist()):
-            table.rows[codes, column : column + digits_] = columns[j]
-            if special_ >= 0:
-                table.rows[codes, special_ : special_ + 3] = counts[j]
+        core.read_digits(
+            np.frombuffer(packed.data, np.uint8), packed.places, codes, table.rows, table.windows
+        )
+        for (column, _, digits, special), found in zip(table.windows.tolist(), counts, strict=True):
+            top = table.rows[:, column + digits - 1]
+            if np.logical_or.reduce((top >= ENTRY_LIMIT) | (top <= -ENTRY_LIMIT)):
+                raise ValueError("a sum is beyond what any data give")
+            if special >= 0:
+                table.rows[codes, special : special + 3] = found
         return table
 
     def put(self, row: int, n: int, numbers: list[Number]) -> None:
@@ -257,7 +263,7 @@ class Table:
             if window[3] >= 0:
                 window[3] = column
                 column += 3
-        return -(-(column + 2) // 8) * 8
+        return column + 2
 
     def _copy(self, rows: AnyArray, windows: AnyArray, to: AnyArray) -> None:
         to[:, 0] = rows[:, 0]

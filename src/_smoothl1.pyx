@@ -33,15 +33,19 @@ Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964
 
 from libc.math cimport isinf
 from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.stdlib cimport free
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 cimport numpy as cnp
 
 from bygroup cimport Extent, Window, sums_of_group
 from calls cimport limit_of_process, team_of_groups, run_exact_job, run_job
-from coding cimport Coding, Range, code_keys, coding_tasks, range_of
-from digits cimport BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE
+from coding cimport (
+    LARGE_TABLE, Coding, Range, Word, code_keys, coding_tasks, range_of, rank_keys, words_of,
+)
+from digits cimport (
+    BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, write_bytes,
+)
 from exact cimport Wanted, row_size
 from exact_arrays cimport (
     carry_rows, carry_table, check_rows, check_table, checked_codes, form_of, set_exact,
@@ -777,7 +781,7 @@ def exact_codes(
 
     ``keys`` (int64, each within ``least`` and the length of ``lookup``) and ``codes`` (int32) are
     contiguous and of one length, ``lookup`` (int32) is contiguous. Such keys get codes from
-    ``following`` on, in ascending order. Returns the one that follows then.
+    ``following`` on, in ascending order; 0: none has one yet. Returns the one that follows then.
     """
     cdef Coding coding
     cdef int threads
@@ -795,8 +799,16 @@ def exact_codes(
     coding.table = <int32_t*>cnp.PyArray_DATA(lookup)
     coding.codes = <int32_t*>cnp.PyArray_DATA(codes)
     threads = team_of(coding.n, n_threads)
-    with nogil:
-        following = code_keys(&coding, following, threads)
+    if following == 0 and coding.size > LARGE_TABLE:
+        coding.words = <Word*>calloc((threads + 1) * words_of(coding.size), sizeof(Word))
+        if coding.words is NULL:
+            raise MemoryError(f"no memory for the codes of {coding.size} keys")
+        with nogil:
+            following = rank_keys(&coding, threads)
+        free(coding.words)
+    else:
+        with nogil:
+            following = code_keys(&coding, following, threads)
     if following < 0:
         raise ValueError(f"keys must be within {least} and {least + coding.size}")
     return following
@@ -856,6 +868,63 @@ def read_groups(
         ):
             return None
     return places, counts, at
+
+
+def read_digits(
+    cnp.ndarray data not None, cnp.ndarray places not None, cnp.ndarray codes not None,
+    cnp.ndarray table not None, cnp.ndarray windows not None,
+):
+    """Write the sums of the groups of a state to the rows of their codes in a table of zeros.
+
+    ``codes`` are of int32, ``places`` those of ``read_groups``, of numbers of which the windows
+    hold all bytes.
+    """
+    cdef Py_ssize_t sums = cnp.PyArray_SIZE(windows) // 4, groups, width, rows, size, group, sum
+    cdef const uint8_t* bytes_ = <const uint8_t*>cnp.PyArray_DATA(data)
+    cdef const int32_t* code = <const int32_t*>cnp.PyArray_DATA(codes)
+    cdef const int64_t* place
+    cdef const Window* window
+    cdef int64_t* digits
+    cdef int64_t offset
+    cdef bint fits = True
+    check_table(table, windows, sums)
+    rows = cnp.PyArray_DIM(table, 0)
+    width = cnp.PyArray_DIM(table, 1)
+    size = cnp.PyArray_SIZE(data)
+    groups = cnp.PyArray_SIZE(codes)
+    if (
+        cnp.PyArray_TYPE(data) != cnp.NPY_UINT8 or not PyArray_ISCARRAY_RO(data)
+        or cnp.PyArray_TYPE(places) != cnp.NPY_INT64 or not PyArray_ISCARRAY_RO(places)
+        or cnp.PyArray_SIZE(places) != groups * (3 + 3 * sums)
+        or cnp.PyArray_TYPE(codes) != cnp.NPY_INT32 or not PyArray_ISCARRAY_RO(codes)
+    ):
+        raise ValueError("data, places and codes must be contiguous, of uint8, int64 and int32")
+    window = <const Window*>cnp.PyArray_DATA(windows)
+    with nogil:
+        for group in range(groups):
+            place = <const int64_t*>cnp.PyArray_DATA(places) + group * (3 + 3 * sums)
+            if code[group] < 0 or code[group] >= rows:
+                fits = False
+                break
+            digits = <int64_t*>cnp.PyArray_DATA(table) + code[group] * width
+            digits[0] = place[2]
+            for sum in range(sums):
+                place += 3
+                if place[1] == 0:
+                    continue
+                offset = place[2] - 4 * window[sum].first
+                if (
+                    place[0] < 0 or place[1] < 0 or place[0] > size - place[1]
+                    or offset < 0 or offset + place[1] > 4 * window[sum].digits + 4
+                ):
+                    fits = False
+                    break
+                write_bytes(
+                    bytes_ + place[0], place[1], offset, digits + window[sum].column,
+                    window[sum].digits,
+                )
+    if not fits:
+        raise ValueError("places and codes must be within the data, the windows and the table")
 
 
 def exact_figures(

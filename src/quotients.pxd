@@ -142,6 +142,12 @@ cdef inline bint is_quotient(Pair q, Pair a, double b) noexcept nogil:
     return rest.hi == q.lo * b and high.lo == 0.0 and rest.lo + low.lo == 0.0
 
 
+cdef inline bint is_sum_exact(Pair a, Pair b) noexcept nogil:
+    """Whether ``pair_add`` of two pairs has no error."""
+    cdef Pair high = two_sum(a.hi, b.hi), low = two_sum(a.lo, b.lo)
+    return low.lo == 0.0 and two_sum(high.lo, low.hi).lo == 0.0
+
+
 cdef inline double settled_quotient(
     Pair a, Pair b, bint exact, bint single, uint8_t* sure
 ) noexcept nogil:
@@ -251,7 +257,7 @@ cdef inline bint figures_of_group(
     """
     cdef int exponent = -(BASE_SINGLE if single else BASE_DOUBLE), k
     cdef Doubt doubt
-    cdef Pair weight, terms, linear, divisor, inside
+    cdef Pair weight, terms, linear, divisor, inside, rest
     cdef double total
     cdef uint8_t sure = False
     cdef bint counts = windows[0].digits == 1 and windows[0].special < 0  # no weights but 1
@@ -287,10 +293,15 @@ cdef inline bint figures_of_group(
         if params[k].form != PRODUCT:
             # Of terms without a sign at most half is subtracted.
             total = terms.hi
-            terms = pair_add(terms, pair_times(linear, params[k].offset))
+            rest = pair_times(linear, params[k].offset)
+            # Nothing is rounded where the parts below are added without an error.
+            doubt.exact = (
+                doubt.exact and linear.lo == 0.0 and params[k].offset.lo == 0.0
+                and is_sum_exact(terms, rest)
+            )
+            terms = pair_add(terms, rest)
             if terms.hi < 0.1 * total:
                 return False
-            doubt.exact = False
         figures[k] = settled_quotient(
             terms, pair_times(divisor, pair_of(params[k].over)), doubt.exact, single, &sure
         )

@@ -6,6 +6,7 @@ from libc.string cimport memcpy
 from bygroup cimport Block, Window, counts_only, load_block, sum_terms, sums_of_group
 from cache cimport prefetch
 from digits cimport BASE_DOUBLE, BASE_SINGLE, TERMS, base_of, bits_of_double, bits_of_float
+from exact cimport EXACT_BUFFERS, KEPT
 from jobs cimport Job
 from kernels cimport fill
 from operands cimport load_mask
@@ -99,11 +100,13 @@ cdef inline void split_terms(
 
 
 cdef inline void scatter_sum(
-    const floating* terms, Py_ssize_t n, const Window* window, int64_t** rows
+    const floating* terms, Py_ssize_t n, const Window* window, int64_t** rows, int64_t* places
 ) noexcept nogil:
-    """Add at most PIECE terms, each to the sum of its row."""
-    cdef int64_t places[PIECE]
-    cdef int64_t parts[3 * PIECE]
+    """Add at most PIECE terms, each to the sum of its row.
+
+    ``places``: a buffer for four times as many integers.
+    """
+    cdef int64_t* parts = places + PIECE
     # Volatile: a vector of two digits, stored, is slow to load by another two.
     cdef volatile int64_t* to
     cdef int64_t offset = window.column - window.first
@@ -123,14 +126,16 @@ cdef inline void scatter_sum(
 
 cdef inline void scatter_block(
     const Job* job, const Block* block, const int32_t* own, Py_ssize_t taken,
-    const int32_t* groups, const Window* windows, int64_t* table, Py_ssize_t width,
+    const int32_t* groups, const Window* windows, int64_t* table, Py_ssize_t width, char* scratch,
     const floating* tag,
 ) noexcept nogil:
     """Add the terms of those elements of a block that are listed to the rows of their groups.
 
-    ``own``: the elements; NULL for all, of a block of at most PIECE.
+    ``own``: the elements; NULL for all of the block.
     """
-    cdef int64_t* rows[TERMS]
+    # Where sums by exponent are else: a stack may be small.
+    cdef int64_t** rows = <int64_t**>(scratch + EXACT_BUFFERS * TERMS * sizeof(double) + KEPT)
+    cdef int64_t* places = <int64_t*>(rows + TERMS)
     cdef floating* terms = <floating*>block.terms
     cdef Py_ssize_t i, start
     cdef int64_t unit
@@ -153,7 +158,9 @@ cdef inline void scatter_block(
             continue
         start = 0
         while start < taken:
-            scatter_sum(terms + start, min(taken - start, PIECE), &windows[sum], rows + start)
+            scatter_sum(
+                terms + start, min(taken - start, PIECE), &windows[sum], rows + start, places
+            )
             start += PIECE
 
 
@@ -180,7 +187,9 @@ cdef inline void scatter_elements(
                 (groups[start + i] & (threads - 1)) == thread
                 and (block.mask is NULL or block.mask[i] != 0)
             )
-        scatter_block(job, &block, own, taken, groups + start, windows, table, width, tag)
+        scatter_block(
+            job, &block, own, taken, groups + start, windows, table, width, scratch, tag
+        )
         start += n
 
 
@@ -271,7 +280,7 @@ cdef inline void add_records(
             if block.w is not NULL:
                 w[i] = record[1]
             memcpy(groups + i, record + size - 1, sizeof(groups[0]))
-        scatter_block(job, &block, NULL, n, groups, windows, table, width, tag)
+        scatter_block(job, &block, NULL, n, groups, windows, table, width, scratch, tag)
         start += n
 
 

@@ -589,3 +589,48 @@ def test_core_refuses_what_is_out_of_range():
         core.exact_codes(keys, 0, lookup, codes, 0)
     with pytest.raises(ValueError, match="keys, codes and lookup must be contiguous"):
         core.exact_codes(keys, 0, lookup, codes[:2], 0)
+    with pytest.raises(ValueError, match="keys must be contiguous, of int64, one at least"):
+        core.exact_range(keys[:0])
+    assert core.exact_range(keys) == (0, 2)
+    for order in (np.array([2]), np.array([-1])):
+        with pytest.raises(ValueError, match="order must be within 0 and 2, got"):
+            core.exact_figures(table, windows, order, [1.0], False, False, "mean")
+    with pytest.raises(ValueError, match="order must be a contiguous array of int64"):
+        core.exact_figures(table, windows, codes, [1.0], False, False, "mean")
+
+
+def test_core_reads_no_digits_beyond_the_data_or_the_table():
+    data = np.arange(1, 9, dtype=np.uint8)
+    places = np.array([[0, 0, 5, 0, 8, 120]])  # key, its size, elements, then the sum
+    codes, window = np.zeros(1, np.int32), np.array([[1, 30, 2, -1]])
+    table = np.zeros((1, 5), np.int64)
+    core.read_digits(data, places, codes, table, window)
+    assert table.tolist() == [[5, 0x04030201, 0x08070605, 0, 0]]
+    for wrong in ([0, 0, 5, 1, 8, 120], [0, 0, 5, 0, 8, 119], [0, 0, 5, 0, 8, 125]):
+        with pytest.raises(ValueError, match="places and codes must be within"):
+            core.read_digits(data, np.array([wrong]), codes, table, window)
+    with pytest.raises(ValueError, match="places and codes must be within"):
+        core.read_digits(data, places, codes + np.int32(1), table, window)
+    with pytest.raises(ValueError, match="data, places and codes must be contiguous"):
+        core.read_digits(data, places[:, 1:], codes, table, window)
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_codes_are_in_the_order_of_keys(before, rng):
+    # A large table is coded by bits, a small one by its entries.
+    for size in (100, 200_000):
+        keys = rng.integers(0, size, 150_000) - 7
+        lookup, codes = np.full(size, -1, np.int32), np.empty(keys.size, np.int32)
+        if before:
+            lookup[:before] = np.arange(before)
+        for n_threads in (1, 2):
+            known = lookup.copy()
+            following = core.exact_codes(keys, -7, known, codes, before, n_threads)
+            there = np.union1d(keys + 7, np.arange(before))
+            assert following == there.size
+            assert known[there].tolist() == list(range(there.size))
+            assert np.array_equal(codes, known[keys + 7])
+            assert np.count_nonzero(known >= 0) == there.size
+    with pytest.raises(ValueError, match="keys must be within -7 and"):
+        core.exact_codes(keys + size, -7, lookup, codes, before)
+    assert np.count_nonzero(lookup >= 0) == before
