@@ -128,7 +128,8 @@ cdef inline void make_plan(Job* job) noexcept nogil:
     if options.streams:
         plan.block = BLOCK // 2
     plan.plain = (
-        plan.sums and plan.counts and plan.block == LEAF and (plan.fuses or not plan.writes)
+        plan.sums and plan.counts and job.n_params == 1 and not (plan.packs or options.streams)
+        and (plan.fuses or not plan.writes)
     )
     plan.room = BLOCK
     if not plan.writes and (is_crossed(&job.x) or is_crossed(&job.y)):
