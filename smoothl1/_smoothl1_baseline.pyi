@@ -134,7 +134,9 @@ def exact_codes(
     lookup: NDArray[int32],
     codes: NDArray[int32],
     following: int,
+    n_threads: int = 1,
 ) -> int: ...
+def exact_range(keys: NDArray[int64], n_threads: int = 1) -> tuple[int, int]: ...
 def read_groups(
     data: NDArray[uint8],
     at: int,
@@ -143,14 +145,23 @@ def read_groups(
     sums: int,
     most: int,
 ) -> tuple[NDArray[int64], dict[tuple[int, int], list[int]], int] | None: ...
+def read_digits(
+    data: NDArray[uint8],
+    places: NDArray[int64],
+    codes: NDArray[int32],
+    table: NDArray[int64],
+    windows: NDArray[int64],
+) -> None: ...
 def exact_figures(
     table: NDArray[int64],
     windows: NDArray[int64],
+    order: NDArray[int64],
     betas: list[float],
     huber: bool,
     single: bool,
     reduction: str,
-) -> tuple[NDArray[float64], NDArray[bool_]]: ...
+    n_threads: int = 1,
+) -> tuple[NDArray[int64], list[NDArray[float64]], NDArray[bool_]]: ...
 def exact_settle(
     work: Work, rows: NDArray[int64], reduction: str
 ) -> tuple[NDArray[float64], NDArray[bool_]]: ...

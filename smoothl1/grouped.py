@@ -19,8 +19,8 @@ from smoothl1._simd import core
 from smoothl1._sums import rounding, states
 from smoothl1._sums.keys import Keys, canonical
 from smoothl1._sums.mergeable import Mergeable
-from smoothl1._sums.packed import decoded, encoded
-from smoothl1._sums.rounding import Number
+from smoothl1._sums.packed import counts_of, encoded, windows_of
+from smoothl1._sums.rounding import ENTRY_LIMIT, Number
 from smoothl1._sums.states import Spec
 from smoothl1._typing import AnyArray
 
@@ -163,19 +163,25 @@ class Table:
         return writer.since(start)
 
     @classmethod
-    def read(cls, spec: Spec, packed: states.Packed) -> Table:
-        """Return the table of the groups of a state."""
-        columns, firsts, counts = decoded(packed, spec.layout)
+    def read(cls, spec: Spec, packed: states.Packed, codes: NDArray[np.int32]) -> Table:
+        """Return the table of the groups of a state, each in the row of its code."""
         table = cls(spec)
-        for j, (digits, first, special) in enumerate(zip(columns, firsts, counts, strict=True)):
-            there = 0 if np.logical_or.reduce(special, axis=None) else -1
-            table.windows[j, 1:] = first, digits.shape[1], there
+        counts = [counts_of(packed, j) for j in range(len(table.windows))]
+        for window, place, special in zip(
+            table.windows, windows_of(packed, spec.layout), counts, strict=True
+        ):
+            window[1:3] = place
+            window[3] = 0 if np.logical_or.reduce(special, axis=None) else -1
         table.rows = np.zeros((len(packed.n), table._place()), np.int64)
-        table.rows[:, 0] = packed.n
-        for j, (column, _, digits_, special_) in enumerate(table.windows.tolist()):
-            table.rows[:, column : column + digits_] = columns[j]
-            if special_ >= 0:
-                table.rows[:, special_ : special_ + 3] = counts[j]
+        core.read_digits(
+            np.frombuffer(packed.data, np.uint8), packed.places, codes, table.rows, table.windows
+        )
+        for (column, _, digits, special), found in zip(table.windows.tolist(), counts, strict=True):
+            top = table.rows[:, column + digits - 1]
+            if np.logical_or.reduce((top >= ENTRY_LIMIT) | (top <= -ENTRY_LIMIT)):
+                raise ValueError("a sum is beyond what any data give")
+            if special >= 0:
+                table.rows[codes, special : special + 3] = found
         return table
 
     def put(self, row: int, n: int, numbers: list[Number]) -> None:
@@ -212,31 +218,40 @@ class Table:
             entries += self.spec.layout.entries(number)
         return sums.LossSums._of(self.spec, entries)
 
-    def figures(self, how: str, count: int | None = None) -> dict[str, AnyArray]:
-        """Return the figures of the first rows, or of all, as columns."""
-        self.carry()
-        spec, rows, windows = self.spec, self.rows[:count], self.windows
+    def figures(self, how: str, order: NDArray[np.intp] | None = None) -> dict[str, AnyArray]:
+        """Return the figures of some rows, or of all, as columns."""
+        spec, rows, threads = self.spec, self.rows, arguments.thread_argument()
         dtype = np.dtype(np.float32 if spec.single else np.float64)
-        figures, sure = core.exact_figures(
-            rows, windows, list(spec.betas), spec.huber, spec.single, how
+        if order is None:
+            order = np.arange(len(rows))
+        n, figures, sure = core.exact_figures(
+            rows,
+            self.windows,
+            order.astype(np.int64, copy=False),
+            list(spec.betas),
+            spec.huber,
+            spec.single,
+            how,
+            threads,
         )
-        for i in np.flatnonzero(~np.logical_and.reduce(sure, axis=1)).tolist():
-            figures[i] = _figures(self.sums_of(rows[i]), how)
-        if windows[0, 2] == 1 and windows[0, 3] < 0:  # no weights but 1
-            weights = rows[:, windows[0, 0]].astype(np.float64)
-        else:
-            weight_sums = (self.sums_of(row).weight_sum for row in rows)
-            weights = np.fromiter(weight_sums, np.float64, len(rows))
+        if not np.logical_and.reduce(sure):
+            left = np.flatnonzero(~sure)
+            some = rows[order[left]]
+            core.exact_carry_table(some, self.windows)
+            for i, row in zip(left.tolist(), some, strict=True):
+                for column, figure in zip(figures, _figures(self.sums_of(row), how), strict=True):
+                    column[i] = figure
+        count = len(spec.betas)
         columns = {
-            "n": rows[:, 0].copy(),
-            "weight_sum": weights,
-            "mae": figures[:, len(spec.betas)].astype(dtype),
-            "rmse": figures[:, len(spec.betas) + 1].astype(dtype),
+            "n": n,
+            "weight_sum": figures[-1],
+            "mae": figures[count].astype(dtype, copy=False),
+            "rmse": figures[count + 1].astype(dtype, copy=False),
         }
         for k, beta in enumerate(spec.betas):
             suffix = "" if spec.scalar else f"_{short(beta, spec)}"
-            columns[f"loss{suffix}"] = figures[:, k].astype(dtype)
-            columns[f"quadratic_share{suffix}"] = figures[:, len(spec.betas) + 2 + k].copy()
+            columns[f"loss{suffix}"] = figures[k].astype(dtype, copy=False)
+            columns[f"quadratic_share{suffix}"] = figures[count + 2 + k]
         return columns
 
     def _place(self) -> int:
@@ -248,7 +263,7 @@ class Table:
             if window[3] >= 0:
                 window[3] = column
                 column += 3
-        return -(-(column + 2) // 8) * 8
+        return column + 2
 
     def _copy(self, rows: AnyArray, windows: AnyArray, to: AnyArray) -> None:
         to[:, 0] = rows[:, 0]
@@ -371,7 +386,7 @@ class GroupedLossSums(Mergeable):
         """Add the losses of a piece; return the code of each element's group."""
         spec, arrays = self._spec, operands.arrays
         with self._lock:
-            codes = self._keys.codes(by, operands.input.shape)
+            codes = self._keys.codes(by, operands.input.shape, threads)
             if codes.size == 0:
                 return codes
             work = core.Work(
@@ -469,12 +484,7 @@ class GroupedLossSums(Mergeable):
         how = arguments.check_reduction(reduction, arguments.REDUCTIONS[1:])
         with self._lock:
             order, by = self._keys.ordered(self._present())
-            table = self._table
-            if len(order) < len(self._keys):
-                table, order = table.chosen(order), np.arange(len(order))
-            # Columns are put in order sooner than whole rows.
-            columns = table.figures(how, len(order))
-        return {"by": by, **{name: column[order] for name, column in columns.items()}}
+            return {"by": by, **self._table.figures(how, order)}
 
     def take(self, key: Any, group: sums.LossSums) -> Self:
         """Add the sums of one group, of the same thresholds, loss and dtype; return itself."""
@@ -552,9 +562,10 @@ class GroupedLossSums(Mergeable):
         reader.done()
         if np.logical_or.reduce((packed.n <= 0) | (packed.n >= 2**62)):
             raise ValueError("the state is damaged: it has groups of no elements")
-        if found._keys.read(packed) != len(found._keys):
+        codes = found._keys.read(packed)
+        if len(codes) != len(found._keys):
             raise ValueError("the state is damaged: it has a group twice")
-        found._table = Table.read(spec, packed)
+        found._table = Table.read(spec, packed, codes)
         if found.to_bytes() != data:
             raise ValueError("the state is damaged: it is not in its canonical form")
         return found
@@ -727,7 +738,7 @@ def _figures(one: sums.LossSums, reduction: str) -> list[float]:
         except ValueError:  # the weights sum to 0
             losses = [math.nan] * np.size(one.beta)
     shares = np.atleast_1d(one.quadratic_share).tolist()
-    return [*losses, float(one.mae), float(one.rmse), *shares]
+    return [*losses, float(one.mae), float(one.rmse), *shares, float(one.weight_sum)]
 
 
 def short(beta: float, spec: Spec) -> str:

@@ -34,20 +34,26 @@ Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964
 from libc.float cimport FLT_MAX, FLT_MIN
 from libc.math cimport isinf
 from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.stdlib cimport free
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 cimport numpy as cnp
 
 from bygroup cimport Extent, Window, sums_of_group
 from calls cimport limit_of_process, team_of_groups, run_exact_job, run_job
-from digits cimport BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE
+from coding cimport (
+    LARGE_TABLE, Coding, Range, Word, code_keys, coding_tasks, range_of, rank_keys, words_of,
+)
+from digits cimport (
+    BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, write_bytes,
+)
 from exact cimport Wanted, row_size
 from exact_arrays cimport (
     carry_rows, carry_table, check_rows, check_table, checked_codes, form_of, set_exact,
     set_moments, settle_rows,
 )
 from exact_driver cimport run_scan, run_scatter, run_staged, stage_memory
+from figures cimport Figures, figures_count, run_figures
 from jobs cimport (
     ADJACENT, ALONE, BOTH, CURVATURE, Job, MEAN, Operation, Reduction, SHORT, SLOPE, SUM, Side,
     Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, set_scale,
@@ -58,7 +64,7 @@ from plain cimport (
     NONE, OTHER, PyArray_ISCARRAY, PyArray_ISCARRAY_RO, empty_like, loss_of, plain, plain_memory,
     plain_out, reduction_of, scalar, streams, write_number,
 )
-from quotients cimport figures_of_group, settle_loss
+from quotients cimport settle_loss
 from results cimport bits_of_bfloat16, take_finite
 from runtime cimport (
     SMOOTHL1_OPENMP, owe, smoothl1_debt, smoothl1_team_lost, smoothl1_team_started,
@@ -856,40 +862,72 @@ def exact_carry_table(cnp.ndarray table not None, cnp.ndarray windows not None):
     carry_table(table, windows)
 
 
+cdef int team_of(Py_ssize_t n, int n_threads) except -1:
+    """Threads for so many elements that are no job's."""
+    cdef Job job
+    memset(&job, 0, sizeof(job))
+    job.n, job.outputs, job.n_params, job.n_threads = n, 1, 1, n_threads
+    return team_of_groups(&job, <double>n, _threads)
+
+
 def exact_codes(
     cnp.ndarray keys not None, int64_t least, cnp.ndarray lookup not None,
-    cnp.ndarray codes not None, int32_t following,
+    cnp.ndarray codes not None, int32_t following, int n_threads=1,
 ):
     """The code of each key by a table of codes, where -1 stands for a key that has none.
 
     ``keys`` (int64, each within ``least`` and the length of ``lookup``) and ``codes`` (int32) are
     contiguous and of one length, ``lookup`` (int32) is contiguous. Such keys get codes from
-    ``following`` on, in the order in which they appear. Returns the one that follows then.
+    ``following`` on, in ascending order; 0: none has one yet. Returns the one that follows then.
     """
-    cdef const int64_t* key = <const int64_t*>cnp.PyArray_DATA(keys)
-    cdef int32_t* code = <int32_t*>cnp.PyArray_DATA(codes)
-    cdef int32_t* table = <int32_t*>cnp.PyArray_DATA(lookup)
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(keys), size = cnp.PyArray_SIZE(lookup), i
-    cdef bint inside = True
+    cdef Coding coding
+    cdef int threads
     if (
         cnp.PyArray_TYPE(keys) != cnp.NPY_INT64 or not PyArray_ISCARRAY_RO(keys)
         or cnp.PyArray_TYPE(codes) != cnp.NPY_INT32 or not PyArray_ISCARRAY(codes)
         or cnp.PyArray_TYPE(lookup) != cnp.NPY_INT32 or not PyArray_ISCARRAY(lookup)
-        or cnp.PyArray_SIZE(codes) != n
+        or cnp.PyArray_SIZE(codes) != cnp.PyArray_SIZE(keys)
     ):
         raise ValueError("keys, codes and lookup must be contiguous, of int64, int32 and int32")
-    with nogil:
-        for i in range(n):
-            if key[i] < least or key[i] - least >= size:
-                inside = False
-                break
-            code[i] = table[key[i] - least]
-            if code[i] < 0:
-                table[key[i] - least] = code[i] = following
-                following += 1
-    if not inside:
-        raise ValueError(f"keys must be within {least} and {least + size}")
+    coding.size = cnp.PyArray_SIZE(lookup)
+    coding.keys = <const int64_t*>cnp.PyArray_DATA(keys)
+    coding.n = cnp.PyArray_SIZE(keys)
+    coding.least = least
+    coding.table = <int32_t*>cnp.PyArray_DATA(lookup)
+    coding.codes = <int32_t*>cnp.PyArray_DATA(codes)
+    threads = team_of(coding.n, n_threads)
+    if following == 0 and coding.size > LARGE_TABLE:
+        coding.words = <Word*>calloc((threads + 1) * words_of(coding.size), sizeof(Word))
+        if coding.words is NULL:
+            raise MemoryError(f"no memory for the codes of {coding.size} keys")
+        with nogil:
+            following = rank_keys(&coding, threads)
+        free(coding.words)
+    else:
+        with nogil:
+            following = code_keys(&coding, following, threads)
+    if following < 0:
+        raise ValueError(f"keys must be within {least} and {least + coding.size}")
     return following
+
+
+def exact_range(cnp.ndarray keys not None, int n_threads=1):
+    """The least and the largest of some keys, which are contiguous, of int64."""
+    cdef Coding coding
+    cdef Range found
+    cdef int threads
+    coding.keys = <const int64_t*>cnp.PyArray_DATA(keys)
+    coding.n = cnp.PyArray_SIZE(keys)
+    if (
+        cnp.PyArray_TYPE(keys) != cnp.NPY_INT64 or not PyArray_ISCARRAY_RO(keys) or coding.n == 0
+    ):
+        raise ValueError("keys must be contiguous, of int64, one at least")
+    threads = team_of(coding.n, n_threads)
+    coding.ranges = <Range*>allocate(coding_tasks(coding.n) * sizeof(Range))
+    with nogil:
+        found = range_of(&coding, threads)
+    free(coding.ranges)
+    return found.least, found.most
 
 
 def read_groups(
@@ -929,54 +967,126 @@ def read_groups(
     return places, counts, at
 
 
-def exact_figures(
-    cnp.ndarray table not None, cnp.ndarray windows not None, list betas, bint huber,
-    bint single, str reduction,
+def read_digits(
+    cnp.ndarray data not None, cnp.ndarray places not None, cnp.ndarray codes not None,
+    cnp.ndarray table not None, cnp.ndarray windows not None,
 ):
-    """The figures of all groups of a carried table, as far as double-double settles them.
+    """Write the sums of the groups of a state to the rows of their codes in a table of zeros.
+
+    ``codes`` are of int32, ``places`` those of ``read_groups``, of numbers of which the windows
+    hold all bytes.
+    """
+    cdef Py_ssize_t sums = cnp.PyArray_SIZE(windows) // 4, groups, width, rows, size, group, sum
+    cdef const uint8_t* bytes_ = <const uint8_t*>cnp.PyArray_DATA(data)
+    cdef const int32_t* code = <const int32_t*>cnp.PyArray_DATA(codes)
+    cdef const int64_t* place
+    cdef const Window* window
+    cdef int64_t* digits
+    cdef int64_t offset
+    cdef bint fits = True
+    check_table(table, windows, sums)
+    rows = cnp.PyArray_DIM(table, 0)
+    width = cnp.PyArray_DIM(table, 1)
+    size = cnp.PyArray_SIZE(data)
+    groups = cnp.PyArray_SIZE(codes)
+    if (
+        cnp.PyArray_TYPE(data) != cnp.NPY_UINT8 or not PyArray_ISCARRAY_RO(data)
+        or cnp.PyArray_TYPE(places) != cnp.NPY_INT64 or not PyArray_ISCARRAY_RO(places)
+        or cnp.PyArray_SIZE(places) != groups * (3 + 3 * sums)
+        or cnp.PyArray_TYPE(codes) != cnp.NPY_INT32 or not PyArray_ISCARRAY_RO(codes)
+    ):
+        raise ValueError("data, places and codes must be contiguous, of uint8, int64 and int32")
+    window = <const Window*>cnp.PyArray_DATA(windows)
+    with nogil:
+        for group in range(groups):
+            place = <const int64_t*>cnp.PyArray_DATA(places) + group * (3 + 3 * sums)
+            if code[group] < 0 or code[group] >= rows:
+                fits = False
+                break
+            digits = <int64_t*>cnp.PyArray_DATA(table) + code[group] * width
+            digits[0] = place[2]
+            for sum in range(sums):
+                place += 3
+                if place[1] == 0:
+                    continue
+                offset = place[2] - 4 * window[sum].first
+                if (
+                    place[0] < 0 or place[1] < 0 or place[0] > size - place[1]
+                    or offset < 0 or offset + place[1] > 4 * window[sum].digits + 4
+                ):
+                    fits = False
+                    break
+                write_bytes(
+                    bytes_ + place[0], place[1], offset, digits + window[sum].column,
+                    window[sum].digits,
+                )
+    if not fits:
+        raise ValueError("places and codes must be within the data, the windows and the table")
+
+
+def exact_figures(
+    cnp.ndarray table not None, cnp.ndarray windows not None, cnp.ndarray order not None,
+    list betas, bint huber, bint single, str reduction, int n_threads=1,
+):
+    """The figures of some groups of a table, as far as double-double settles them.
+
+    ``order``: an array of int64, the rows of the groups.
 
     Returns
     -------
-    figures : ndarray of float64, shape (rows, 2 * thresholds + 2)
-        The losses, the mean absolute residual, the root of the mean squared one, and the shares
-        of the weights in the quadratic piece.
-    sure : ndarray of bool, of the same shape
-        Whether a figure is the correctly rounded one.
+    n : ndarray of int64, shape (groups,)
+        The numbers of elements.
+    figures : list of ndarrays of float64, shape (groups,)
+        The losses, one for each threshold, the mean absolute residual, the root of the mean squared
+        one, the shares of the weights in the quadratic piece, again one for each, and the sum of
+        the weights.
+    sure : ndarray of bool, shape (groups,)
+        Whether all of a group's figures are the correctly rounded ones.
     """
-    cdef int losses = <int>len(betas), k
-    cdef Py_ssize_t rows, width, i, count = 2 * losses + 2
-    cdef cnp.npy_intp shape[2]
-    cdef cnp.ndarray figures, sure
-    cdef const int64_t* row
-    cdef const Window* window
-    cdef double* figure
-    cdef uint8_t* certain
-    cdef Params* params = NULL
-    cdef bint weighted = reduction == "weighted_mean", mean = reduction == "mean"
-    check_table(table, windows, 1 + count)
+    cdef Figures f
+    cdef Py_ssize_t i, rows, size
+    cdef int k, count, threads
+    cdef cnp.npy_intp shape[1]
+    cdef cnp.ndarray n, sure, column
+    cdef Params* params
+    f.losses = <int>len(betas)
+    count = figures_count(f.losses)
+    check_table(table, windows, count)
     rows = cnp.PyArray_DIM(table, 0)
-    width = cnp.PyArray_DIM(table, 1)
-    shape[0] = rows
-    shape[1] = count
-    figures = cnp.PyArray_ZEROS(2, shape, cnp.NPY_FLOAT64, 0)
-    sure = cnp.PyArray_ZEROS(2, shape, cnp.NPY_BOOL, 0)
-    row = <const int64_t*>cnp.PyArray_DATA(table)
-    window = <const Window*>cnp.PyArray_DATA(windows)
-    figure = <double*>cnp.PyArray_DATA(figures)
-    certain = <uint8_t*>cnp.PyArray_DATA(sure)
-    params = <Params*>allocate(losses * sizeof(Params))
+    f.width = cnp.PyArray_DIM(table, 1)
+    f.table = <const int64_t*>cnp.PyArray_DATA(table)
+    f.windows = <const Window*>cnp.PyArray_DATA(windows)
+    f.order = <const int64_t*>cnp.PyArray_DATA(order)
+    f.rows = shape[0] = cnp.PyArray_SIZE(order)
+    if cnp.PyArray_TYPE(order) != cnp.NPY_INT64 or not PyArray_ISCARRAY_RO(order):
+        raise ValueError("order must be a contiguous array of int64")
+    for i in range(f.rows):
+        if f.order[i] < 0 or f.order[i] >= rows:
+            raise ValueError(f"order must be within 0 and {rows}, got {f.order[i]}")
+    f.single, f.weighted, f.mean = single, reduction == "weighted_mean", reduction == "mean"
+    n = cnp.PyArray_EMPTY(1, shape, cnp.NPY_INT64, 0)
+    sure = cnp.PyArray_EMPTY(1, shape, cnp.NPY_BOOL, 0)
+    columns = [cnp.PyArray_EMPTY(1, shape, cnp.NPY_FLOAT64, 0) for _ in range(count)]
+    f.n = <int64_t*>cnp.PyArray_DATA(n)
+    f.sure = <uint8_t*>cnp.PyArray_DATA(sure)
+    threads = team_of(f.rows * count, n_threads)
+    size = f.losses * sizeof(Params) + count * sizeof(double*)
+    params = <Params*>allocate(size + threads * (f.width + count) * sizeof(int64_t))
     try:
-        for k in range(losses):
+        f.params = params
+        f.columns = <double**>(params + f.losses)
+        f.memory = <int64_t*>(f.columns + count)
+        f.results = <double*>(f.memory + threads * f.width)
+        for k in range(count):
+            column = columns[k]
+            f.columns[k] = <double*>cnp.PyArray_DATA(column)
+        for k in range(f.losses):
             make_exact_params(&params[k], betas[k], huber, single, False)
         with nogil:
-            for i in range(rows):
-                figures_of_group(
-                    row + i * width, window, losses, params, single, weighted, mean,
-                    figure + i * count, certain + i * count,
-                )
+            run_figures(&f, threads)
     finally:
         free(params)
-    return figures, sure
+    return n, columns, sure
 
 
 # ---------------------------------------------------------------------------

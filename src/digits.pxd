@@ -27,7 +27,7 @@ Neal, "Fast Exact Summation Using Small and Large Superaccumulators", arXiv 1505
 """
 
 from libc.math cimport INFINITY, ldexp
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from exponents cimport (
@@ -107,6 +107,24 @@ cdef inline void carry(int64_t* digits, int count) noexcept nogil:
         digits[i] = <uint32_t>a
         over = a >> 32
     digits[count - 1] += over
+
+
+cdef inline void write_bytes(
+    const uint8_t* data, int64_t size, int64_t offset, int64_t* digits, int64_t count
+) noexcept nogil:
+    """Write an integer, in two's complement with the lowest byte first, to digits that are 0.
+
+    ``offset``: of its bytes from the first of the digits, which are carried; the last takes eight.
+    """
+    cdef int64_t i, digit
+    cdef int64_t sign = -<int64_t>(data[size - 1] >> 7)
+    for i in range(size):
+        digit = min((offset + i) >> 2, count - 1)
+        digits[digit] |= <int64_t>(<uint64_t>data[i] << (8 * (offset + i - 4 * digit)))
+    # The bytes above repeat the sign.
+    for i in range(offset + size, 4 * count + 4):
+        digit = min(i >> 2, count - 1)
+        digits[digit] |= <int64_t>((<uint64_t>sign & 0xFF) << (8 * (i - 4 * digit)))
 
 
 cdef inline void add_term(floating term, int64_t* digits) noexcept nogil:
@@ -238,16 +256,16 @@ cdef inline void add_in_two_windows(
 
 cdef inline void pour(ByExponent* by, int base, const floating* tag) noexcept nogil:
     """Bring the terms to the digits that they are part of."""
-    cdef int position
+    cdef int position, signs = 2 if by.negative else 1
     if not by.used:
         return
     if floating is float:
-        smoothl1_pourf(by.sums, 0, 0, base - 149, by.digits)
-        smoothl1_pourf(by.sums, by.least, by.most, base - 149, by.digits)
+        smoothl1_pourf(by.sums, signs, 0, 0, base - 149, by.digits)
+        smoothl1_pourf(by.sums, signs, by.least, by.most, base - 149, by.digits)
         position = base - 149 + 23
     else:
-        smoothl1_pour(by.sums, 0, 0, base - 1074, by.digits)
-        smoothl1_pour(by.sums, by.least, by.most, base - 1074, by.digits)
+        smoothl1_pour(by.sums, signs, 0, 0, base - 1074, by.digits)
+        smoothl1_pour(by.sums, signs, by.least, by.most, base - 1074, by.digits)
         position = base - 1074 + 52
     deposit(by.digits, -by.others, position)  # the first bits that these do not have
     by.used = False
@@ -269,12 +287,13 @@ cdef inline void add_by_exponent(
         by.least = least
         by.most = most
         by.others = 0
+        by.negative = False
     by.least = min(by.least, least)
     by.most = max(by.most, most)
     if floating is float:
-        by.others += smoothl1_by_exponentf(terms, n, by.sums)
+        by.others += smoothl1_by_exponentf(terms, n, by.sums, &by.negative)
     else:
-        by.others += smoothl1_by_exponent(terms, n, by.sums)
+        by.others += smoothl1_by_exponent(terms, n, by.sums, &by.negative)
 
 
 cdef inline void take_out_special(floating* terms, Py_ssize_t n, int64_t* counts) noexcept nogil:

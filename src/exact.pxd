@@ -240,9 +240,12 @@ cdef inline void add_block(
 
 cdef inline void add_elements(
     const Job* job, Py_ssize_t output, Py_ssize_t start, Py_ssize_t stop,
-    const Wanted* wanted, char* scratch, int64_t* row, const floating* tag,
+    const Wanted* wanted, bint keeps, char* scratch, int64_t* row, const floating* tag,
 ) noexcept nogil:
-    """Add the sums of some elements of an output to a row."""
+    """Add the sums of some elements of an output to a row.
+
+    ``keeps``: not those that are kept by exponent, which ``pour_kept`` adds.
+    """
     cdef Py_ssize_t size = TERMS * sizeof(double), n, since = 0, ahead = 0
     cdef Kept* kept = kept_of(scratch)
     cdef floating* x_buffer = <floating*>scratch
@@ -278,15 +281,24 @@ cdef inline void add_elements(
         if since >= EXACT_CHUNK:
             carry_row(job, row)
             since = 0
-    pour(&kept.by, base_of(job.single), tag)
+    if not keeps:
+        pour(&kept.by, base_of(job.single), tag)
     carry_row(job, row)
 
 
 cdef inline void elements_of_any_type(
     const Job* job, Py_ssize_t output, Py_ssize_t start, Py_ssize_t stop,
-    const Wanted* wanted, char* scratch, int64_t* row,
+    const Wanted* wanted, bint keeps, char* scratch, int64_t* row,
 ) noexcept nogil:
     if job.single:
-        add_elements(job, output, start, stop, wanted, scratch, row, <const float*>NULL)
+        add_elements(job, output, start, stop, wanted, keeps, scratch, row, <const float*>NULL)
     else:
-        add_elements(job, output, start, stop, wanted, scratch, row, <const double*>NULL)
+        add_elements(job, output, start, stop, wanted, keeps, scratch, row, <const double*>NULL)
+
+
+cdef inline void pour_kept(const Job* job, char* scratch) noexcept nogil:
+    """Bring what a thread kept by exponent to the row that it is part of."""
+    if job.single:
+        pour(&kept_of(scratch).by, BASE_SINGLE, <const float*>NULL)
+    else:
+        pour(&kept_of(scratch).by, BASE_DOUBLE, <const double*>NULL)

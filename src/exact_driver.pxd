@@ -5,17 +5,19 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from bygroup cimport (
-    MOST_PARTS, PART, Extent, Window, add_records_of_any_type, count_parts, deal_any_type,
-    no_extent, record_size, scan_any_type, scatter_any_type, stage_any_type, staged_size,
-    sums_of_group, unite,
-)
+from bygroup cimport Extent, Window, no_extent, scan_any_type, sums_of_group, unite
 from cache cimport aligned
 from exact cimport (
-    EXACT_CHUNK, SCRATCH, Wanted, carry_row, elements_of_any_type, prepare, row_size,
+    EXACT_CHUNK, SCRATCH, Wanted, carry_row, elements_of_any_type, pour_kept, prepare,
+    row_size,
 )
 from jobs cimport Job
+from scattered cimport (
+    MOST_PARTS, PART, add_records_of_any_type, count_parts, deal_any_type, record_size,
+    scatter_any_type,
+)
 from sizes cimport GROUP, LEAF, LINE
+from staged cimport stage_any_type, staged_size
 from team cimport allocate, run_tasks
 
 
@@ -55,14 +57,14 @@ cdef inline void sum_chunk(const void* context, Py_ssize_t task, int thread) noe
     cdef Py_ssize_t start
     if exact.whole:
         elements_of_any_type(
-            exact.job, exact.output + task, 0, exact.job.n, exact.wanted, scratch,
+            exact.job, exact.output + task, 0, exact.job.n, exact.wanted, False, scratch,
             exact.rows + task * exact.entries,
         )
         return
     start = (exact.chunk + task) * EXACT_CHUNK
     elements_of_any_type(
         exact.job, exact.output, start, min(start + EXACT_CHUNK, exact.job.n), exact.wanted,
-        scratch, exact.rows + thread * exact.entries,
+        True, scratch, exact.rows + thread * exact.entries,
     )
 
 
@@ -112,6 +114,7 @@ cdef inline int run_exact(
                 exact.chunk += tasks
             row = rows + o * exact.entries
             for thread in range(job.n_threads):
+                pour_kept(job, exact.scratch + thread * SCRATCH)
                 for entry in range(exact.entries):
                     row[entry] += parts[thread * exact.entries + entry]
                     parts[thread * exact.entries + entry] = 0

@@ -28,16 +28,19 @@ typedef union {
 } smoothl1_exponents;
 
 /* Add n terms, a multiple of 4, none of them infinite or NaN. All are taken for normal numbers: returns
-   how many more of the others, and of 0, were positive than negative. */
+   how many more of the others, and of 0, were positive than negative. OUT: negative, if one was. */
 static int64_t smoothl1_by_exponentf(
-    const float *terms, ptrdiff_t n, smoothl1_exponents *exponents
+    const float *terms, ptrdiff_t n, smoothl1_exponents *exponents, int *negative
 ) {
     int32_t others = 0;
+    uint32_t signs = 0;
     for (ptrdiff_t i = 0; i < n; i++) {
         uint32_t bits;
         memcpy(&bits, terms + i, sizeof(bits));
         others += (bits & 0x7F800000) ? 0 : 1 - 2 * (int32_t)(bits >> 31);
+        signs |= bits;
     }
+    if (signs >> 31) { *negative = 1; }
     for (ptrdiff_t i = 0; i < n; i += SMOOTHL1_TURNS) {
         for (int turn = 0; turn < SMOOTHL1_TURNS; turn++) {
             uint32_t bits;
@@ -48,15 +51,18 @@ static int64_t smoothl1_by_exponentf(
     return others;
 }
 static int64_t smoothl1_by_exponent(
-    const double *terms, ptrdiff_t n, smoothl1_exponents *exponents
+    const double *terms, ptrdiff_t n, smoothl1_exponents *exponents, int *negative
 ) {
     const uint64_t one = (uint64_t)1 << 52;
     int64_t others = 0;
+    uint64_t signs = 0;
     for (ptrdiff_t i = 0; i < n; i++) {
         uint64_t bits;
         memcpy(&bits, terms + i, sizeof(bits));
         others += (bits & ((uint64_t)0x7FF << 52)) ? 0 : 1 - 2 * (int64_t)(bits >> 63);
+        signs |= bits;
     }
+    if (signs >> 63) { *negative = 1; }
     for (ptrdiff_t i = 0; i < n; i += SMOOTHL1_TURNS) {
         for (int turn = 0; turn < SMOOTHL1_TURNS; turn++) {
             uint64_t bits, term, sum;
@@ -90,14 +96,15 @@ static inline uint64_t smoothl1_take_out(
     return sum;
 }
 
-/* Pour the sums of the exponents from least to most into digits; all sums are 0 then. ``base``: the
-   position of the last bit of a subnormal number. Each digit changes by less than 2**38. */
+/* Pour the sums of the exponents from least to most into digits; all sums are 0 then. ``signs``: 2 if
+   some terms were negative, else 1. ``base``: the position of the last bit of a subnormal number. Each digit changes by less than 2**38. */
 #define SMOOTHL1_DEFINE_POUR(SUFFIX)                                                          \
     static void smoothl1_pour##SUFFIX(                                                        \
-        smoothl1_exponents *exponents, int least, int most, int base, int64_t *digits         \
+        smoothl1_exponents *exponents, int signs, int least, int most, int base,              \
+        int64_t *digits                                                                       \
     ) {                                                                                       \
         const uint64_t mask = 0xFFFFFFFF;                                                     \
-        for (int sign = 0; sign < 2; sign++) {                                                \
+        for (int sign = 0; sign < signs; sign++) {                                            \
             const int start = sign * (SMOOTHL1_SUMS##SUFFIX / 2);                             \
             for (int e = least; e <= most;) {                                                 \
                 const int digit = ((e ? e - 1 : 0) + base) >> 5;                              \

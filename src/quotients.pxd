@@ -27,7 +27,7 @@ cdef enum:
 
 cdef struct Doubt:
     bint whole   # nothing is settled
-    bint exact   # the number has no error at all
+    bint exact   # no number so far has an error at all
 
 
 cdef inline double power_of_two(int64_t exponent) noexcept nogil:
@@ -52,7 +52,6 @@ cdef inline Pair number_of(
         doubt.whole = True
     if digits[window.digits - 1] < 0 or digits[window.digits - 1] >> 52 != 0:
         doubt.whole = True
-    doubt.exact = True
     for i in range(window.digits - 1, -1, -1):
         if digits[i] == 0:
             continue
@@ -69,6 +68,45 @@ cdef inline Pair number_of(
     # 106 bits hold it, less one for the sign between them.
     doubt.exact = doubt.exact and r.hi * power_of_two(-100) < last
     return r
+
+
+cdef inline Pair first_digits(
+    const int64_t* row, const Window* window, int exponent, Doubt* doubt
+) noexcept nogil:
+    """What ``number_of`` gives, by the first four digits alone: good to 2**-90."""
+    cdef const int64_t* digits = row + window.column
+    cdef int64_t i = window.digits - 1, middle, low, power
+    cdef int64_t parts[3]
+    cdef int k
+    cdef double unit
+    cdef Pair r
+    doubt.exact = False
+    if window.special >= 0:
+        doubt.whole = True
+        return pair_of(0.0)
+    while i > 0 and digits[i] == 0:
+        i -= 1
+    for k in range(3):
+        parts[k] = digits[i - 1 - k] if i > k else 0
+    power = 32 * (i + window.first) + exponent
+    if digits[i] < 0 or digits[i] >> 52 != 0 or not -800 < power < 900:
+        doubt.whole = doubt.whole or digits[i] != 0
+        return pair_of(0.0)
+    # 53 bits below the first digit, and 43 below these.
+    middle = parts[0] << 21 | parts[1] >> 11
+    low = (parts[1] & 0x7FF) << 32 | parts[2]
+    unit = power_of_two(power)
+    r = two_sum(<double>digits[i] * unit, <double>middle * (unit * power_of_two(-53)))
+    r.lo += <double>low * (unit * power_of_two(-96))
+    return r
+
+
+cdef inline Pair sum_of_group(
+    const int64_t* row, const Window* window, int exponent, bint careful, Doubt* doubt
+) noexcept nogil:
+    if careful:
+        return number_of(row, window, exponent, doubt)
+    return first_digits(row, window, exponent, doubt)
 
 
 cdef inline double half_of_last(double a) noexcept nogil:
@@ -102,6 +140,12 @@ cdef inline bint is_quotient(Pair q, Pair a, double b) noexcept nogil:
     cdef Pair high = two_sum(a.hi, -p.hi), low = two_sum(a.lo, -p.lo), rest
     rest = two_sum(high.hi, low.hi)
     return rest.hi == q.lo * b and high.lo == 0.0 and rest.lo + low.lo == 0.0
+
+
+cdef inline bint is_sum_exact(Pair a, Pair b) noexcept nogil:
+    """Whether ``pair_add`` of two pairs has no error."""
+    cdef Pair high = two_sum(a.hi, b.hi), low = two_sum(a.lo, b.lo)
+    return low.lo == 0.0 and two_sum(high.lo, low.hi).lo == 0.0
 
 
 cdef inline double settled_quotient(
@@ -179,6 +223,7 @@ cdef inline double settle_loss(
     cdef double total
     cdef int scale
     doubt.whole = p.form == ARRAY and not job.options.has_beta
+    doubt.exact = True
     sure[0] = False
     if how == MEAN:
         divisor = pair_of(<double>row[0])
@@ -202,49 +247,76 @@ cdef inline double settle_loss(
     )
 
 
-cdef inline void figures_of_group(
+cdef inline bint figures_of_group(
     const int64_t* row, const Window* windows, int losses, const Params* params, bint single,
-    bint weighted, bint mean, double* figures, uint8_t* sure,
+    bint weighted, bint mean, bint careful, double* figures,
 ) noexcept nogil:
-    """The losses of a group, mae, rmse, and the shares, each with whether it is settled."""
+    """The losses of a group, mae, rmse, the shares, and the sum of the weights.
+
+    Returns whether all are settled; if not ``careful``, no ties are.
+    """
     cdef int exponent = -(BASE_SINGLE if single else BASE_DOUBLE), k
     cdef Doubt doubt
-    cdef Pair weight, terms, linear, divisor, inside
+    cdef Pair weight, terms, linear, divisor, inside, rest
     cdef double total
-    for k in range(2 * losses + 2):
-        sure[k] = False
+    cdef uint8_t sure = False
+    cdef bint counts = windows[0].digits == 1 and windows[0].special < 0  # no weights but 1
+    cdef bint exact
     doubt.whole = row[0] <= 0
-    weight = number_of(row, &windows[0], exponent, &doubt)
+    doubt.exact = True
+    weight = sum_of_group(row, &windows[0], exponent, careful, &doubt)
     if doubt.whole:
-        return
+        return False
+    figures[2 * losses + 2] = settled(weight, False, &sure)
+    if not sure:
+        return False
+    exact = doubt.exact
     divisor = weight if weighted else pair_of(<double>row[0] if mean else 1.0)
     for k in range(losses):
-        doubt.whole = params[k].form == ARRAY
-        linear = number_of(row, &windows[2 + 2 * k], exponent, &doubt)
-        terms = number_of(row, &windows[1 + 2 * k], exponent, &doubt)
+        doubt.exact = exact
+        if params[k].form == ARRAY:
+            return False
+        linear = sum_of_group(row, &windows[2 + 2 * k], exponent, careful, &doubt)
+        terms = sum_of_group(row, &windows[1 + 2 * k], exponent, careful, &doubt)
         if doubt.whole:
-            continue
+            return False
         inside = pair_add(weight, pair_times(linear, pair_of(-1.0)))
-        if inside.hi == 0.0 or inside.hi > 1e-3 * weight.hi:
-            figures[losses + 2 + k] = settled_quotient(
-                inside, weight, False, False, &sure[losses + 2 + k]
-            )
+        inside = two_sum(inside.hi, inside.lo)
+        if counts:
+            figures[losses + 2 + k] = (weight.hi - linear.hi) / weight.hi
+        elif inside.hi == 0.0 or inside.hi > 1e-3 * weight.hi:
+            figures[losses + 2 + k] = settled_quotient(inside, weight, False, False, &sure)
+            if not sure:
+                return False
+        else:
+            return False
         if params[k].form != PRODUCT:
             # Of terms without a sign at most half is subtracted.
             total = terms.hi
-            terms = pair_add(terms, pair_times(linear, params[k].offset))
+            rest = pair_times(linear, params[k].offset)
+            # Nothing is rounded where the parts below are added without an error.
+            doubt.exact = (
+                doubt.exact and linear.lo == 0.0 and params[k].offset.lo == 0.0
+                and is_sum_exact(terms, rest)
+            )
+            terms = pair_add(terms, rest)
             if terms.hi < 0.1 * total:
-                continue
-            doubt.exact = False
+                return False
         figures[k] = settled_quotient(
-            terms, pair_times(divisor, pair_of(params[k].over)), doubt.exact, single, &sure[k]
+            terms, pair_times(divisor, pair_of(params[k].over)), doubt.exact, single, &sure
         )
-    doubt.whole = False
-    terms = number_of(row, &windows[1 + 2 * losses], exponent, &doubt)
-    if not doubt.whole:
-        figures[losses] = settled_quotient(terms, weight, doubt.exact, single, &sure[losses])
-    doubt.whole = False
-    terms = number_of(row, &windows[2 + 2 * losses], exponent, &doubt)
-    if not doubt.whole:
-        terms = pair_times(terms, pair_of(4.0))
-        figures[losses + 1] = settled_root(terms, weight, single, &sure[losses + 1])
+        if not sure:
+            return False
+    doubt.exact = exact
+    terms = sum_of_group(row, &windows[1 + 2 * losses], exponent, careful, &doubt)
+    if doubt.whole:
+        return False
+    figures[losses] = settled_quotient(terms, weight, doubt.exact, single, &sure)
+    if not sure:
+        return False
+    terms = sum_of_group(row, &windows[2 + 2 * losses], exponent, careful, &doubt)
+    if doubt.whole:
+        return False
+    terms = pair_times(terms, pair_of(4.0))
+    figures[losses + 1] = settled_root(terms, weight, single, &sure)
+    return sure

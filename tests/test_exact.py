@@ -80,6 +80,22 @@ def test_full_lanes(dtype):
                 assert same(got, expected)
 
 
+def test_exponents_anywhere_on_threads(dtype, rng):
+    # What is kept by exponent comes to the digits after several chunks of a thread.
+    n = 150_000
+    unsigned = np.uint32 if dtype is np.float32 else np.uint64
+    x = rng.integers(0, np.iinfo(unsigned).max, n, unsigned).view(dtype)
+    x[~np.isfinite(x)] = 1
+    for w in (np.ones(n, dtype), np.repeat([1, -1, 1], n // 3).astype(dtype)):
+        parts = smoothl1.LossSums(0.0, dtype=dtype)
+        for start in range(0, n, 10_000):
+            rows = slice(start, start + 10_000)
+            parts.update(x[rows], np.zeros(10_000, dtype), weight=w[rows])
+        for n_threads in (1, 2, 3):
+            whole = smoothl1.LossSums(0.0, dtype=dtype)
+            assert whole.update(x, np.zeros(n, dtype), weight=w, n_threads=n_threads) == parts
+
+
 @pytest.mark.parametrize("n", [255, 256, 1023, 5000])
 @pytest.mark.parametrize("kind", ["any bits", "subnormal", "zeros", "large"])
 def test_exponents_anywhere(dtype, n, kind, rng):

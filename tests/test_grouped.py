@@ -4,12 +4,13 @@ import math
 import pickle
 import struct
 import zlib
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 import smoothl1
-from smoothl1 import GroupedLossSums, LossSums
+from smoothl1 import GroupedLossSums, LossSums, smooth_l1_loss
 from smoothl1._simd import core
 from smoothl1._sums import keys, rounding, states
 from tests import exact
@@ -99,12 +100,34 @@ def test_figures_settled_in_the_core_are_correctly_rounded(dtype, size, rng):
     zero = np.zeros_like(x)
     for beta in (1.0, 0.37):
         grouped = GroupedLossSums([beta], dtype=dtype).update(x, zero, by)
-        grouped.compute()  # carries
+        table, order = grouped._table, np.arange(groups)
         sure = core.exact_figures(
-            grouped._table.rows, grouped._table.windows, [beta], False, dtype is np.float32, "mean"
-        )[1]
-        assert sure[:groups].mean() > 0.8
+            table.rows, table.windows, order, [beta], False, dtype is np.float32, "mean"
+        )[2]
+        assert sure.mean() > 0.8
         check(grouped, by, x, zero, [beta], dtype)
+
+
+def test_shares_that_are_far_below_the_others(rng):
+    # The sum of the weights and of those in the linear piece have the same first 53 bits.
+    x = np.tile([10.0, 10.0, 10.0, 0.5, 0.25], 300)
+    by = np.repeat(np.arange(300), 5)
+    scale = np.tile([1e9, 1e-3, 1e-22, 1e-12, 1e-20], 300)
+    w = scale * rng.uniform(1, 2, 1500)
+    found = GroupedLossSums(1.0).update(x, np.zeros(1500), by, weight=w).compute()
+    for weights, share in zip(w.reshape(300, 5), found["quadratic_share"], strict=True):
+        parts = [Fraction(float(weight)) for weight in weights]
+        assert share == float(sum(parts[3:]) / sum(parts))
+
+
+def test_ties_beside_a_weight_that_is_far_below_the_others():
+    # The mean is just below the middle of two floats, and so is not rounded to the even one.
+    x = np.array([1 + 2.0**-52, 2.0**-53, 0.0, 0.0])
+    w = np.array([1.0, 1.0, -1.0, 2.0**-1000])
+    zero = np.zeros(4)
+    found = GroupedLossSums(0.0).update(x, zero, np.zeros(4, int), weight=w)
+    assert found.compute("weighted_mean")["loss"].tolist() == [1 + 2.0**-52]
+    assert smooth_l1_loss(x, zero, "weighted_mean", 0.0, weight=w, exact=True) == 1 + 2.0**-52
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 5])
@@ -566,3 +589,48 @@ def test_core_refuses_what_is_out_of_range():
         core.exact_codes(keys, 0, lookup, codes, 0)
     with pytest.raises(ValueError, match="keys, codes and lookup must be contiguous"):
         core.exact_codes(keys, 0, lookup, codes[:2], 0)
+    with pytest.raises(ValueError, match="keys must be contiguous, of int64, one at least"):
+        core.exact_range(keys[:0])
+    assert core.exact_range(keys) == (0, 2)
+    for order in (np.array([2]), np.array([-1])):
+        with pytest.raises(ValueError, match="order must be within 0 and 2, got"):
+            core.exact_figures(table, windows, order, [1.0], False, False, "mean")
+    with pytest.raises(ValueError, match="order must be a contiguous array of int64"):
+        core.exact_figures(table, windows, codes, [1.0], False, False, "mean")
+
+
+def test_core_reads_no_digits_beyond_the_data_or_the_table():
+    data = np.arange(1, 9, dtype=np.uint8)
+    places = np.array([[0, 0, 5, 0, 8, 120]])  # key, its size, elements, then the sum
+    codes, window = np.zeros(1, np.int32), np.array([[1, 30, 2, -1]])
+    table = np.zeros((1, 5), np.int64)
+    core.read_digits(data, places, codes, table, window)
+    assert table.tolist() == [[5, 0x04030201, 0x08070605, 0, 0]]
+    for wrong in ([0, 0, 5, 1, 8, 120], [0, 0, 5, 0, 8, 119], [0, 0, 5, 0, 8, 125]):
+        with pytest.raises(ValueError, match="places and codes must be within"):
+            core.read_digits(data, np.array([wrong]), codes, table, window)
+    with pytest.raises(ValueError, match="places and codes must be within"):
+        core.read_digits(data, places, codes + np.int32(1), table, window)
+    with pytest.raises(ValueError, match="data, places and codes must be contiguous"):
+        core.read_digits(data, places[:, 1:], codes, table, window)
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_codes_are_in_the_order_of_keys(before, rng):
+    # A large table is coded by bits, a small one by its entries.
+    for size in (100, 200_000):
+        keys = rng.integers(0, size, 150_000) - 7
+        lookup, codes = np.full(size, -1, np.int32), np.empty(keys.size, np.int32)
+        if before:
+            lookup[:before] = np.arange(before)
+        for n_threads in (1, 2):
+            known = lookup.copy()
+            following = core.exact_codes(keys, -7, known, codes, before, n_threads)
+            there = np.union1d(keys + 7, np.arange(before))
+            assert following == there.size
+            assert known[there].tolist() == list(range(there.size))
+            assert np.array_equal(codes, known[keys + 7])
+            assert np.count_nonzero(known >= 0) == there.size
+    with pytest.raises(ValueError, match="keys must be within -7 and"):
+        core.exact_codes(keys + size, -7, lookup, codes, before)
+    assert np.count_nonzero(lookup >= 0) == before

@@ -72,7 +72,7 @@ class Keys:
         self._count = len(self._list)
         return found
 
-    def codes(self, by: Any, shape: tuple[int, ...]) -> NDArray[np.int32]:
+    def codes(self, by: Any, shape: tuple[int, ...], threads: int = 1) -> NDArray[np.int32]:
         """Return the code of each element's key, in C order."""
         if isinstance(by, Coded):
             if by.keys is not self._coded[0]:
@@ -88,9 +88,13 @@ class Keys:
         if keys.size == 0:
             return np.empty(0, np.int32)
         if keys.dtype.kind in "iu":
-            least, most = int(np.minimum.reduce(keys)), int(np.maximum.reduce(keys))
+            if keys.dtype == np.uint64:
+                least, most = int(np.minimum.reduce(keys)), int(np.maximum.reduce(keys))
+            else:
+                keys = np.ascontiguousarray(keys, np.int64)
+                least, most = core.exact_range(keys, threads)
             if self._cover(least, most, keys.size):
-                return self._look_up(keys)
+                return self._look_up(keys, threads)
         unique, inverse = _factorised(keys)
         codes: NDArray[np.int32] = self.codes_of(unique)[inverse]
         return codes
@@ -110,8 +114,8 @@ class Keys:
         )
         return np.array([code for _, code in coded], np.intp), [key for key, _ in coded]
 
-    def read(self, packed: Packed) -> int:
-        """Take the keys of a state, which get codes in their order; return how many it has.
+    def read(self, packed: Packed) -> NDArray[np.int32]:
+        """Take the keys of a state, and return their codes.
 
         They are fewer than that if the state has one twice.
         """
@@ -121,14 +125,11 @@ class Keys:
         if count and np.logical_and.reduce((data[starts] == ord("i")) & (sizes > 1) & (sizes < 10)):
             keys = integers_of(data, starts + 1, sizes - 1)
             if self._cover(int(np.minimum.reduce(keys)), int(np.maximum.reduce(keys)), count):
-                self._look_up(keys)
-                return count
-            self.codes_of(keys.tolist())
-            return count
+                return self._look_up(keys)
+            return self.codes_of(keys.tolist())
         ends = (starts + sizes).tolist()
         pairs = zip(starts.tolist(), ends, strict=True)
-        self.codes_of([from_state(packed.data[start:end]) for start, end in pairs])
-        return count
+        return self.codes_of([from_state(packed.data[start:end]) for start, end in pairs])
 
     def ordered(self, codes: AnyArray) -> tuple[NDArray[np.intp], Any]:
         """Return codes in the order of their keys, and these as an array, or a tuple of some."""
@@ -173,17 +174,14 @@ class Keys:
         self._least, self._lookup = low, lookup
         return True
 
-    def _look_up(self, keys: AnyArray) -> NDArray[np.int32]:
+    def _look_up(self, keys: AnyArray, threads: int = 1) -> NDArray[np.int32]:
         assert self._lookup is not None
         codes = np.empty(keys.size, np.int32)
         wide = np.ascontiguousarray(keys, np.int64)
         before = self._count
-        self._count = core.exact_codes(wide, self._least, self._lookup, codes, before)
-        if self._count > before:
-            places = np.flatnonzero(self._lookup >= before)
-            fresh = np.empty(len(places), np.int64)
-            fresh[self._lookup[places] - before] = places + self._least
-            self._fresh.append(fresh)
+        self._count = core.exact_codes(wide, self._least, self._lookup, codes, before, threads)
+        if self._count > before:  # codes of new keys are in their order
+            self._fresh.append(np.flatnonzero(self._lookup >= before) + self._least)
         return codes
 
     def _tuples(self, columns: list[AnyArray]) -> NDArray[np.int32]:

@@ -128,58 +128,36 @@ def _varints(values: AnyArray) -> _Field:
     return parts.astype(np.uint8), there
 
 
-def decoded(packed: Packed, layout: Layout) -> tuple[list[AnyArray], list[int], list[AnyArray]]:
-    """Return of each sum its digits, which is the first of them, and its counts.
+def windows_of(packed: Packed, layout: Layout) -> list[tuple[int, int]]:
+    """Return of each sum the first digit that its groups need, and how many.
 
     ``ValueError`` for sums beyond the range of any.
     """
-    data = np.frombuffer(packed.data, np.uint8)
-    columns, firsts, counts = [], [], []
+    found = []
     for j in range(packed.starts.shape[1]):
-        start, size, skipped = packed.starts[:, j], packed.sizes[:, j], packed.skipped[:, j]
-        stop = skipped + size
+        size, skipped = packed.sizes[:, j], packed.skipped[:, j]
+        most = int(np.maximum.reduce(skipped + size, initial=0))
         # The highest digit has up to 62 bits.
-        if int(np.maximum.reduce(stop, initial=0)) > 4 * layout.digits + 4:
+        if most > 4 * layout.digits + 4:
             raise ValueError("a sum is beyond what any data give")
         used = size > 0
-        first = int(np.minimum.reduce(skipped[used], initial=4 * layout.digits - 1)) // 4
+        first = -layout.exponent // 32
         if np.logical_or.reduce(used, axis=None):
-            first = min(first, layout.digits - 1)
-        else:
-            first = -layout.exponent // 32
-        most = (int(np.maximum.reduce(stop, initial=0)) - 1) // 4
-        last = min(max(first, most), layout.digits - 1)
-        columns.append(_digits(data, start, size, skipped - 4 * first, last - first + 1))
-        firsts.append(first)
-        beyond = np.abs(columns[-1][:, -1].astype(np.float64)) >= ENTRY_LIMIT
-        if np.logical_or.reduce(beyond):
+            least = int(np.minimum.reduce(skipped[used], initial=4 * layout.digits))
+            first = min(least // 4, layout.digits - 1)
+        last = min(max(first, (most - 1) // 4), layout.digits - 1)
+        found.append((first, last - first + 1))
+    return found
+
+
+def counts_of(packed: Packed, j: int) -> NDArray[np.int64]:
+    """Return how many terms of a sum were NaN, +inf and -inf, by group."""
+    found = np.zeros((len(packed.n), 3), np.int64)
+    for i in (i for i, k in packed.counts if k == j):
+        if not all(abs(count) < ENTRY_LIMIT for count in packed.counts[i, j]):
             raise ValueError("a sum is beyond what any data give")
-        special = np.zeros((len(size), 3), np.int64)
-        for i in (i for i, k in packed.counts if k == j):
-            if not all(abs(count) < ENTRY_LIMIT for count in packed.counts[i, j]):
-                raise ValueError("a sum is beyond what any data give")
-            special[i] = packed.counts[i, j]
-        counts.append(special)
-    return columns, firsts, counts
-
-
-def _digits(
-    data: AnyArray, start: AnyArray, size: AnyArray, offset: AnyArray, digits: int
-) -> NDArray[np.int64]:
-    """Return the digits of numbers whose bytes lie in the data, from an offset on."""
-    width = 4 * digits + 4
-    found = np.zeros((len(start), width), np.uint8)
-    negative = (size > 0) & (data[start + np.maximum(size, 1) - 1] >= 0x80)
-    for k in range(int(np.maximum.reduce(size, initial=0))):
-        rows = np.flatnonzero(size > k)
-        found[rows, offset[rows] + k] = data[start[rows] + k]
-    if np.logical_or.reduce(negative):
-        rows = np.flatnonzero(negative)
-        above = np.arange(width) >= (offset + size)[rows][:, np.newaxis]
-        found[rows] |= np.where(above, 0xFF, 0).astype(np.uint8)
-    low = np.ascontiguousarray(found[:, : width - 8]).view("<u4")
-    top = np.ascontiguousarray(found[:, width - 8 :]).view("<i8")
-    return np.concatenate([low.astype(np.int64), top.astype(np.int64)], axis=1)
+        found[i] = packed.counts[i, j]
+    return found
 
 
 def integers_of(data: AnyArray, starts: AnyArray, sizes: AnyArray) -> NDArray[np.int64]:

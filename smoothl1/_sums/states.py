@@ -66,6 +66,7 @@ class Packed(NamedTuple):
     sizes: NDArray[np.int64]
     skipped: NDArray[np.int64]  # bytes that are 0 below
     counts: dict[tuple[int, int], list[int]]  # of NaN, +inf and -inf, where there are some
+    places: NDArray[np.int64]  # all columns of integers above, as ``core.read_groups`` gives them
 
 
 class Writer:
@@ -198,6 +199,7 @@ class Reader:
             places[:, 4::3],
             places[:, 5::3],
             counts,
+            places,
         )
 
     def done(self) -> None:
