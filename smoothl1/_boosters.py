@@ -22,7 +22,7 @@ from smoothl1.boosting import (
     mixed_of_most,
     residual_quantile,
     residual_sizes,
-    residuals,
+    residuals_float32,
 )
 from smoothl1.functional import smooth_l1_loss
 from smoothl1.location import huber_location
@@ -135,22 +135,26 @@ class RegressorObjective:
         """Return gradient and hessian, as `SmoothL1Objective` with the hessian "mixed"."""
         true, pred, weight = arrays_of(y_true, y_pred, sample_weight)
         if true.ndim == 1:
-            return self._output(true, pred, weight)
+            return self.output(true, pred, weight)
         weight = None if weight is None else weight[:, 0]
-        outputs = [self._output(true[:, k], pred[:, k], weight) for k in range(true.shape[1])]
+        outputs = [self.output(true[:, k], pred[:, k], weight) for k in range(true.shape[1])]
         grad, hess = (np.stack(parts, axis=1) for parts in zip(*outputs, strict=True))
         return grad, hess
 
-    def _output(
+    def output(
         self, true: AnyArray, pred: AnyArray, weight: AnyArray | None
     ) -> tuple[AnyArray, AnyArray]:
-        beta, found = self.beta, None
-        if beta is None:
-            residual = residuals(true, pred)
+        """Return gradient and hessian of one output, of arrays of the same length."""
+        if self.beta is not None:
+            grad, hess = mixed(true, pred, weight, self.beta)
+        else:
+            residual = residuals_float32(true, pred)
             sizes = np.abs(residual)
             beta = residual_quantile(sizes, weight, self.quantile)
-            found = mixed_of_most(residual, sizes, beta) if weight is None else None
-        grad, hess = mixed(true, pred, weight, beta) if found is None else found
+            found = mixed_of_most(residual, weight, beta, sizes)
+            if found is None:  # of what the threshold is of, so that it is rounded as they are
+                found = mixed(np.zeros_like(residual), residual, weight, beta)
+            grad, hess = found
         if self.unit != 1.0:
             grad /= self.unit
         return grad, hess
@@ -174,12 +178,6 @@ class RegressorObjective:
     ) -> tuple[str, float, bool]:
         """Return the loss with its name, and that higher is not better."""
         return "smooth_l1", self.smooth_l1(y_true, y_pred, sample_weight), False
-
-
-# LightGBM asks for it in each iteration, and `inspect` takes longer to find it than a call takes.
-RegressorObjective.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    list(inspect.signature(RegressorObjective.__call__).parameters.values())[1:]
-)
 
 
 def constructor(ours: Any, parents: Any) -> Any:

@@ -31,7 +31,7 @@ There is no sum: the one of the Python functions is compensated and summed by a 
 inline, and a plain one is a loop of the caller's, as fast as it would be here.
 
 These names are public. The formulas below that they share with the kernels in
-``src`` (value, slope, clip, curvature, majorizer, half_of) are not.
+``src`` (piece, value, slope, clip, curvature, majorizer, half_of) are not.
 """
 
 cimport cython
@@ -56,11 +56,17 @@ ctypedef fused floating:
 # selection is written so that NaN takes a branch that returns NaN. Division by 0 gives what
 # C gives, whatever the directives of the module that cimports: hence the decorators.
 
+cdef inline floating piece(
+    floating z, floating quadratic, floating beta, floating half, floating gain
+) noexcept nogil:
+    return quadratic if z < beta else gain * (z - half)
+
+
 cdef inline floating value(
     floating z, floating ratio, floating beta, floating half, floating gain
 ) noexcept nogil:
     """The loss. (z / 2) * (z / beta) neither overflows nor underflows where z**2 would."""
-    return <floating>0.5 * z * ratio if z < beta else gain * (z - half)
+    return piece(z, <floating>0.5 * z * ratio, beta, half, gain)
 
 
 cdef inline floating slope(

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any, Self
 
 from numpy import bool_, dtype, float64, int32, int64, uint8
@@ -34,19 +35,29 @@ def fast_value_and_grad(
     loss_too: bool,
     n_threads: object,
 ) -> Any: ...
-def number_at(address: int, single: bool) -> float: ...
-def fast_memory(
-    input: int,
-    target: int,
-    value: int,
-    grad: int,
-    n: int,
-    single: bool,
-    reduction: str,
-    beta: float,
-    huber: bool,
-    n_threads: int,
-) -> bool: ...
+
+@disjoint_base
+class Tensors:
+    def __new__(
+        cls,
+        types: tuple[type, ...],
+        numbers: tuple[Any, Any],
+        small_like: Callable[[Any], Any],
+        large_like: Callable[[Any], Any],
+        large: int,
+        kept: int,
+    ) -> Self: ...
+    def number(self, tensor: object) -> float | None: ...
+    def loss(
+        self,
+        input: object,
+        target: object,
+        reduction: object,
+        threshold: object,
+        huber: bool,
+        tracked: bool,
+        n_threads: int,
+    ) -> tuple[Any, Any, bool] | None: ...
 
 @disjoint_base
 class Work:

@@ -15,7 +15,7 @@ except ImportError as error:
         "smoothl1.lightgbm needs LightGBM and scikit-learn: pip install 'smoothl1[lightgbm]'"
     ) from error
 
-from smoothl1._boosters import Beginning, begin, constructor, shifted
+from smoothl1._boosters import Beginning, RegressorObjective, begin, constructor, shifted
 from smoothl1._typing import AnyArray
 
 __all__ = ["SmoothL1LGBMRegressor"]
@@ -104,8 +104,10 @@ class SmoothL1LGBMRegressor(LGBMRegressor):  # type: ignore[misc]
         params: dict[str, Any] = super()._process_params(stage)
         for name in ("beta", "quantile"):
             params.pop(name, None)
-        if all(given.get(name) is None for name in _METRICS):
+        if _names_no_metric(given):
             params["metric"] = "None"  # "smooth_l1" takes the place of LightGBM's "l2"
+        if stage == "fit" and isinstance(self._objective, RegressorObjective):
+            params["objective"] = _Rounds(self._objective)
         if stage == "fit" and self._rounds:
             params.update(_ROUNDED)
         return params
@@ -158,10 +160,11 @@ feature_name, categorical_feature, callbacks, init_model, **kwargs
         objective = beginning.objective()
         metrics = [] if eval_metric is None else eval_metric
         metrics = list(metrics) if isinstance(metrics, list | tuple) else [metrics]
-        if all(self.get_params().get(name) is None for name in _METRICS):
+        given = self.get_params()
+        if _names_no_metric(given):
             metrics.insert(0, objective.lightgbm_metric)
         self._objective = objective
-        self._rounds = self._may_round(beginning)
+        self._rounds = _may_round(given, beginning)
         super().fit(
             X,
             y,
@@ -179,27 +182,12 @@ feature_name, categorical_feature, callbacks, init_model, **kwargs
             **kwargs,
         )
         if location:
-            self._add_to_first_tree(location)
+            self._add_to_first_tree(location, given.get("linear_tree"))
         return self
 
-    def _may_round(self, beginning: Beginning) -> bool:
-        """Whether splits can be sought by rounded gradients, and nobody asked otherwise."""
-        given = self.get_params()
-        if beginning.beta is not None or beginning.quantile > _LARGEST_ROUNDED:
-            return False
-        if any(name in given for name in _ROUNDED):
-            return False
-        values = [given.get(name) for name in _NEED_EXACT]
-        if not all(np.isscalar(v) or v is None for v in values) or not _PLAIN.issuperset(values):
-            return False
-        # A small weight would be rounded to 0.
-        weight = beginning.weight
-        positive = None if weight is None else weight[weight > 0]
-        return positive is None or not positive.size or bool(np.ptp(positive) == 0)
-
-    def _add_to_first_tree(self, location: float) -> None:
+    def _add_to_first_tree(self, location: float, linear: Any) -> None:
         """Make the start part of the model, as LightGBM does with the mean of y."""
-        if self.get_params().get("linear_tree"):
+        if linear:
             model = self._Booster.model_to_string(num_iteration=-1)
             self._Booster.model_from_string(_add_to_constants(model, location))
             return
@@ -213,6 +201,41 @@ feature_name, categorical_feature, callbacks, init_model, **kwargs
 SmoothL1LGBMRegressor.__init__ = constructor(  # type: ignore[method-assign]
     SmoothL1LGBMRegressor.__init__, LGBMRegressor.__init__
 )
+
+
+class _Rounds:
+    """The objective as ``lightgbm.train`` calls it; labels and weights are read once."""
+
+    def __init__(self, objective: RegressorObjective) -> None:
+        self._objective = objective
+        self._data: Any = None
+
+    def __call__(self, prediction: AnyArray, data: Any) -> tuple[AnyArray, AnyArray]:
+        """Return gradient and hessian."""
+        if self._data is not data:
+            self._data, self._read = data, (data.get_label(), data.get_weight())
+        label, weight = self._read
+        return self._objective.output(label, prediction, weight)
+
+
+def _names_no_metric(given: dict[str, Any]) -> bool:
+    """Whether the parameters of a regressor leave the metric open."""
+    return all(given.get(name) is None for name in _METRICS)
+
+
+def _may_round(given: dict[str, Any], beginning: Beginning) -> bool:
+    """Whether splits can be sought by rounded gradients, and nobody asked otherwise."""
+    if beginning.beta is not None or beginning.quantile > _LARGEST_ROUNDED:
+        return False
+    if any(name in given for name in _ROUNDED):
+        return False
+    values = [given.get(name) for name in _NEED_EXACT]
+    if not all(np.isscalar(v) or v is None for v in values) or not _PLAIN.issuperset(values):
+        return False
+    # A small weight would be rounded to 0.
+    weight = beginning.weight
+    positive = None if weight is None else weight[weight > 0]
+    return positive is None or not positive.size or bool(np.ptp(positive) == 0)
 
 
 def _keep_objective(env: Any) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -54,6 +53,11 @@ _modes = torch._C._len_torch_dispatch_stack
 _is_tracing = torch._C._is_tracing
 _is_batched = torch._C._functorch.is_legacy_batchedtensor
 _unwrapped = torch._C._functorch.unwrap_if_dead
+
+# To look up a name of a name takes time.
+_is_compiling = torch.compiler.is_compiling
+_is_grad_enabled = torch.is_grad_enabled
+_n_threads = torch.get_num_threads
 
 # Of the loss and of Huber's: the loss, its gradient, and both.
 _FUNCTIONS: tuple[tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]], ...] = (
@@ -286,6 +290,13 @@ def _loss(
     threshold: float,
     huber: bool,
 ) -> Tensor:
+    eager = _eager()
+    if eager and weight is None:
+        found = _quick(x, y, reduction, threshold, huber, _is_grad_enabled(), _n_threads())
+        if found is not None:
+            if found[2]:
+                return _apply(x, y, None, (reduction, float(threshold), huber), found)
+            return found[0]
     if not _all_plain(x, y, weight):
         return _their_loss(x, y, weight, reduction, threshold, huber)
     shape = x.shape
@@ -310,25 +321,25 @@ def _loss(
     ):
         return _their_loss(x, y, weight, reduction, threshold, huber)
     options = reduction, float(threshold), huber
-    if not _eager():
+    if not eager:
         # PyTorch takes the tangents that a function like ours returns for constants, and what is
         # wrapped by a transform does not always say that it requires a gradient.
         if weight is not None or _forward_mode():
             return _composed(x, y, weight, *options)
-        if torch.compiler.is_compiling() and not _COMPILED:
+        if _is_compiling() and not _COMPILED:
             return _their_loss(x, y, weight, *options)
         return _Traced.apply(x, y, weight, *options, 0)[0]
-    if torch.is_grad_enabled():
+    if _is_grad_enabled():
         if weight is not None and weight.requires_grad:
             return _their_loss(x, y, weight, *options)
         if x.requires_grad or y.requires_grad:
             try:
-                return _apply(x, y, weight, options)
+                return _apply(x, y, weight, options, None)
             except RuntimeError:
                 if _unwrapped(x) is x and _unwrapped(y) is y:
                     raise
             # A transform that is over has left its wrapper behind, which has no memory.
-            return _apply(_unwrapped(x), _unwrapped(y), weight, options)
+            return _apply(_unwrapped(x), _unwrapped(y), weight, options, None)
     return _results(_unwrapped(x), _unwrapped(y), weight, *options, False)[0]
 
 
@@ -362,11 +373,11 @@ def _forward_mode() -> bool:
 def _eager() -> bool:
     """Whether nobody but autograd's ``backward`` watches what is done with the tensors."""
     return not (
-        torch.compiler.is_compiling()
+        _is_compiling()
         or _transforms()
         or _modes() > 0
         or _is_tracing()
-        or _forward_mode()
+        or forward_ad._current_level >= 0
     )
 
 
@@ -464,19 +475,33 @@ def _tensor(result: AnyArray | np.floating[Any]) -> Tensor:
     return torch.from_numpy(np.asarray(result))
 
 
-def _like(x: Tensor) -> Tensor:
-    """Return memory of the size of a contiguous tensor."""
-    if x.nbytes < _LARGE:
-        return torch.empty_like(x)  # takes less time, and begins where a line of the caches does
-    # NumPy asks for large pages, and for no boundary: memory that was freed fits the next step,
-    # where that of PyTorch often goes back to the system, to be mapped anew.
+def _large_like(x: Tensor) -> Tensor:
+    """Return memory of the size of a contiguous tensor.
+
+    NumPy asks for large pages, and for no boundary: memory that was freed fits the next step,
+    where that of PyTorch often goes back to the system, to be mapped anew.
+    """
     return torch.from_numpy(np.empty(x.shape, np.float32 if x.dtype is torch.float32 else float))
 
 
-@cache
-def _number(dtype: torch.dtype) -> Tensor:
-    """Return a number; to make one like another takes less time than by its shape."""
-    return torch.zeros((), dtype=dtype, device="cpu")
+def _tensors(large: int, kept: int) -> Any:
+    """Return what knows the losses of contiguous tensors without weights.
+
+    They take this quick way, since arrays of so short a life would take as long as thousands of
+    elements. PyTorch before 2.10 does not show tensors to C: there all go by arrays.
+    """
+    return core.Tensors(
+        _TYPES,
+        tuple(torch.zeros((), dtype=dtype, device="cpu") for dtype in _DTYPES),
+        torch.empty_like,  # takes less time than NumPy, and begins where a line of the caches does
+        _large_like,
+        large,
+        kept,
+    )
+
+
+_quick = _tensors(_LARGE, _SMALL).loss
+_number_of = _tensors(_LARGE, _SMALL).number
 
 
 def _results(
@@ -489,21 +514,6 @@ def _results(
     grad_too: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the loss and, with ``grad_too``, its gradient with respect to x."""
-    if (
-        weight is None
-        and x.is_contiguous()
-        and y.is_contiguous()
-        and not (x.is_neg() or y.is_neg())
-    ):
-        # By addresses: arrays of so short a life would take as long as thousands of elements.
-        value = _like(x) if reduction == "none" else torch.empty_like(_number(x.dtype))
-        slope = _like(x) if grad_too else None
-        if core.fast_memory(
-            x.data_ptr(), y.data_ptr(), value.data_ptr(),
-            0 if slope is None else slope.data_ptr(), x.numel(), x.dtype is torch.float32,
-            reduction, threshold, huber, torch.get_num_threads(),
-        ):  # fmt: skip
-            return value, slope
     operands = x, y, weight, reduction, threshold
     loss, grad, both = _FUNCTIONS[huber]
     if not grad_too:
@@ -529,6 +539,7 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
         y: Tensor,
         weight: Tensor | None,
         options: tuple[str, float, bool],
+        found: tuple[Tensor, Tensor | None, bool] | None,
     ) -> Tensor:
         # Each argument, and each tensor that is saved, takes time.
         if weight is None:
@@ -536,23 +547,28 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
         else:
             ctx.save_for_backward(x, y, weight)
         ctx.options = options
-        if not ctx.needs_input_grad[0]:
-            x, y = y, x  # the gradient is the negative
-        grad_too = options[0] != "none" or x.numel() <= _SMALL
-        value, slope = _results(x, y, weight, *options, grad_too)
-        if grad_too:
+        if found is None:
+            if not ctx.needs_input_grad[0]:
+                x, y = y, x  # the gradient is the negative
+            grad_too = options[0] != "none" or x.numel() <= _SMALL
+            value, slope = _results(x, y, weight, *options, grad_too)
+        else:
+            value, slope, _ = found
+        if slope is not None:
             ctx.slope = slope
         return value
 
     @staticmethod
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
-        of_input, of_target = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled() or not (_eager() and _holds_values(factor)):
+        of_input, of_target, *_ = ctx.needs_input_grad
+        scale = _number_of(factor)
+        if _is_grad_enabled() or not _eager() or not (scale is not None or _holds_values(factor)):
             slope = _Traced.apply(*_saved(ctx), *ctx.options, 0)[1]
             grad = factor * slope
-            return grad, -grad if of_target else None, None, None
+            return grad, -grad if of_target else None, None, None, None
         grad = vars(ctx).pop("slope", None)
-        scale = _scale(factor)
+        if scale is None:
+            scale = _scale(factor)
         if grad is None:  # not reduced and not small, or not the first time
             grad, scaled = _slope_again(ctx, factor, scale)
         else:
@@ -560,19 +576,16 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
         if scale != 1.0 and not scaled:
             grad.mul_(factor)
         if not of_input:
-            return None, grad, None, None
-        return grad, -grad if of_target else None, None, None
+            return None, grad, None, None, None
+        return grad, -grad if of_target else None, None, None, None
 
 
 def _scale(factor: Tensor) -> float | None:
     """Return the number that all elements are, as those of a gradient from ``sum``, or None."""
     if factor.dim() and any(factor.stride()):
         return None
-    address = factor.data_ptr()
-    if address == 0 or factor.dtype not in _DTYPES or not _in_memory(factor) or factor.is_neg():
-        scale: float = factor.as_strided((), ()).item()
-        return scale
-    return core.number_at(address, factor.dtype is torch.float32)  # by item() it takes longer
+    scale: float = factor.as_strided((), ()).item()
+    return scale
 
 
 def _saved(ctx: Any) -> tuple[Tensor, Tensor, Tensor | None]:

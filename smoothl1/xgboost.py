@@ -19,6 +19,7 @@ except ImportError as error:
     ) from error
 
 from smoothl1._boosters import RegressorObjective, begin, constructor
+from smoothl1._xgboost_rounds import Rounds
 
 __all__ = ["SmoothL1XGBRegressor"]
 
@@ -152,7 +153,8 @@ base_margin_eval_set, feature_weights
             settings["learning_rate"] = self._rate() * unit
         if self.eval_metric is None:
             settings["eval_metric"] = objective.smooth_l1
-        with _set(self, objective=objective, **settings):
+        callbacks = [Rounds(), *(self.callbacks or [])]
+        with _set(self, objective=objective, callbacks=callbacks, **settings):
             super().fit(
                 X,
                 _native(y),

@@ -33,6 +33,7 @@ Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964
 
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
+from libc.float cimport FLT_MAX, FLT_MIN
 from libc.math cimport INFINITY, isfinite, isinf
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -73,6 +74,9 @@ from runtime cimport (
 )
 from sizes cimport FEW, GRAIN, LANES, LEAF
 from team cimport allocate
+from tensors cimport (
+    Export, View, contiguous_size, export_of, has_numbers, is_constant, same_shape,
+)
 from terms cimport PRODUCT, Params, make_exact_params, make_params
 from tree cimport Node, no_node
 from ufuncs cimport Formula, INPUTS, loop_double, loop_single
@@ -293,20 +297,117 @@ cdef inline void write_number(void* to, double number, bint single) noexcept:
         (<double*>to)[0] = number
 
 
-def number_at(size_t address, bint single):
-    """The number at an address."""
-    return (<float*>address)[0] if single else (<double*>address)[0]
+cdef class Tensors:
+    """The losses of tensors that their type shows to C by DLPack, for autograd on top.
 
+    Only contiguous tensors that are alike are looked at.
 
-def fast_memory(
-    size_t input, size_t target, size_t value, size_t grad, Py_ssize_t n, bint single, reduction,
-    beta, bint huber, int n_threads,
-):
-    """Whether the loss is written: no options, contiguous memory at addresses.
-
-    At ``value`` is room for it, with "none" for that of each element. The gradient is written,
-    too, unless its address is 0.
+    Parameters
+    ----------
+    types : tuple of type
+        Those whose tensors are looked at; the first one tells how.
+    numbers : tuple
+        A float32 and a float64 number, as tensors, to make others like them.
+    small_like, large_like : callable
+        Give memory of the size of a tensor, and of one of at least ``large`` bytes.
+    large : int
+    kept : int
+        With "none" the gradient is computed of at most so many elements.
     """
+
+    cdef tuple types
+    cdef tuple numbers
+    cdef object small_like
+    cdef object large_like
+    cdef Py_ssize_t large
+    cdef Py_ssize_t kept
+    cdef Export export
+
+    def __cinit__(
+        self, tuple types, tuple numbers, small_like, large_like, Py_ssize_t large,
+        Py_ssize_t kept,
+    ):
+        self.types = types
+        self.numbers = numbers
+        self.small_like = small_like
+        self.large_like = large_like
+        self.large = large
+        self.kept = kept
+        self.export = export_of(types[0])
+
+    cdef bint see(self, object tensor, View* view) except -1:
+        """Whether there are numbers to read, and they have the sign that is in memory."""
+        return (
+            self.export is not NULL and type(tensor) in self.types
+            and has_numbers(self.export, tensor, view) and not tensor.is_neg()
+        )
+
+    cdef object like(self, tensor, const View* view, Py_ssize_t n, View* result):
+        made = (
+            self.small_like if n * view.dtype.bits // 8 < self.large else self.large_like
+        )(tensor)
+        return made if has_numbers(self.export, made, result) else None
+
+    def number(self, tensor):
+        """The number that all elements are, or None."""
+        cdef View view
+        if not self.see(tensor, &view) or not is_constant(&view):
+            return None
+        return (<float*>view.data)[0] if view.dtype.bits == 32 else (<double*>view.data)[0]
+
+    def loss(
+        self, input, target, reduction, threshold, bint huber, bint tracked, int n_threads
+    ):
+        """Loss, gradient or None, and whether either operand requires one; None for others.
+
+        ``tracked``: a gradient may be asked for. It is that with respect to the first operand that
+        requires one.
+        """
+        cdef View x, y, a, b
+        cdef Py_ssize_t n
+        cdef bint elementwise = reduction_of(reduction) == NONE
+        cdef bint swapped = False
+        if not (is_threshold(threshold, huber) and self.see(input, &x) and self.see(target, &y)):
+            return None
+        n = contiguous_size(&x)
+        if n == 0 or contiguous_size(&y) != n or not same_shape(&x, &y):
+            return None
+        if tracked and not input.requires_grad:
+            tracked = swapped = target.requires_grad
+        if elementwise:
+            value = self.like(input, &x, n, &a)
+        else:
+            value = self.like(self.numbers[x.dtype.bits == 64], &x, 1, &a)
+        slope = None
+        if tracked and (n <= self.kept or not elementwise):
+            slope = self.like(input, &x, n, &b)
+            if slope is None:
+                return None
+        if value is None or not write_loss(
+            y.data if swapped else x.data, x.data if swapped else y.data, a.data,
+            NULL if slope is None else b.data, n, x.dtype.bits == 32, reduction, threshold, huber,
+            n_threads,
+        ):
+            return None
+        return value, slope, tracked
+
+
+cdef bint is_threshold(object threshold, bint huber):
+    """Whether it is a number that PyTorch has no rules of its own for."""
+    cdef double number
+    if type(threshold) is not float and type(threshold) is not int:
+        return False
+    try:
+        number = threshold
+    except OverflowError:
+        return False
+    return FLT_MIN <= number <= FLT_MAX or number == 0.0 and not huber
+
+
+cdef bint write_loss(
+    void* input, void* target, void* value, void* grad, Py_ssize_t n, bint single, reduction,
+    beta, bint huber, int n_threads,
+) except -1:
     cdef Job job
     cdef Params p
     cdef Node node
@@ -314,24 +415,20 @@ def fast_memory(
     cdef int itemsize = 4 if single else 8
     cdef int how = reduction_of(reduction)
     cdef bint elementwise = how == NONE
-    if how == OTHER or input == 0 or target == 0 or value == 0:
-        return False
-    if (input | target | value | grad) % itemsize:
-        return False
-    if not plain_memory(&job, &p, <void*>input, <void*>target, n, single, beta, huber):
+    if how == OTHER or not plain_memory(&job, &p, input, target, n, single, beta, huber):
         return False
     job.reduce = not elementwise
-    if elementwise or grad == 0:
+    if elementwise or grad is NULL:
         job.n_threads = n_threads
         job.operation = SUM
         if elementwise:
             job.operation = VALUE
-            set_flat(&job.out, <void*>value, n, itemsize)
+            set_flat(&job.out, value, n, itemsize)
         run(&job, &node, NULL)
-    if grad != 0:
+    if grad is not NULL:
         job.n_threads = n_threads
         job.operation = SLOPE
-        set_flat(&job.out, <void*>grad, n, itemsize)
+        set_flat(&job.out, grad, n, itemsize)
         if how == MEAN:
             set_scale(&job, 1.0, n)
         run(&job, &node, NULL)
@@ -340,7 +437,7 @@ def fast_memory(
     loss = loss_of(&node, <Reduction>how, &p)
     if isinf(loss):
         return False
-    write_number(<void*>value, loss, single)
+    write_number(value, loss, single)
     return True
 
 

@@ -40,6 +40,46 @@ cdef extern from "few.h":
         const double* ones, Py_ssize_t n, Py_ssize_t width, double* sums
     ) noexcept nogil
 
+cdef extern from "fours.h":
+    const bint SMOOTHL1_RUNS_ROWS
+    int SMOOTHL1_ROW_PRODUCT, SMOOTHL1_ROW_PAIR, SMOOTHL1_ROW_SMOOTH, SMOOTHL1_ROW_HUBER
+    ctypedef struct RowsSingle "smoothl1_rowsf":
+        const float* x
+        const float* y
+        const float* beta
+        const float* weight
+        const uint8_t* mask
+        float threshold, s, c
+        int form
+        Py_ssize_t ahead
+        double* sums
+        double* rests
+        double* linear
+        double* linear_rests
+        float* results
+        double scale, offset
+    ctypedef struct RowsDouble "smoothl1_rows":
+        const double* x
+        const double* y
+        const double* beta
+        const double* weight
+        const uint8_t* mask
+        double threshold, s, c
+        int form
+        Py_ssize_t ahead
+        double* sums
+        double* rests
+        double* linear
+        double* linear_rests
+        double* results
+        double offset, offset_rest
+    bint smoothl1_run_rowsf(const RowsSingle* rows, Py_ssize_t n, Py_ssize_t width) noexcept nogil
+    bint smoothl1_run_rows(const RowsDouble* rows, Py_ssize_t n, Py_ssize_t width) noexcept nogil
+    void smoothl1_set_divisor(RowsDouble* rows, double hi, double lo) noexcept nogil
+    void smoothl1_count_rows(
+        const uint8_t* mask, Py_ssize_t n, Py_ssize_t width, double* counts
+    ) noexcept nogil
+
 
 cdef enum:
     ARRAYS = 17  # of a tile
@@ -68,6 +108,12 @@ cdef struct Tile:
     double* results
 
 
+cdef struct Odd:
+    # Whether some results are so.
+    int64_t infinite
+    int64_t nan
+
+
 cdef struct Part:
     # Elements of some outputs in the working dtype; NULL for what the job lacks.
     Py_ssize_t n
@@ -91,6 +137,8 @@ cdef inline Py_ssize_t outputs_of_tile(const Job* job) noexcept nogil:
 
 cdef inline Py_ssize_t outputs_at_once(const Job* job) noexcept nogil:
     """Short outputs that are summed before they are finished."""
+    if SMOOTHL1_RUNS_ROWS and (job.n == 2 or job.n == 4):
+        return CHUNK // job.n  # more leave the loads from memory waiting for the finish
     cdef Py_ssize_t most = (2 * CHUNK if 2 * CHUNK < BLOCK else BLOCK) // job.n
     return most if most > 0 else 1
 
@@ -273,26 +321,94 @@ cdef inline void count_outputs(
         smoothl1_counts_of_few(ones, n, width, sums.hi)
 
 
-cdef inline void sum_short_outputs(
+cdef inline bint runs_rows(const Job* job, const Sink* sink) noexcept nogil:
+    """Whether ``run_rows`` does it; without options it writes results, of the working dtype."""
+    if not SMOOTHL1_RUNS_ROWS or job.n != 2 and job.n != 4:
+        return False
+    return job.options.has_weight or job.options.has_where or job.params[0].form == ARRAY or (
+        job.params[0].unit == 1.0 and sink.itemsize == (4 if job.single else 8)
+    )
+
+
+cdef inline bint run_rows(
+    const Job* job, const Part* part, Py_ssize_t output, Py_ssize_t width, Tile* tile, Sink* sink,
+    floating tag,
+) noexcept nogil:
+    """Terms and their sums in one loop, without a buffer; returns whether there are results, too."""
+    cdef Params* p = &job.params[0]
+    cdef RowsSingle single
+    cdef RowsDouble wide
+    cdef bint infinite, done = not (
+        job.options.has_weight or job.options.has_where or p.form == ARRAY
+    )
+    cdef Pair divisor = pair_times(
+        pair_of(1.0 if sink.reduction == TOTAL else job.n), pair_of(p.over)
+    )
+    cdef char* place = sink.results + output * sink.itemsize
+    cdef int form = SMOOTHL1_ROW_PRODUCT
+    if p.form == PAIR:
+        form = SMOOTHL1_ROW_PAIR
+    elif p.form == ARRAY:
+        form = SMOOTHL1_ROW_HUBER if p.huber else SMOOTHL1_ROW_SMOOTH
+    if floating is float:
+        single.x, single.y = <const float*>part.x, <const float*>part.y
+        single.beta, single.weight = <const float*>part.beta, <const float*>part.weight
+        single.mask = part.mask
+        single.threshold, single.s, single.c = <float>p.beta, <float>p.s, <float>p.c
+        single.form, single.ahead = form, job.plan.ahead
+        single.sums, single.rests = tile.loss.hi, tile.loss.lo
+        single.linear, single.linear_rests = tile.linear.hi, tile.linear.lo
+        single.results = <float*>place if done else NULL
+        single.scale, single.offset = 1.0 / divisor.hi, p.offset.hi
+        infinite = smoothl1_run_rowsf(&single, job.n, width)
+    else:
+        wide.x, wide.y = <const double*>part.x, <const double*>part.y
+        wide.beta, wide.weight = <const double*>part.beta, <const double*>part.weight
+        wide.mask = part.mask
+        wide.threshold, wide.s, wide.c = p.beta, p.s, p.c
+        wide.form, wide.ahead = form, job.plan.ahead
+        wide.sums, wide.rests = tile.loss.hi, tile.loss.lo
+        wide.linear, wide.linear_rests = tile.linear.hi, tile.linear.lo
+        wide.results = <double*>place if done else NULL
+        wide.offset, wide.offset_rest = p.offset.hi, p.offset.lo
+        smoothl1_set_divisor(&wide, divisor.hi, divisor.lo)
+        infinite = smoothl1_run_rows(&wide, job.n, width)
+    if done:
+        note_results(job, False, infinite, False, sink)
+    return done
+
+
+cdef inline void sum_parts(
     const Job* job, const Part* part, Py_ssize_t width, Tile* tile, floating tag
 ) noexcept nogil:
+    """The same with a buffer of terms, and one of what is subtracted from them."""
     cdef Params* p = &job.params[0]
     cdef floating* terms = <floating*>tile.terms
     cdef floating* offsets = <floating*>tile.offsets
-    cdef Py_ssize_t i
     write_parts(job, part, terms, offsets)
     sum_outputs(<const floating*>terms, job.n, width, &tile.loss)
     if p.form == PAIR and not job.options.has_weight:
         count_outputs(<const floating*>offsets, job.n, width, &tile.linear)
     elif p.form != PRODUCT:
         sum_outputs(<const floating*>offsets, job.n, width, &tile.linear)
+
+
+cdef inline void finish_short_outputs(
+    const Job* job, const Part* part, Py_ssize_t output, Py_ssize_t width, Tile* tile, Sink* sink,
+    floating tag,
+) noexcept nogil:
+    """The results of ``width`` outputs."""
+    cdef floating* terms = <floating*>tile.terms
+    if not runs_rows(job, sink):
+        sum_parts(job, part, width, tile, tag)
+    elif run_rows(job, part, output, width, tile, sink, tag):
+        return
     if job.plan.weighs:
         write_weights(part, terms)
         sum_outputs(<const floating*>terms, job.n, width, &tile.weights)
     if job.options.has_where:
-        for i in range(part.n):
-            terms[i] = <floating>(part.mask[i] != 0)
-        count_outputs(<const floating*>terms, job.n, width, &tile.count)
+        smoothl1_count_rows(part.mask, job.n, width, tile.count.hi)
+    deliver_tile(job, output, width, tile, sink)
 
 
 cdef inline void run_short_outputs(
@@ -326,8 +442,7 @@ cdef inline void run_short_outputs(
         part.mask = NULL
         if mask is not NULL:
             part.mask = mask + start
-        sum_short_outputs(job, &part, outputs, tile, tag)
-        deliver_tile(job, first + done, outputs, tile, sink)
+        finish_short_outputs(job, &part, first + done, outputs, tile, sink, tag)
         done += outputs
 
 
@@ -451,19 +566,27 @@ cdef inline void prepare(Py_ssize_t width, Py_ssize_t length, Tile* tile) noexce
 
 cdef inline void finish_singles(
     const Params* p, Sums loss, Sums linear, Sums divisors, bint alike, double divisor,
-    Py_ssize_t width, double* results,
+    Py_ssize_t width, floating* results, Odd* found,
 ) noexcept nogil:
-    """``finish`` for float32, in rows."""
+    """``finish`` for float32, in rows, each result rounded to the dtype of ``results``."""
     cdef double unit = p.unit, over = p.over, offset = p.offset.hi, scale = 1.0 / (divisor * over)
+    cdef double result
+    cdef int64_t infinite = 0, nan = 0
     cdef Py_ssize_t c
     if alike:
         for c in range(width):
-            results[c] = unit * finish_single(loss.hi[c], linear.hi[c], offset, scale)
-        return
-    for c in range(width):
-        results[c] = unit * finish_single(
-            loss.hi[c], linear.hi[c], offset, 1.0 / (divisors.hi[c] * over)
-        )
+            result = unit * finish_single(loss.hi[c], linear.hi[c], offset, scale)
+            infinite |= abs(result) == INFINITY
+            nan |= result != result
+            results[c] = <floating>result
+    else:
+        for c in range(width):
+            scale = 1.0 / (divisors.hi[c] * over)
+            result = unit * finish_single(loss.hi[c], linear.hi[c], offset, scale)
+            infinite |= abs(result) == INFINITY
+            nan |= result != result
+            results[c] = <floating>result
+    found.infinite, found.nan = infinite, nan
 
 
 cdef inline bint is_plain(double sum, double divisor) noexcept nogil:
@@ -473,12 +596,12 @@ cdef inline bint is_plain(double sum, double divisor) noexcept nogil:
 
 cdef inline void finish_doubles(
     const Params* p, Sums loss, Sums linear, Sums divisors, bint alike, double divisor,
-    Py_ssize_t width, double* results,
+    Py_ssize_t width, double* results, Odd* found,
 ) noexcept nogil:
     """``finish`` for float64, in rows: first as if all were finite."""
     cdef Pair offset = p.offset, over = pair_of(p.over), d = pair_times(pair_of(divisor), over)
     cdef double unit = p.unit, ratio
-    cdef int64_t odd = 0
+    cdef int64_t odd = 0, infinite = 0, nan = 0
     cdef Py_ssize_t c
     if alike:
         for c in range(width):
@@ -489,13 +612,16 @@ cdef inline void finish_doubles(
             d = pair_times(pair_at(divisors, c), over)
             odd |= not is_plain(loss.hi[c], d.hi)
             results[c] = unit * finish_double(pair_at(loss, c), pair_at(linear, c), offset, d)
-    if odd == 0:
-        return
+    if odd != 0:
+        for c in range(width):
+            if not alike:
+                d = pair_times(pair_at(divisors, c), over)
+            ratio = unit * (loss.hi[c] / d.hi)
+            results[c] = results[c] if is_plain(loss.hi[c], d.hi) else ratio
     for c in range(width):
-        if not alike:
-            d = pair_times(pair_at(divisors, c), over)
-        ratio = unit * (loss.hi[c] / d.hi)
-        results[c] = results[c] if is_plain(loss.hi[c], d.hi) else ratio
+        infinite |= abs(results[c]) == INFINITY
+        nan |= results[c] != results[c]
+    found.infinite, found.nan = infinite, nan
 
 
 cdef inline void deliver_tile(
@@ -510,20 +636,26 @@ cdef inline void deliver_tile(
     cdef double divisor = 1.0 if sink.reduction == TOTAL else job.n
     cdef char* place = sink.results + output * sink.itemsize
     cdef double* results = <double*>place if sink.itemsize == 8 else tile.results
-    cdef int64_t empty = 0, infinite = 0, nan = 0
+    cdef Odd found
+    cdef int64_t empty = 0
     cdef Py_ssize_t c
-    if job.single:
-        finish_singles(p, tile.loss, tile.linear, divisors, alike, divisor, width, results)
+    if not job.single:
+        finish_doubles(
+            p, tile.loss, tile.linear, divisors, alike, divisor, width, results, &found
+        )
+    elif sink.itemsize == 4:
+        finish_singles(
+            p, tile.loss, tile.linear, divisors, alike, divisor, width, <float*>place, &found
+        )
     else:
-        finish_doubles(p, tile.loss, tile.linear, divisors, alike, divisor, width, results)
+        finish_singles(
+            p, tile.loss, tile.linear, divisors, alike, divisor, width, results, &found
+        )
     if not alike:
         for c in range(width):
             empty |= divisors.hi[c] + divisors.lo[c] == 0.0
-    for c in range(width):
-        infinite |= abs(results[c]) == INFINITY
-        nan |= results[c] != results[c]
-    note_results(job, empty != 0, infinite != 0, nan != 0, sink)
-    if sink.itemsize != 8:
+    note_results(job, empty != 0, found.infinite != 0, found.nan != 0, sink)
+    if sink.itemsize == 2 or sink.itemsize == 4 and not job.single:
         convert_back(results, width, sink.kind, sink.itemsize, place)
 
 

@@ -14,6 +14,8 @@ from tree cimport Node, Stack, no_node, stack_push, stack_sum, tree_sum
 cdef enum:
     # Nodes of one output between two barriers, some 600 KiB.
     MOST_NODES = 8192
+    # Leaves that take ten microseconds: holding the GIL for them keeps nobody waiting.
+    FEW_LEAVES = 16
 
 
 cdef struct Group:
@@ -35,10 +37,12 @@ cdef inline void run_leaves(const void* context, Py_ssize_t task, int thread) no
     """One leaf of neighbouring outputs; neighbouring tasks are neighbouring outputs."""
     cdef const Group* group = <const Group*>context
     cdef const Job* job = group.job
-    cdef Py_ssize_t first = (task % group.blocks) * group.width, leaf = task // group.blocks
-    cdef Py_ssize_t width = group.width
+    cdef Py_ssize_t first = 0, leaf = task, width = group.width
     cdef Node* nodes = group.nodes
     cdef char* scratch = group.scratch + thread * group.size
+    if group.blocks > 1:
+        first = (task % group.blocks) * width
+        leaf = task // group.blocks
     if nodes is not NULL:
         nodes += (first * group.leaves + leaf) * job.n_params
     if job.side == ALONE:
@@ -174,10 +178,28 @@ cdef inline int run_trees(
     return 0
 
 
+cdef inline int run_few_leaves(Job* job, Node* totals, Sink* sink) except -1:
+    """A few leaves of an output on this thread, without buffers: no memory, and the GIL is kept."""
+    cdef Node nodes[FEW_LEAVES]
+    cdef Py_ssize_t leaf
+    for leaf in range(job.leaves):
+        leaf_of_any_type(job, 0, leaf, &nodes[leaf], NULL)
+    if job.reduce:
+        tree_sum(nodes, job.leaves, 1)
+        harvest(job, 0, 1, job.leaves, nodes, NULL, totals, sink)
+    return 0
+
+
 cdef inline int run_outputs(Job* job, Node* totals, Sink* sink) except -1:
     """The same on a known number of threads."""
     cdef Py_ssize_t size = 0
     cdef char* scratch = NULL
+    if (
+        job.side == ALONE and job.outputs == 1 and job.n_params == 1 and job.n_threads == 1
+        and job.leaves <= FEW_LEAVES
+        and not (job.has_scratch or job.options.streams or job.times)
+    ):
+        return run_few_leaves(job, totals, sink)
     if job.side != ALONE:
         size = columns_scratch(job)
     elif job.has_scratch or job.options.streams:

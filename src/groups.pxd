@@ -27,11 +27,11 @@ cdef extern from "groups.h":
         double beta, s, c, factor, edge
     int64_t smoothl1_whole_groupsf(
         const float* x, const float* y, float* out, Py_ssize_t n, Py_ssize_t ahead, bint product,
-        const NumbersSingle* numbers, double* hi, double* lo,
+        bint folds, const NumbersSingle* numbers, double* hi, double* lo,
     ) noexcept nogil
     int64_t smoothl1_whole_groups(
         const double* x, const double* y, double* out, Py_ssize_t n, Py_ssize_t ahead, bint product,
-        const NumbersDouble* numbers, double* hi, double* lo,
+        bint folds, const NumbersDouble* numbers, double* hi, double* lo,
     ) noexcept nogil
 
 
@@ -223,10 +223,13 @@ cdef inline void sum_form(
 
 
 cdef inline void sum_alike(
-    const floating* x, const floating* y, Py_ssize_t n, Py_ssize_t ahead, const Params* p,
-    const Gradient* how, floating* out, Lanes* loss, double* counted,
+    const floating* x, const floating* y, Py_ssize_t n, Py_ssize_t ahead, bint folds,
+    const Params* p, const Gradient* how, floating* out, Lanes* loss, double* counted,
 ) noexcept nogil:
-    """Add n elements that all take part, and write their gradient to out unless that is NULL."""
+    """Add n elements that all take part, and write their gradient to out unless that is NULL.
+
+    ``folds``: they are the last of a leaf, whose sum is wanted in the first lane.
+    """
     cdef floating last_x[LARGEST_GROUP]
     cdef floating last_y[LARGEST_GROUP]
     cdef floating last_out[LARGEST_GROUP]
@@ -239,24 +242,26 @@ cdef inline void sum_alike(
         single.beta, single.s, single.c = <float>p.beta, <float>p.s, <float>p.c
         single.factor, single.edge = <float>how.factor, <float>how.edge
         below = smoothl1_whole_groupsf(
-            x, y, out, whole, ahead, product, &single, loss.hi, loss.lo
+            x, y, out, whole, ahead, product, folds and rest == 0, &single, loss.hi, loss.lo
         )
     else:
         wide.beta, wide.s, wide.c = p.beta, p.s, p.c
         wide.factor, wide.edge = how.factor, how.edge
-        below = smoothl1_whole_groups(x, y, out, whole, ahead, product, &wide, loss.hi, loss.lo)
+        below = smoothl1_whole_groups(
+            x, y, out, whole, ahead, product, folds and rest == 0, &wide, loss.hi, loss.lo
+        )
     if rest > 0:
         fill_group(x + whole, rest, last_x)
         fill_group(y + whole, rest, last_y)
         if floating is float:
             below += smoothl1_whole_groupsf(
-                last_x, last_y, NULL if out is NULL else last_out, group, 0, product, &single,
-                loss.hi, loss.lo,
+                last_x, last_y, NULL if out is NULL else last_out, group, 0, product, folds,
+                &single, loss.hi, loss.lo,
             )
         else:
             below += smoothl1_whole_groups(
-                last_x, last_y, NULL if out is NULL else last_out, group, 0, product, &wide,
-                loss.hi, loss.lo,
+                last_x, last_y, NULL if out is NULL else last_out, group, 0, product, folds,
+                &wide, loss.hi, loss.lo,
             )
         if out is not NULL:
             memcpy(out + whole, last_out, rest * sizeof(floating))
@@ -280,7 +285,7 @@ cdef inline void sum_of_groups(
     counts in the linear piece.
     """
     if w is NULL and mask is NULL:
-        sum_alike(x, y, n, ahead, p, how, out, loss, counted)
+        sum_alike(x, y, n, ahead, False, p, how, out, loss, counted)
     elif p.form == PRODUCT:
         sum_form(x, y, w, mask, n, ahead, p, loss, linear, <const Product*>NULL)
     else:

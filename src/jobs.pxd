@@ -49,6 +49,7 @@ cdef struct Plan:
     bint weighs            # the weights are summed, too
     bint counts            # what is linear is counted, not summed
     bint fuses             # long leaves: the gradient is written by the loop that sums
+    bint plain             # long leaves: that loop reads and writes memory as it is, and is all
     Gradient gradient      # for the first threshold
     bint packs             # an operand goes through a buffer
     Py_ssize_t room        # elements of a buffer
@@ -126,6 +127,9 @@ cdef inline void make_plan(Job* job) noexcept nogil:
         plan.block = BLOCK // 2  # a longer burst of stores leaves the loads waiting
     if options.streams:
         plan.block = BLOCK // 2
+    plan.plain = (
+        plan.sums and plan.counts and plan.block == LEAF and (plan.fuses or not plan.writes)
+    )
     plan.room = BLOCK
     if not plan.writes and (is_crossed(&job.x) or is_crossed(&job.y)):
         # Lines of memory run across rows: the more rows at a time, the fewer are read again.

@@ -7,7 +7,9 @@ become a selection; which loop runs is decided outside. They know neither layout
 from libc.math cimport INFINITY, NAN, copysign, copysignf, isfinite
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from smoothl1._smoothl1 cimport clip, curvature, floating, half_of, majorizer, slope, value
+from smoothl1._smoothl1 cimport (
+    clip, curvature, floating, half_of, majorizer, piece, slope, value,
+)
 from terms cimport (
     Gradient, PAIR, PRODUCT, Params, huber_offset, huber_term, is_linear, pair_term, product_term,
     quotient, smooth_offset, smooth_term,
@@ -67,7 +69,7 @@ cdef inline void write_values(
     cdef floating beta = <floating>p.beta, half = <floating>p.half
     cdef floating gain = <floating>p.gain, inverse = <floating>p.inverse
     cdef floating reciprocal = <floating>p.reciprocal, low = <floating>p.low
-    cdef floating rest = <floating>p.rest, z, t, g, divisor
+    cdef floating rest = <floating>p.rest, z, t, g, divisor, ratio
     cdef bint huber = p.huber
     cdef Py_ssize_t i
     if b is not NULL:
@@ -78,13 +80,15 @@ cdef inline void write_values(
             divisor = <floating>1 if huber else t
             out[i] = value(z, z / divisor, t, half_of(t), g)
     elif p.quick:
+        # z / (2 beta) is half of z / beta to the last bit, where the loss is not 0.
         for i in range(n):
             z = abs(x[i] - y[i])
-            out[i] = value(z, quotient(z, beta, reciprocal, low, rest), beta, half, gain)
-    elif p.divide:
+            ratio = quotient(z, 2 * beta, reciprocal / 2, low / 2, rest / 2)
+            out[i] = piece(z, z * ratio, beta, half, <floating>1)
+    elif p.divide:  # Huber's loss never does: the gain is 1
         for i in range(n):
             z = abs(x[i] - y[i])
-            out[i] = value(z, z / beta, beta, half, gain)
+            out[i] = value(z, z / beta, beta, half, <floating>1)
     else:
         for i in range(n):
             z = abs(x[i] - y[i])
@@ -159,7 +163,10 @@ cdef inline void write_slopes(
     elif how.product:
         write_products(x, y, n, beta, how, out)
     elif p.divide:
-        if p.quick and not write_quick_slopes(x, y, n, p, scale, out):
+        if p.quick and scale == 1:  # a product less
+            if not write_quick_slopes(x, y, n, p, <floating>1, out):
+                return
+        elif p.quick and not write_quick_slopes(x, y, n, p, scale, out):
             return
         for i in range(n):
             out[i] = clip(x[i] - y[i], beta) / beta * scale

@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
 from cache cimport aligned, prefetch, smoothl1_stream, smoothl1_stream_end
-from groups cimport sum_of_groups
+from groups cimport sum_alike, sum_of_groups
 from jobs cimport BOTH, CURVATURE, Job, VALUE, WEIGHTS
 from kernels cimport (
     count_selected, fill, mend_curvatures, mend_slopes, mend_values,
@@ -12,7 +12,7 @@ from kernels cimport (
     write_values,
 )
 from lanes cimport LONG, Lanes, clear_lanes, fill_up, fold_lanes, sum_terms
-from operands cimport load, load_mask, store
+from operands cimport in_place, load, load_mask, store
 from pairs cimport pair_add, pair_of
 from sizes cimport CHUNK, LEAF, LINE
 from smoothl1._smoothl1 cimport floating
@@ -264,14 +264,13 @@ cdef inline void store_block(
 
 
 cdef inline void run_leaf(
-    const Job* job, Py_ssize_t output, Py_ssize_t leaf, Node* nodes, char* scratch, floating tag
+    const Job* job, Py_ssize_t output, Py_ssize_t first, Py_ssize_t length, Node* nodes,
+    char* scratch, floating tag
 ) noexcept nogil:
     """All of the work on one leaf.
 
     OUT: nodes[k], the partial sums for parameter set k.
     """
-    cdef Py_ssize_t first = leaf * LEAF
-    cdef Py_ssize_t length = job.n - first if job.n - first < LEAF else LEAF
     cdef Py_ssize_t stop = first + length
     cdef bint grouped = length >= LONG, fused = grouped and job.plan.fuses
     cdef floating* out = NULL
@@ -337,10 +336,43 @@ cdef inline void run_leaf(
         nodes[0].weight = fold_lanes(&weights, length, tag)
 
 
+cdef inline void run_plain_leaf(
+    const Job* job, Py_ssize_t output, Py_ssize_t first, Py_ssize_t length, Node* node,
+    floating tag
+) noexcept nogil:
+    """A long leaf without options whose memory is as it should be, which most leaves are.
+
+    All of it in one call: what ``run_leaf`` asks of each leaf would cost a tenth of its loop.
+    """
+    cdef Lanes loss
+    cdef double counted = 0.0
+    cdef floating* out = NULL
+    if job.plan.writes:
+        out = <floating*>job.out.data + first
+    clear_lanes(&loss)
+    sum_alike(
+        in_place(&job.x, output, first, tag), in_place(&job.y, output, first, tag), length,
+        job.plan.ahead, True, &job.params[0], &job.plan.gradient, out, &loss, &counted,
+    )
+    node[0] = no_node()
+    node.loss.hi = loss.hi[0]
+    if floating is double:
+        node.loss.lo = loss.lo[0]
+    node.linear = pair_of(counted)
+    node.count = length
+
+
 cdef inline void leaf_of_any_type(
     const Job* job, Py_ssize_t output, Py_ssize_t leaf, Node* nodes, char* scratch
 ) noexcept nogil:
-    if job.single:
-        run_leaf(job, output, leaf, nodes, scratch, <float>0)
+    cdef Py_ssize_t first = leaf * LEAF
+    cdef Py_ssize_t length = job.n - first if job.n - first < LEAF else LEAF
+    if job.plan.plain and length >= LONG:
+        if job.single:
+            run_plain_leaf(job, output, first, length, nodes, <float>0)
+        else:
+            run_plain_leaf(job, output, first, length, nodes, <double>0)
+    elif job.single:
+        run_leaf(job, output, first, length, nodes, scratch, <float>0)
     else:
-        run_leaf(job, output, leaf, nodes, scratch, <double>0)
+        run_leaf(job, output, first, length, nodes, scratch, <double>0)

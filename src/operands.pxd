@@ -618,6 +618,13 @@ cdef inline const char* run_of(
     return NULL
 
 
+cdef inline const floating* in_place(
+    const Operand* op, Py_ssize_t output, Py_ssize_t start, floating tag
+) noexcept nogil:
+    """Elements of a direct operand, from ``start`` on."""
+    return <const floating*>(op.data + kept_offset(op, output)) + start
+
+
 cdef inline const floating* load(
     const Operand* op, Py_ssize_t output, Py_ssize_t start, Py_ssize_t n,
     char* raw, floating* buffer,
@@ -627,7 +634,7 @@ cdef inline const floating* load(
     cdef char* target = <char*>buffer if is_same(op, <floating>0) else raw
     cdef const char* run
     if op.direct:
-        return <const floating*>(data + start * op.itemsize)
+        return in_place(op, output, start, <floating>0)
     run = run_of(op, data, start, n)
     if run is not NULL:
         return load_run(op, run, op.stride[op.ndim - 1], n, raw, buffer)

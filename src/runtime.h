@@ -28,6 +28,7 @@
   #define SMOOTHL1_SHARED _Atomic
 #endif
 static SMOOTHL1_SHARED double smoothl1_debt = 0.0;  /* seconds to run serially: repay() */
+static SMOOTHL1_SHARED double smoothl1_charged = 0.0;  /* when it was made: charge() */
 static SMOOTHL1_SHARED int smoothl1_team_started = 0;  /* this process ran a team */
 static SMOOTHL1_SHARED int smoothl1_team_lost = 0;     /* ... but its parent did, not it */
 static SMOOTHL1_SHARED long smoothl1_calls = 0;  /* under way, of those worth a team */

@@ -12,6 +12,7 @@ cdef extern from "runtime.h":
     int omp_in_parallel() nogil
     double omp_get_wtime() nogil
     double smoothl1_debt
+    double smoothl1_charged
     int smoothl1_team_started
     int smoothl1_team_lost
     void smoothl1_watch_forks()
@@ -25,13 +26,18 @@ cdef extern from "runtime.h":
 # milliseconds, hundreds of times the work. So what a slow team lost is a debt, repaid by
 # running that much of later work, many times over, on one thread: the mean time of a call
 # stays near that of a serial one, and threads are back soon after the processors are.
+# A team that is slow once in a while, since its threads had gone to sleep or the system had
+# something to do, says little of the next one: that is repaid less often over.
 # Calls at the same time may lose an update of the debt; it is an estimate anyway.
 
 cdef enum:
     # A team that took this many times its first thread's own share was slow.
     PATIENCE = 4
-    # How many times over what was lost is repaid.
+    # How many times over what was lost is repaid ...
     REPAYMENT = 8
+    # ... and where it is less than one part in so many of the time since the last loss.
+    SELDOM = 64
+    REPAYMENT_SELDOM = 2
 
 
 cdef inline void start_team() noexcept nogil:
@@ -50,10 +56,16 @@ cdef inline void owe(double seconds) noexcept nogil:
     smoothl1_debt = seconds
 
 
-cdef inline void charge(double total, double own) noexcept nogil:
-    """Note the seconds of a team, and those of this thread's own share."""
-    if total > PATIENCE * own:
-        owe(REPAYMENT * (total - own))
+cdef inline void charge(double start, double stop, double own) noexcept nogil:
+    """Note when a team started and stopped, and the seconds of this thread's own share."""
+    global smoothl1_charged
+    cdef double lost = stop - start - own
+    if stop - start > PATIENCE * own:
+        if SELDOM * lost < start - smoothl1_charged:
+            owe(REPAYMENT_SELDOM * lost)
+        else:
+            owe(REPAYMENT * lost)
+        smoothl1_charged = stop
 
 
 cdef inline void repay(double seconds) noexcept nogil:

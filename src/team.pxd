@@ -49,4 +49,4 @@ cdef inline void run_tasks(
         if task == own:
             note_time(&finished)
     if times:
-        charge(omp_get_wtime() - start, finished - began)
+        charge(start, omp_get_wtime(), finished - began)

@@ -13,6 +13,11 @@ from typing import Any
 
 import numpy as np
 
+try:
+    import ml_dtypes  # registers bfloat16 by that name
+except ImportError:
+    ml_dtypes = None
+
 import smoothl1
 
 # The reference computes in this; it has to be wider than float64, in range as well.
@@ -75,20 +80,30 @@ class Case:
 OPERANDS = ("input", "target", "threshold", "weight", "where", "factor")
 
 
+def is_float(dtype):
+    """Whether a dtype is a floating-point one, bfloat16 among them."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
+def finfo(dtype):
+    """``np.finfo``, of bfloat16, too."""
+    return ml_dtypes.finfo(dtype) if dtype.name == "bfloat16" else np.finfo(dtype)
+
+
 def _special(rng, shape, dtype):
-    info = np.finfo(dtype if np.dtype(dtype).kind == "f" else float)
+    info = finfo(dtype if is_float(dtype) else np.dtype(float))
     tiny, large = info.smallest_subnormal, info.max
     choice = [np.nan, np.inf, -np.inf, 0, -0.0, tiny, -tiny, info.tiny, large, -large, 0.5, 1, -1]
     return rng.choice(np.array(choice, float), shape)
 
 
 def _near_the_end(rng, shape, dtype):
-    large = float(np.finfo(dtype).max) if np.dtype(dtype).kind == "f" else 1e18
+    large = float(finfo(dtype).max) if is_float(dtype) else 1e18
     return rng.uniform(-0.25, 0.25, shape) * large
 
 
 def _subnormal(rng, shape, dtype):
-    tiny = float(np.finfo(dtype).smallest_subnormal) if np.dtype(dtype).kind == "f" else 1.0
+    tiny = float(finfo(dtype).smallest_subnormal) if is_float(dtype) else 1.0
     return rng.integers(-5, 6, shape) * tiny
 
 
@@ -252,11 +267,15 @@ def by_functions(name, x, y, threshold):
 
 
 def result_dtype(input, target):
-    """NumPy's promotion; Python numbers are weak, integers count as float64."""
+    """NumPy's promotion; Python numbers are weak, integers count as float64.
+
+    bfloat16 with another is float32: with float16 NumPy knows no common one.
+    """
     operands = [a for a in (input, target) if isinstance(a, np.ndarray)] or [np.empty(0)]
-    return np.result_type(
-        *(a.dtype.newbyteorder("=") if a.dtype.kind == "f" else np.float64 for a in operands)
-    )
+    dtypes = {a.dtype.newbyteorder("=") if is_float(a.dtype) else np.dtype(float) for a in operands}
+    if len(dtypes) > 1:
+        dtypes = {np.dtype("f4") if a.name == "bfloat16" else a for a in dtypes}
+    return np.result_type(*dtypes)
 
 
 class Expected:
@@ -267,7 +286,7 @@ class Expected:
         x, y = arrays["input"], arrays["target"]
         self.shape = np.shape(x) or np.shape(y)
         self.dtype = result_dtype(x, y)
-        self.working = np.dtype(np.float32) if self.dtype == np.float16 else self.dtype
+        self.working = np.dtype(np.float32) if self.dtype.itemsize == 2 else self.dtype
         info = np.finfo(self.working)
         self.eps, self.tiny, self.max = WIDE(info.eps), WIDE(info.smallest_subnormal), info.max
         with np.errstate(all="ignore"):
@@ -477,8 +496,8 @@ def within(got, bounds, dtypes):
     with np.errstate(all="ignore"):
         for dtype in (*dtypes, got.dtype.newbyteorder("=")):
             lo, hi = np.asarray(lo).astype(dtype), np.asarray(hi).astype(dtype)
-    nan = np.isnan(lo) | np.isnan(hi)
-    return free | np.where(nan, np.isnan(got), (lo <= got) & (got <= hi))
+        nan = np.isnan(lo) | np.isnan(hi)
+        return free | np.where(nan, np.isnan(got), (lo <= got) & (got <= hi))
 
 
 def serve():

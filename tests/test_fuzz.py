@@ -28,6 +28,7 @@ from tests.cases import (
     bits,
     by_functions,
     call,
+    ml_dtypes,
     outcome,
     within,
 )
@@ -51,6 +52,7 @@ def settings(usual):
 
 FLOATS = ["f4", "f8", "f4", "f8", "f2", ">f4", ">f8", ">f2"]
 DTYPES = [*FLOATS, "i1", "u1", "i2", ">i4", "i8", "u8", ">u8", "?"]
+NARROW = ["bfloat16", "bfloat16", "f2", "f4", "f8", ">f2", "i4", "?"]  # bfloat16 with others
 NUMBERS = ["normal", "normal", "many scales", "ties", "near the end", "subnormal", "special"]
 WEIGHTS = ["positive", "positive", "counts", "normal", "special"]
 THRESHOLDS = [0.0, 5e-324, 1e-45, 1e-30, 0.25, 0.37, 0.5, 1.0, 1.35, 3.0, 1e4, 1e30, 1e300, np.inf]
@@ -112,7 +114,8 @@ def part(draw, shape):
 
 
 @st.composite
-def cases(draw):
+def cases(draw, kinds=DTYPES, floats=FLOATS):
+    """A call of any function; ``kinds``: dtypes of operands; ``floats``: of ``out``."""
     shape = draw(shapes())
     function = draw(st.sampled_from(["loss", "grad", "value_and_grad", "grad_hess", "path"]))
     reductions = ["mean", "sum", "weighted_mean"]
@@ -122,7 +125,7 @@ def cases(draw):
     # Memory that is shared, in one case of three.
     shared = (None, None, 1, 1, 2) if draw(st.integers(0, 2)) == 0 else (None,)
     same = draw(st.booleans())  # equal dtypes, which have paths of their own
-    dtypes = [draw(st.sampled_from(DTYPES))] if same else DTYPES
+    dtypes = [draw(st.sampled_from(kinds))] if same else kinds
     values = [draw(st.sampled_from(NUMBERS))]
     fields = {"function": function, "reduction": reduction}
     for name in ("input", "target"):
@@ -131,7 +134,7 @@ def cases(draw):
     if scalar == "number":
         fields["target"] = draw(st.sampled_from([0.0, -1.5, 2.0, np.inf]))
     elif scalar is not None:
-        fields[scalar] = View((), draw(st.sampled_from(DTYPES)), values[0], 1)
+        fields[scalar] = View((), draw(st.sampled_from(kinds)), values[0], 1)
     fields["huber"] = function in ("loss", "grad", "value_and_grad") and draw(st.booleans())
     if function == "path":
         fields["threshold"] = tuple(draw(st.lists(st.sampled_from(THRESHOLDS), max_size=9)))
@@ -140,19 +143,19 @@ def cases(draw):
         if fields["huber"]:
             fields["threshold"] = fields["threshold"] or 0.7
     else:
-        kinds = ["positive", "threshold"]
-        fields["threshold"] = draw(views(part(draw, shape), DTYPES, kinds, shared))
+        values = ["positive", "threshold"]
+        fields["threshold"] = draw(views(part(draw, shape), kinds, values, shared))
     if reduction == "weighted_mean" or draw(st.integers(0, 3)) == 0:
-        fields["weight"] = draw(views(part(draw, shape), DTYPES, WEIGHTS, shared))
+        fields["weight"] = draw(views(part(draw, shape), kinds, WEIGHTS, shared))
         if draw(st.integers(0, 9)) == 0:
             fields["weight"] = 0.75
     if function != "grad_hess" and draw(st.integers(0, 3)) == 0:
-        kinds = ["often", "often", "seldom"]
-        fields["where"] = draw(views(part(draw, shape), ["?"], kinds, shared))
+        values = ["often", "often", "seldom"]
+        fields["where"] = draw(views(part(draw, shape), ["?"], values, shared))
     if function == "grad" and draw(st.integers(0, 2)) == 0:
         fields["factor"] = draw(st.sampled_from([2.0, -0.3, 0.0]))
         if reduction == "none" and draw(st.booleans()):
-            fields["factor"] = draw(views(part(draw, shape), DTYPES, ["normal", "counts"], shared))
+            fields["factor"] = draw(views(part(draw, shape), kinds, ["normal", "counts"], shared))
     outs = shape
     if function == "loss" and reduction != "none" and draw(st.booleans()):
         axes = st.integers(-len(shape), len(shape) - 1) if shape else st.nothing()
@@ -163,11 +166,11 @@ def cases(draw):
         outs = ()
     if function != "path" and draw(st.booleans()):
         # Into fresh memory, or that of the operands, also element for element.
-        out = views(outs, FLOATS, ["normal"], (None, *shared), repeats=False)
+        out = views(outs, floats, ["normal"], (None, *shared), repeats=False)
         if draw(st.booleans()):
             source = fields["input"]
             fits = source.shape == outs and 0 not in (source.steps or (1,))
-            if fits and source.dtype in FLOATS:
+            if fits and source.dtype in floats:
                 fields["input"] = replace(source, memory=source.memory or 1)
                 out = st.just(fields["input"])
         fields["out"] = tuple(draw(out) for _ in range(2 if function == "grad_hess" else 1))
@@ -185,9 +188,8 @@ def assert_same_memory(arena, other):
         np.testing.assert_array_equal(raw, other.memory[group])
 
 
-@settings(2000)
-@hypothesis.given(cases())
-def test_any_call(case):
+def check_call(case):
+    """Make a call, and compare its results, its warnings, and what became of the memory."""
     arena, untouched = Arena(case), Arena(case)
     copies = arena.copies()
     expected = Expected(case, copies)
@@ -213,6 +215,19 @@ def test_any_call(case):
     for i in range(len(case.out)):
         untouched.arrays[f"out{i}"][...] = arena.arrays[f"out{i}"]
     assert_same_memory(arena, untouched)
+
+
+@settings(2000)
+@hypothesis.given(cases())
+def test_any_call(case):
+    check_call(case)
+
+
+@pytest.mark.skipif(ml_dtypes is None, reason="needs ml_dtypes")
+@settings(500)
+@hypothesis.given(cases(NARROW, ["bfloat16", "bfloat16", "f2", "f4", "f8"]))
+def test_any_call_with_bfloat16(case):
+    check_call(case)
 
 
 @st.composite

@@ -154,22 +154,24 @@ def test_quantiles_by_hand(rng):
     assert residual_quantile(np.empty(0), None, 0.9) == 1
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_quick_way_to_the_derivatives_gives_the_same(dtype, rng):
+def test_the_quick_way_to_the_derivatives_gives_the_same(dtype, weighted, rng):
     true, pred = rng.standard_t(1.1, (2, 1000)).astype(dtype)
+    weight = rng.uniform(0, 2, 1000).astype(dtype) if weighted else None
     pred[3] = np.inf
     residual = residuals(true, pred)
     for quantile in (0.55, 0.7, 1.0):
-        beta = residual_quantile(abs(residual), None, quantile)
+        beta = residual_quantile(abs(residual), weight, quantile)
         for ours, expected in zip(
-            mixed_of_most(residual, abs(residual), beta),
-            SmoothL1Objective(beta)(true, pred),
+            mixed_of_most(residual, weight, beta, abs(residual)),
+            SmoothL1Objective(beta)(true, pred, weight),
             strict=True,
         ):
             np.testing.assert_allclose(ours, expected, rtol=1e-6 if dtype == np.float32 else 1e-15)
-    assert mixed_of_most(residual, abs(residual), 0.1) is None
+    assert mixed_of_most(residual, weight, 0.1, abs(residual)) is None
     residual[4] = np.nan
-    assert mixed_of_most(residual, abs(residual), 9.0) is None
+    assert mixed_of_most(residual, weight, 9.0, abs(residual)) is None
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3, -1e5])
@@ -630,3 +632,80 @@ def test_xgboost_hands_labels_and_weights_over_once(monkeypatch):
     assert sorted(asked) == ["get_label"] * 2 + ["get_weight"] * 2  # of both sets
     same = regressor("xgboost").fit(X, y, sample_weight=weight)
     np.testing.assert_array_equal(found.predict(X), same.predict(X))
+
+
+ROUNDS = {
+    "plain": {},
+    "weights": {},
+    "outputs": {},
+    "dart": {"booster": "dart", "rate_drop": 0.3},
+    "linear": {"booster": "gblinear"},
+    "forest": {"num_parallel_tree": 2, "subsample": 0.7},
+    "stopped": {"early_stopping_rounds": 3},
+}
+
+
+@pytest.mark.parametrize("kind", ROUNDS)
+def test_rounds_of_xgboost_are_those_of_its_own_update(kind, monkeypatch):
+    pytest.importorskip("xgboost")
+    from smoothl1._xgboost_rounds import RoundsBooster, _State
+
+    X, y, _ = sample(300)
+    y = np.c_[y, y[::-1]] if kind == "outputs" else y
+    fit = {"sample_weight": np.linspace(0, 2, 300)} if kind == "weights" else {}
+    if kind == "stopped":
+        fit.update(eval_set=[(X[:50], y[:50])], verbose=False)
+    grown = []
+    grow = _State.grow
+    monkeypatch.setattr(_State, "grow", lambda *args: grown.append(args[2]) or grow(*args))
+    ours = regressor("xgboost", **ROUNDS[kind]).fit(X, y, **fit)
+    assert len(grown) > 5
+    assert grown == list(range(1, len(grown) + 1))
+    monkeypatch.setattr(_State, "margin", lambda *_: None)  # as if XGBoost's function failed
+    theirs = regressor("xgboost", **ROUNDS[kind]).fit(X, y, **fit)
+    assert ours.get_booster().save_raw() == theirs.get_booster().save_raw()
+    assert type(ours.get_booster()) is not RoundsBooster
+    assert not {"_state", "update"} & set(vars(ours.get_booster()))
+
+
+def test_callbacks_see_a_booster_of_xgboost_while_it_is_trained():
+    xgboost = pytest.importorskip("xgboost")
+
+    class Callback(xgboost.callback.TrainingCallback):
+        def after_iteration(self, model, epoch, evals_log):
+            model.predict(xgboost.DMatrix(X[:7]))  # into the array that rounds read margins from
+            if epoch == 3:
+                self.copies = [pickle.loads(pickle.dumps(model)), model.copy()]
+            return False
+
+    X, y, _ = sample()
+    watched = Callback()
+    found = regressor("xgboost", callbacks=[watched]).fit(X, y)
+    expected = regressor("xgboost").fit(X, y)
+    np.testing.assert_array_equal(found.predict(X), expected.predict(X))
+    assert found.get_params()["callbacks"] == [watched]
+    for booster in watched.copies:
+        assert type(booster) is xgboost.Booster
+        assert booster.num_boosted_rounds() == 4
+        four = expected.predict(X, iteration_range=(0, 4))
+        np.testing.assert_array_equal(booster.predict(xgboost.DMatrix(X)), four)
+
+
+@pytest.mark.filterwarnings("ignore:Since 2.1.0")
+def test_a_round_that_fails_says_why(monkeypatch):
+    pytest.importorskip("xgboost")
+    from smoothl1._boosters import RegressorObjective
+
+    X, y, _ = sample()
+    call = RegressorObjective.__call__
+    rounds = []
+
+    def wrong(self, *args):
+        rounds.append(args)
+        grad, hess = call(self, *args)
+        return (grad, hess) if len(rounds) < 3 else (grad[1:], hess[1:])
+
+    monkeypatch.setattr(RegressorObjective, "__call__", wrong)
+    with pytest.raises(ValueError, match="499"):
+        regressor("xgboost").fit(X, y)
+    assert len(rounds) == 4  # XGBoost itself asked again

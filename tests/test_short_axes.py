@@ -124,6 +124,29 @@ def test_float64_is_rounded_to_halves_as_numpy_does(rng):
     )
 
 
+@pytest.mark.parametrize("n", [2, 4])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_rows_of_every_size_beside_each_other(dtype, n, rng):
+    """From subnormal sums to those that overflow, infinities and NaN among them."""
+    info = np.finfo(dtype)
+    exponents = rng.integers(info.minexp - info.nmant, info.maxexp, (70, 1))
+    with np.errstate(over="ignore", under="ignore"):
+        x = np.ldexp(rng.uniform(-1, 1, (70, n)), exponents).astype(dtype)
+    y = np.zeros_like(x)
+    x[3], x[40], x[41, 0], x[50, 1] = 0, x[39], np.inf, np.nan
+    y[60:] = x[60:] / 2
+    far = float(np.ldexp(0.7, info.maxexp - 9))
+    for beta in (0.7, 1.0, 0.0, np.inf, far, 1 / far):
+        for reduction in ("mean", "sum"):
+            for start in (0, 1, 33, 64):  # which rows share a vector
+                got = smooth_l1_loss(x[start:], y[start:], reduction, beta, axis=-1)
+                wanted = [
+                    smooth_l1_loss(a, b, reduction, beta)
+                    for a, b in zip(x[start:], y[start:], strict=True)
+                ]
+                same(got, wanted)
+
+
 @pytest.mark.skipif(ml_dtypes is None, reason="needs ml_dtypes")
 def test_a_row_of_bfloat16_that_overflows_on_the_way():
     large = ml_dtypes.finfo(ml_dtypes.bfloat16).max

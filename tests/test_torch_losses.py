@@ -1,6 +1,7 @@
 """`smoothl1.torch` beside PyTorch's own losses, where that is installed."""
 
 import copy
+import math
 import os
 import pickle
 import subprocess
@@ -34,6 +35,12 @@ FUNCTIONS = {
 }
 
 
+needs_exchange = pytest.mark.skipif(
+    not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"),
+    reason="this PyTorch does not show its tensors to C",
+)
+
+
 @pytest.fixture(params=FUNCTIONS)
 def function(request):
     return request.param
@@ -48,6 +55,12 @@ def generator():
 def two(generator):
     """Return input and target in float64, of 5 rows and 7 columns."""
     return torch.randn(2, 5, 7, dtype=torch.float64, generator=generator).unbind()
+
+
+def set_sizes(monkeypatch, *, large=losses._LARGE, kept=losses._SMALL):
+    """Let results be large from so many bytes on, gradients kept of so many elements."""
+    monkeypatch.setattr(losses, "_quick", losses._tensors(large, kept).loss)
+    monkeypatch.setattr(losses, "_SMALL", kept)
 
 
 def both(function, threshold=1.0):
@@ -125,7 +138,7 @@ def test_the_bits_of_arrays(function, dtype, reduction, generator):
 def test_what_comes_in_is_multiplied(function, reduction, in_cache, generator, monkeypatch):
     n = 20_000
     monkeypatch.setattr(losses, "_IN_CACHE", n if in_cache else n - 1)
-    monkeypatch.setattr(losses, "_SMALL", 0)
+    set_sizes(monkeypatch, kept=0)
     ours, theirs = both(function, 0.7)
     x, y = torch.randn(2, n, generator=generator)
     factors = [torch.tensor(0.3), torch.tensor(1.0), torch.tensor(float("nan"))]
@@ -149,7 +162,7 @@ def test_results_in_memory_of_either_library(function, dtype, reduction, generat
     x, y = torch.randn(2, 3, 1, 5_000, dtype=dtype, generator=generator)
     found = []
     for large in (0, 2**30):
-        monkeypatch.setattr(losses, "_LARGE", large)
+        set_sizes(monkeypatch, large=large)
         loss, grads = run(ours, x, y, reduction, (True, True))
         found.append((loss.detach(), *grads))
         assert grads[0].stride() == x.stride()
@@ -393,7 +406,7 @@ def test_a_change_in_place_after_the_forward_pass(function, generator, monkeypat
     for again in (True, False):
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             torch.autograd.grad(loss, x, create_graph=again, retain_graph=True)
-    monkeypatch.setattr(losses, "_SMALL", 0)
+    set_sizes(monkeypatch, kept=0)
     loss = ours(x, y, "none").sum()
     y.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
@@ -473,9 +486,12 @@ def threads_kept():
 
 def test_as_many_threads_as_pytorch(function, monkeypatch, threads_kept, generator):
     seen = []
-    fast = losses.core.fast_memory
+    quick = losses._quick
     monkeypatch.setattr(
-        losses.core, "fast_memory", lambda *args: (seen.append(args[-1]), fast(*args))[1]
+        losses,
+        "_quick",
+        # Asked first, and has nothing for strides.
+        lambda *args: (seen.append(args[-1]) if args[0].is_contiguous() else None, quick(*args))[1],
     )
     found = losses._FUNCTIONS[function == "huber"]
     spies = tuple(
@@ -497,6 +513,94 @@ def test_as_many_threads_as_pytorch(function, monkeypatch, threads_kept, generat
         assert seen == [threads] * 3
         results.append((result, leaf.grad))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [1, 100, 5000, 300_000])
+def test_quick_and_by_arrays(function, reduction, dtype, n, monkeypatch, generator):
+    """What is alike takes the quick way, with the bits of the other, which older versions take."""
+    ours, _ = both(function, 0.7)
+    x, y = torch.randn(2, n, generator=generator, dtype=dtype)
+
+    def results():
+        return [
+            run(lambda x, y, _: ours(x, y, reduction), x, y, None, of)
+            for of in ((True, False), (False, True), (True, True), (False, False))
+        ]
+
+    found = results()
+    monkeypatch.setattr(losses, "_quick", lambda *args: None)
+    monkeypatch.setattr(losses, "_number_of", lambda factor: None)
+    for (loss, grads), (other, others) in zip(found, results(), strict=True):
+        assert torch.equal(loss, other)
+        for a, b in zip(grads, others, strict=True):
+            assert a is b is None or torch.equal(a, b)
+
+
+@needs_exchange
+def test_what_is_quick(two):
+    """Tensors that are alike, with thresholds and reductions that PyTorch has no rules for."""
+    x, y = two
+    assert losses._quick(x, y, "mean", 1, False, True, 1)[1:] == (None, False)
+    assert losses._quick(x.clone().requires_grad_(), y, "sum", 0.5, True, True, 1)[2]
+    assert losses._quick(x, torch.nn.Parameter(y), "sum", 0.5, True, True, 1)[2]
+    assert not losses._quick(x, torch.nn.Parameter(y), "sum", 0.5, True, False, 1)[2]
+    dead = x.clone()
+    dead.untyped_storage().resize_(0)
+
+    class Named(torch.Tensor):
+        pass
+
+    others = [
+        (x.T, y.T),
+        (x, y.T.contiguous()),
+        (x, y.float()),
+        (x.half(), y.half()),
+        (x.long(), y.long()),
+        (x, y[0]),
+        (x[:0], y[:0]),
+        (x.to("meta"), y.to("meta")),
+        (x.to_sparse(), y),
+        (x, torch._neg_view(y)),
+        (x, torch._efficientzerotensor(x.shape, dtype=x.dtype)),
+        (dead, y),
+        (x, y.as_subclass(Named)),
+        (x, y.numpy()),
+        (None, y),
+        (torch.frombuffer(bytearray(300), dtype=x.dtype, count=35, offset=4).reshape(5, 7), y),
+    ]
+    for pair in others:
+        assert losses._quick(*pair, "mean", 1.0, False, True, 1) is None
+        assert losses._quick(*pair[::-1], "mean", 1.0, False, True, 1) is None
+    for reduction in ("max", None, 1):
+        assert losses._quick(x, y, reduction, 1.0, False, True, 1) is None
+    for threshold in (-1.0, math.nan, math.inf, 1e-40, 1e39, 10**400, True, "1", None, np.ones(1)):
+        assert losses._quick(x, y, "mean", threshold, False, True, 1) is None
+    assert losses._quick(x, y, "mean", 0.0, True, True, 1) is None
+    assert losses._quick(x, y, "mean", 0.0, False, True, 1) is not None
+
+
+@pytest.mark.parametrize("offer", [None, object()])
+def test_types_that_show_nothing_to_c(offer, two):
+    """As the tensors of older versions; or what they offer is no table of functions."""
+    kind = type("Kind", (), {"__dlpack_c_exchange_api__": offer})
+    tensors = losses.core.Tensors((kind, torch.Tensor), (None, None), None, None, 0, 0)
+    assert tensors.loss(*two, "mean", 1.0, False, True, 1) is None
+    assert tensors.loss(kind(), kind(), "mean", 1.0, False, True, 1) is None
+    assert tensors.number(two[0][0, 0]) is None
+
+
+@needs_exchange
+def test_numbers_that_come_in():
+    """One number, whatever its shape; None for anything that needs a closer look."""
+    for dtype in (torch.float32, torch.float64):
+        number = torch.tensor(1.5, dtype=dtype)
+        for one in (number, number.expand(3, 4), number.expand(1)):
+            assert losses._number_of(one) == 1.5
+        for other in (torch._neg_view(number), torch.ones(3, dtype=dtype), number.to("meta"), None):
+            assert losses._number_of(other) is None
+    assert losses._number_of(torch.tensor(1)) is None
 
 
 # ---------------------------------------------------------------------------

@@ -1,0 +1,386 @@
+/* Outputs of two or four elements, one after the other: terms are made, brought together by
+   shuffles and summed in one loop, in registers. For AVX2 and AVX-512; without, ``columns.pxd``
+   has a buffer of terms, from which GCC's shuffles take them.
+
+   A step takes as many vectors of each operand as an output has elements, and sums as many outputs
+   as a vector has items. Terms are those of ``terms.pxd``; the order of a sum is that of
+   ``lanes.pxd``, (0 + 2) + (1 + 3). */
+#ifndef SMOOTHL1_FOURS_H
+#define SMOOTHL1_FOURS_H
+
+#include <float.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include "fma.h"
+#include "groups.h"
+
+/* The forms of a term, of which ARRAY is two. */
+enum { SMOOTHL1_ROW_PRODUCT, SMOOTHL1_ROW_PAIR, SMOOTHL1_ROW_SMOOTH, SMOOTHL1_ROW_HUBER };
+
+/* Operands in the working dtype, of which beta, weight and mask may be NULL, and where the sums go:
+   of terms, of what is subtracted from them, and what their roundings left. There is room for whole
+   steps. With a number as threshold, without weights and selection, the sums are finished, too, as
+   ``terms.pxd`` does; all outputs have one divisor then. Otherwise ``results`` is NULL. */
+#define SMOOTHL1_DEFINE_ROWS(T, SUFFIX)                                                       \
+    typedef struct {                                                                          \
+        const T *x, *y, *beta, *weight;                                                       \
+        const uint8_t *mask;                                                                  \
+        T threshold, s, c;                                                                    \
+        int form;                                                                             \
+        ptrdiff_t ahead; /* bytes to what is asked for meanwhile; 0 for nothing */            \
+        double *sums, *rests, *linear, *linear_rests;                                         \
+        T *results;                                                                           \
+        double scale, offset, offset_rest, divisor, divisor_rest;                             \
+        double reciprocal, low, low_rest; /* of the divisor, as in ``terms.set_quotient`` */  \
+    } smoothl1_rows##SUFFIX;
+SMOOTHL1_DEFINE_ROWS(float, f)
+SMOOTHL1_DEFINE_ROWS(double, )
+
+/* AVX-512 has fused multiply-adds of its own, whether or not the compiler is told of FMA. */
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__AVX2__)                            \
+    && (defined(__FMA__) || defined(__AVX512F__) && defined(__AVX512DQ__))
+  #include "vectors.h"
+
+/* The sums of outputs of four terms, or of two: of float64 and what their roundings left, of
+   float32 those of the lower and the upper half of a vector. A lane starts at 0, which -0 leaves as
+   it is. */
+SMOOTHL1_INLINE void smoothl1_sum_up(const smoothl1_v *terms, int n, int signs, smoothl1_v *sums) {
+    smoothl1_v t[4], odd, low, other;
+    smoothl1_gather(terms, n, t);
+    if (n == 4) {
+        smoothl1_exactly(t[0], t[2], sums, &low);
+        smoothl1_exactly(t[1], t[3], &odd, &other);
+        smoothl1_exactly(sums[0], odd, sums, sums + 1);
+        sums[1] = (low + other) + sums[1];
+    } else {
+        smoothl1_exactly(t[0], t[1], sums, sums + 1);
+    }
+    if (signs) { sums[0] = sums[0] + 0.0; }
+}
+SMOOTHL1_INLINE void smoothl1_sum_upf(
+    const smoothl1_vf *terms, int n, int signs, smoothl1_v *sums
+) {
+    smoothl1_vf t[4];
+    smoothl1_v half[4][2];
+    smoothl1_gatherf(terms, n, t);
+    for (int k = 0; k < n; k++) { smoothl1_widen_halves(t[k], half[k], half[k] + 1); }
+    for (int i = 0; i < 2; i++) {
+        if (n == 4) {
+            sums[i] = (half[0][i] + half[2][i]) + (half[1][i] + half[3][i]);
+        } else {
+            sums[i] = half[0][i] + half[1][i];
+        }
+        if (signs) { sums[i] = sums[i] + 0.0; }
+    }
+}
+SMOOTHL1_INLINE void smoothl1_put_sums(
+    const smoothl1_v *found, int n, double *sums, double *rests
+) {
+    smoothl1_put(sums, found[0], n);
+    smoothl1_put(rests, found[1], n);
+}
+SMOOTHL1_INLINE void smoothl1_put_sumsf(
+    const smoothl1_v *found, int n, double *sums, double *rests
+) {
+    (void)rests;
+    smoothl1_putf(sums, found[0], found[1], n);
+}
+
+/* ``finish`` of ``terms.pxd``, of a vector of outputs; returns whether a result is infinite. */
+SMOOTHL1_INLINE int smoothl1_finish_stepf(
+    const smoothl1_rowsf *rows, const smoothl1_v *sums, const smoothl1_v *linear, int counts, int n,
+    ptrdiff_t o
+) {
+    const smoothl1_v most = smoothl1_all(DBL_MAX), none = smoothl1_all(0);
+    smoothl1_v r[2];
+    for (int i = 0; i < 2; i++) {
+        r[i] = sums[i];
+        if (counts) {
+            const smoothl1_v rest = linear[i] * smoothl1_all(rows->offset);
+            r[i] = r[i] + smoothl1_pick(smoothl1_within(sums[i], most), rest, none);
+        }
+        r[i] = r[i] * smoothl1_all(rows->scale);
+    }
+    smoothl1_narrow(rows->results + o, r[0], r[1], n);
+    return smoothl1_any_infinite(r[0]) | smoothl1_any_infinite(r[1]);
+}
+/* See ``smoothl1_over``, of which this is a vector. */
+SMOOTHL1_INLINE smoothl1_v smoothl1_over_all(smoothl1_v a, const smoothl1_rows *rows) {
+    const smoothl1_v b = smoothl1_all(rows->divisor), r = smoothl1_all(-rows->reciprocal);
+    const smoothl1_v rest = a * smoothl1_all(rows->low_rest);
+    const smoothl1_v q = smoothl1_fma(a, smoothl1_all(rows->low), rest);
+    return smoothl1_fma(smoothl1_fms(b, q, a), r, q);
+}
+SMOOTHL1_INLINE int smoothl1_finish_vector(
+    const smoothl1_rows *rows, smoothl1_v sums, smoothl1_v rests, smoothl1_v linear,
+    double *results
+) {
+    const smoothl1_v most = smoothl1_all(DBL_MAX), d = smoothl1_all(rows->divisor);
+    const smoothl1_v offset = smoothl1_all(rows->offset);
+    smoothl1_v hi, lo, q, p = linear * offset, r, rest;
+    rest = smoothl1_fms(linear, offset, p) + linear * smoothl1_all(rows->offset_rest);
+    smoothl1_exactly(sums, p, &hi, &lo);
+    lo = lo + (rests + rest);
+    if (smoothl1_moderate(hi)) { /* quotients without division, with the same bits */
+        q = smoothl1_over_all(hi, rows);
+        p = q * d;
+        rest = ((hi - p) - smoothl1_fms(q, d, p)) + lo - q * smoothl1_all(rows->divisor_rest);
+        r = q + smoothl1_over_all(rest, rows);
+    } else {
+        q = hi / d;
+        p = q * d;
+        rest = ((hi - p) - smoothl1_fms(q, d, p)) + lo - q * smoothl1_all(rows->divisor_rest);
+        r = q + rest / d;
+        r = smoothl1_pick(smoothl1_within(r, most), r, q);
+        r = smoothl1_pick(smoothl1_within(sums, most), r, sums / d);
+    }
+    SMOOTHL1_V(storeu_pd)(results, r);
+    return smoothl1_any_infinite(r);
+}
+/* In a loop of its own, whose steps overlap: each is a long chain. */
+static int smoothl1_finish_rows(const smoothl1_rows *rows, ptrdiff_t width) {
+    enum { ITEMS = SMOOTHL1_ITEMS };
+    const int counts = rows->form == SMOOTHL1_ROW_PAIR;
+    const ptrdiff_t rest = width % ITEMS, whole = width - rest;
+    double last[ITEMS];
+    int infinite = 0;
+    for (ptrdiff_t o = 0; o < width; o += ITEMS) {
+        infinite |= smoothl1_finish_vector(
+            rows, smoothl1_get(rows->sums + o), smoothl1_get(rows->rests + o),
+            counts ? smoothl1_get(rows->linear + o) : smoothl1_all(0),
+            o < whole ? rows->results + o : last
+        );
+    }
+    if (rest > 0) { memcpy(rows->results + whole, last, (size_t)rest * sizeof(double)); }
+    return infinite;
+}
+SMOOTHL1_INLINE int smoothl1_finish_rowsf(const smoothl1_rowsf *rows, ptrdiff_t width) {
+    (void)rows, (void)width;
+    return 0;
+}
+SMOOTHL1_INLINE int smoothl1_finish_step(
+    const smoothl1_rows *rows, const smoothl1_v *sums, const smoothl1_v *linear, int counts, int n,
+    ptrdiff_t o
+) {
+    smoothl1_put_sums(sums, n, rows->sums + o, rows->rests + o);
+    if (counts) { smoothl1_put(rows->linear + o, linear[0], n); }
+    return 0;
+}
+
+/* Functions are told what is known of a job: nothing of it is left to ask in a loop. */
+#define SMOOTHL1_DEFINE_STEPS(T, SUFFIX)                                                      \
+    SMOOTHL1_INLINE int smoothl1_steps##SUFFIX(                                                 \
+        const smoothl1_rows##SUFFIX *rows, int n, ptrdiff_t width, int form, int weighted,    \
+        int selected                                                                          \
+    ) {                                                                                       \
+        enum { ITEMS = SMOOTHL1_ITEMS##SUFFIX };                                              \
+        const ptrdiff_t ahead = rows->ahead;                                                  \
+        const T *x = rows->x, *y = rows->y, *b = rows->beta, *w = rows->weight;               \
+        const uint8_t *mask = rows->mask;                                                     \
+        const smoothl1_v##SUFFIX none = smoothl1_all##SUFFIX(0), one = smoothl1_all##SUFFIX(1); \
+        const smoothl1_v##SUFFIX half = smoothl1_all##SUFFIX((T)0.5);                         \
+        const smoothl1_v##SUFFIX s = smoothl1_all##SUFFIX(rows->s);                           \
+        const smoothl1_v##SUFFIX c = smoothl1_all##SUFFIX(rows->c);                           \
+        smoothl1_v##SUFFIX t = smoothl1_all##SUFFIX(rows->threshold);                         \
+        int infinite = 0;                                                                     \
+        for (ptrdiff_t o = 0; o < width; o += ITEMS) {                                        \
+            smoothl1_v##SUFFIX terms[4], linear[4];                                           \
+            smoothl1_v sums[2], offs[2];                                                      \
+            smoothl1_counts##SUFFIX counts = smoothl1_no_counts##SUFFIX();                    \
+            SMOOTHL1_ASK(T, 0, n * ITEMS)                                                     \
+            for (int k = 0; k < n; k++) {                                                     \
+                const smoothl1_v##SUFFIX z = smoothl1_size##SUFFIX(                           \
+                    smoothl1_get##SUFFIX(x + k * ITEMS) - smoothl1_get##SUFFIX(y + k * ITEMS) \
+                );                                                                            \
+                smoothl1_v##SUFFIX term, off = one;                                           \
+                smoothl1_which##SUFFIX taken, above;                                           \
+                if (form >= SMOOTHL1_ROW_SMOOTH) { t = smoothl1_get##SUFFIX(b + k * ITEMS); } \
+                above = smoothl1_above##SUFFIX(z, t);                                         \
+                if (form == SMOOTHL1_ROW_PRODUCT) {                                           \
+                    const smoothl1_v##SUFFIX m = smoothl1_pick##SUFFIX(above, t, z);          \
+                    term = (m * s) * smoothl1_less##SUFFIX(z, half, m);                       \
+                } else if (form == SMOOTHL1_ROW_PAIR) {                                       \
+                    term = z * smoothl1_pick##SUFFIX(above, c, z * s);                        \
+                } else if (form == SMOOTHL1_ROW_SMOOTH) {                                     \
+                    term = smoothl1_pick##SUFFIX(above, z, half * z * (z / t));               \
+                    off = t;                                                                  \
+                } else {                                                                      \
+                    term = smoothl1_pick##SUFFIX(above, t * z, half * z * z);                 \
+                    off = t * t;                                                              \
+                }                                                                             \
+                off = smoothl1_pick##SUFFIX(above, off, none);                                \
+                if (weighted) {                                                               \
+                    const smoothl1_v##SUFFIX weight = smoothl1_get##SUFFIX(w + k * ITEMS);    \
+                    term = term * weight;                                                     \
+                    off = off * weight;                                                       \
+                }                                                                             \
+                if (selected) {                                                               \
+                    taken = smoothl1_taken##SUFFIX(mask + k * ITEMS);                         \
+                    above = smoothl1_both##SUFFIX(above, taken);                              \
+                    term = smoothl1_pick##SUFFIX(taken, term, none);                          \
+                    off = smoothl1_pick##SUFFIX(taken, off, none);                            \
+                }                                                                             \
+                counts = smoothl1_count##SUFFIX(counts, above, k);                            \
+                terms[k] = term;                                                              \
+                linear[k] = off;                                                              \
+            }                                                                                 \
+            smoothl1_sum_up##SUFFIX(terms, n, weighted, sums);                                \
+            if (form == SMOOTHL1_ROW_PAIR && !weighted) {                                     \
+                smoothl1_tally##SUFFIX(counts, n, offs);                                      \
+            } else if (form != SMOOTHL1_ROW_PRODUCT) {                                        \
+                smoothl1_sum_up##SUFFIX(linear, n, weighted, offs);                           \
+            }                                                                                 \
+            if (form < SMOOTHL1_ROW_SMOOTH && !weighted && !selected) {                       \
+                infinite |= smoothl1_finish_step##SUFFIX(                                     \
+                    rows, sums, offs, form == SMOOTHL1_ROW_PAIR, n, o                         \
+                );                                                                            \
+            } else {                                                                          \
+                smoothl1_put_sums##SUFFIX(sums, n, rows->sums + o, rows->rests + o);          \
+                if (form != SMOOTHL1_ROW_PRODUCT) {                                           \
+                    smoothl1_put_sums##SUFFIX(                                                \
+                        offs, n, rows->linear + o, rows->linear_rests + o                     \
+                    );                                                                        \
+                }                                                                             \
+            }                                                                                 \
+            x += n * ITEMS;                                                                   \
+            y += n * ITEMS;                                                                   \
+            if (form >= SMOOTHL1_ROW_SMOOTH) { b += n * ITEMS; }                              \
+            if (weighted) { w += n * ITEMS; }                                                 \
+            if (selected) { mask += n * ITEMS; }                                              \
+        }                                                                                     \
+        return infinite;                                                                      \
+    }                                                                                         \
+    SMOOTHL1_INLINE int smoothl1_steps_of_form##SUFFIX(                                       \
+        const smoothl1_rows##SUFFIX *rows, int n, ptrdiff_t width, int form                   \
+    ) {                                                                                       \
+        if (rows->weight == NULL) {                                                           \
+            if (rows->mask == NULL) {                                                         \
+                return smoothl1_steps##SUFFIX(rows, n, width, form, 0, 0);                    \
+            } else {                                                                          \
+                return smoothl1_steps##SUFFIX(rows, n, width, form, 0, 1);                    \
+            }                                                                                 \
+        } else if (rows->mask == NULL) {                                                      \
+            return smoothl1_steps##SUFFIX(rows, n, width, form, 1, 0);                        \
+        } else {                                                                              \
+            return smoothl1_steps##SUFFIX(rows, n, width, form, 1, 1);                        \
+        }                                                                                     \
+    }                                                                                         \
+    SMOOTHL1_INLINE int smoothl1_steps_of##SUFFIX(                                            \
+        const smoothl1_rows##SUFFIX *rows, int n, ptrdiff_t width                             \
+    ) {                                                                                       \
+        if (rows->form == SMOOTHL1_ROW_PRODUCT) {                                             \
+            return smoothl1_steps_of_form##SUFFIX(rows, n, width, SMOOTHL1_ROW_PRODUCT);      \
+        } else if (rows->form == SMOOTHL1_ROW_PAIR) {                                         \
+            return smoothl1_steps_of_form##SUFFIX(rows, n, width, SMOOTHL1_ROW_PAIR);         \
+        } else if (rows->form == SMOOTHL1_ROW_SMOOTH) {                                       \
+            return smoothl1_steps_of_form##SUFFIX(rows, n, width, SMOOTHL1_ROW_SMOOTH);       \
+        } else {                                                                              \
+            return smoothl1_steps_of_form##SUFFIX(rows, n, width, SMOOTHL1_ROW_HUBER);        \
+        }                                                                                     \
+    }                                                                                         \
+    static int smoothl1_whole_steps##SUFFIX(                                                  \
+        const smoothl1_rows##SUFFIX *rows, ptrdiff_t n, ptrdiff_t width                       \
+    ) {                                                                                       \
+        if (n == 4) {                                                                         \
+            return smoothl1_steps_of##SUFFIX(rows, 4, width);                                 \
+        } else {                                                                              \
+            return smoothl1_steps_of##SUFFIX(rows, 2, width);                                 \
+        }                                                                                     \
+    }                                                                                         \
+    /* The last outputs, fewer than a step, filled up. */                                     \
+    static int smoothl1_last_step##SUFFIX(                                                    \
+        const smoothl1_rows##SUFFIX *rows, ptrdiff_t n, ptrdiff_t first, size_t rest          \
+    ) {                                                                                       \
+        enum { ROOM = 4 * SMOOTHL1_ITEMS##SUFFIX };                                           \
+        T x[ROOM] = {0}, y[ROOM] = {0}, b[ROOM], w[ROOM] = {0}, results[ROOM] = {0};          \
+        uint8_t mask[ROOM] = {0};                                                             \
+        int infinite;                                                                         \
+        smoothl1_rows##SUFFIX last = *rows;                                                   \
+        for (int i = 0; i < ROOM; i++) { b[i] = 1; }                                          \
+        memcpy(x, rows->x + first * n, rest * sizeof(T));                                     \
+        memcpy(y, rows->y + first * n, rest * sizeof(T));                                     \
+        if (rows->beta != NULL) { memcpy(b, rows->beta + first * n, rest * sizeof(T)); }      \
+        if (rows->weight != NULL) {                                                           \
+            memcpy(w, rows->weight + first * n, rest * sizeof(T));                            \
+            last.weight = w;                                                                  \
+        }                                                                                     \
+        if (rows->mask != NULL) {                                                             \
+            memcpy(mask, rows->mask + first * n, rest);                                       \
+            last.mask = mask;                                                                 \
+        }                                                                                     \
+        last.x = x;                                                                           \
+        last.y = y;                                                                           \
+        last.beta = b;                                                                        \
+        last.ahead = 0;                                                                       \
+        last.sums += first;                                                                   \
+        last.rests += first;                                                                  \
+        last.linear += first;                                                                 \
+        last.linear_rests += first;                                                           \
+        last.results = results;                                                               \
+        infinite = smoothl1_whole_steps##SUFFIX(&last, n, SMOOTHL1_ITEMS##SUFFIX);            \
+        if (rows->results != NULL) {                                                          \
+            memcpy(rows->results + first, results, rest / (size_t)n * sizeof(T));             \
+        }                                                                                     \
+        return infinite;                                                                      \
+    }                                                                                         \
+    /* ``width`` outputs of n elements, two or four. Returns whether a result is infinite. */  \
+    static int smoothl1_run_rows##SUFFIX(                                                     \
+        const smoothl1_rows##SUFFIX *rows, ptrdiff_t n, ptrdiff_t width                       \
+    ) {                                                                                       \
+        const ptrdiff_t rest = width % SMOOTHL1_ITEMS##SUFFIX, whole = width - rest;          \
+        int infinite = smoothl1_whole_steps##SUFFIX(rows, n, whole);                          \
+        if (rest > 0) {                                                                       \
+            infinite |= smoothl1_last_step##SUFFIX(rows, n, whole, (size_t)(rest * n));       \
+        }                                                                                     \
+        if (rows->results != NULL) { infinite |= smoothl1_finish_rows##SUFFIX(rows, width); } \
+        return infinite;                                                                      \
+    }
+SMOOTHL1_DEFINE_STEPS(float, f)
+SMOOTHL1_DEFINE_STEPS(double, )
+enum { SMOOTHL1_RUNS_ROWS = 1 };
+#else
+static int smoothl1_run_rowsf(const smoothl1_rowsf *rows, ptrdiff_t n, ptrdiff_t width) {
+    (void)rows, (void)n, (void)width;
+    return 0;
+}
+static int smoothl1_run_rows(const smoothl1_rows *rows, ptrdiff_t n, ptrdiff_t width) {
+    (void)rows, (void)n, (void)width;
+    return 0;
+}
+enum { SMOOTHL1_RUNS_ROWS = 0 };
+#endif
+
+/* What all sums are divided by, hi + lo. */
+SMOOTHL1_INLINE void smoothl1_set_divisor(smoothl1_rows *rows, double hi, double lo) {
+    rows->divisor = hi;
+    rows->divisor_rest = lo;
+    rows->reciprocal = rows->low = 1.0 / hi;
+    if (fma(rows->low, hi, -1.0) > 0.0) { rows->low = nextafter(rows->low, 0.0); }
+    rows->low_rest = fma(-rows->low, hi, 1.0) / hi;
+}
+
+/* How many of each output's elements are selected. */
+SMOOTHL1_INLINE void smoothl1_count_rows_of(
+    const uint8_t *mask, ptrdiff_t n, ptrdiff_t width, double *counts
+) {
+    for (ptrdiff_t o = 0; o < width; o++) {
+        int32_t count = 0;
+        for (ptrdiff_t i = 0; i < n; i++) { count += mask[o * n + i] != 0; }
+        counts[o] = count;
+    }
+}
+static void smoothl1_count_rows(
+    const uint8_t *mask, ptrdiff_t n, ptrdiff_t width, double *counts
+) {
+    if (n == 2) { /* known to the compiler, a few are added by vectors */
+        smoothl1_count_rows_of(mask, 2, width, counts);
+    } else if (n == 4) {
+        smoothl1_count_rows_of(mask, 4, width, counts);
+    } else {
+        smoothl1_count_rows_of(mask, n, width, counts);
+    }
+}
+
+#endif

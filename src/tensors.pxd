@@ -1,0 +1,104 @@
+"""Tensors of another library, seen through the functions that their type offers to C (DLPack).
+
+One call tells all of a tensor, where each question to the object would take as long.
+"""
+
+from cpython.exc cimport PyErr_Clear
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+# Of ``dlpack.h``, version 1.
+
+cdef struct Device:
+    int32_t type
+    int32_t id
+
+cdef struct DataType:
+    uint8_t code
+    uint8_t bits
+    uint16_t lanes
+
+cdef struct View:
+    # The memory of a tensor, which stays the tensor's.
+    void* data
+    Device device
+    int32_t ndim
+    DataType dtype
+    int64_t* shape
+    int64_t* strides  # in elements
+    uint64_t byte_offset
+
+# 0, or -1 with an exception.
+ctypedef int (*Export)(void* tensor, View* view) noexcept
+
+cdef struct Exchange:
+    uint32_t major
+    uint32_t minor
+    void* previous
+    void* allocate
+    void* share
+    void* to_object
+    Export export
+    void* stream
+
+cdef enum:
+    VERSION = 1
+    CPU = 1
+    FLOAT = 2
+
+
+cdef inline Export export_of(object type) except? NULL:
+    """The function that views tensors of a type; NULL if it has none that is known here."""
+    cdef Exchange* exchange
+    capsule = getattr(type, "__dlpack_c_exchange_api__", None)
+    if not PyCapsule_IsValid(capsule, "dlpack_exchange_api"):
+        return NULL
+    exchange = <Exchange*>PyCapsule_GetPointer(capsule, "dlpack_exchange_api")
+    return exchange.export if exchange.major == VERSION else NULL
+
+
+cdef inline bint has_numbers(Export export, object tensor, View* view) noexcept:
+    """View a tensor; False if it has no aligned float32 or float64 in memory of the processor."""
+    if export(<void*>tensor, view) != 0:
+        PyErr_Clear()
+        return False
+    if (
+        view.device.type != CPU or view.data is NULL
+        or view.dtype.code != FLOAT or view.dtype.lanes != 1
+        or not (view.dtype.bits == 32 or view.dtype.bits == 64)
+    ):
+        return False
+    view.data = <char*>view.data + view.byte_offset
+    view.byte_offset = 0
+    return <size_t>view.data % (view.dtype.bits // 8) == 0
+
+
+cdef inline int64_t contiguous_size(const View* view) noexcept:
+    """The number of elements, if they follow each other in memory; else 0."""
+    cdef int64_t size = 1
+    cdef int axis
+    for axis in range(view.ndim - 1, -1, -1):
+        if view.shape[axis] != 1 and view.strides[axis] != size:
+            return 0
+        size *= view.shape[axis]
+    return size
+
+
+cdef inline bint same_shape(const View* a, const View* b) noexcept:
+    cdef int axis
+    if a.ndim != b.ndim or a.dtype.bits != b.dtype.bits:
+        return False
+    for axis in range(a.ndim):
+        if a.shape[axis] != b.shape[axis]:
+            return False
+    return True
+
+
+cdef inline bint is_constant(const View* view) noexcept:
+    """Whether all elements are one, as in a number that was expanded."""
+    cdef int axis
+    for axis in range(view.ndim):
+        if view.strides[axis] != 0:
+            return False
+    return True

@@ -1,0 +1,333 @@
+/* Vectors of 64 bytes (AVX-512) or 32 (AVX2) under one name, for ``fours.h``: of float64, and, with
+   an f at the end, of float32. ``which`` is what a comparison gives. */
+#ifndef SMOOTHL1_VECTORS_H
+#define SMOOTHL1_VECTORS_H
+
+#include <immintrin.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#include "groups.h"
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+  #define SMOOTHL1_V(name) _mm512_##name
+typedef __m512d smoothl1_v;
+typedef __m512 smoothl1_vf;
+typedef __m512i smoothl1_counts, smoothl1_countsf;
+typedef __mmask8 smoothl1_which;
+typedef __mmask16 smoothl1_whichf;
+enum { SMOOTHL1_ITEMS = 8, SMOOTHL1_ITEMSf = 16 };
+#else
+  #define SMOOTHL1_V(name) _mm256_##name
+typedef __m256d smoothl1_v;
+typedef __m256 smoothl1_vf;
+typedef __m256i smoothl1_counts, smoothl1_countsf;
+typedef __m256d smoothl1_which;
+typedef __m256 smoothl1_whichf;
+enum { SMOOTHL1_ITEMS = 4, SMOOTHL1_ITEMSf = 8 };
+#endif
+
+SMOOTHL1_INLINE smoothl1_v smoothl1_all(double a) { return SMOOTHL1_V(set1_pd)(a); }
+SMOOTHL1_INLINE smoothl1_vf smoothl1_allf(float a) { return SMOOTHL1_V(set1_ps)(a); }
+SMOOTHL1_INLINE smoothl1_v smoothl1_get(const double *a) { return SMOOTHL1_V(loadu_pd)(a); }
+SMOOTHL1_INLINE smoothl1_vf smoothl1_getf(const float *a) { return SMOOTHL1_V(loadu_ps)(a); }
+/* z - half m; the product is exact, so that one rounding is left. */
+SMOOTHL1_INLINE smoothl1_v smoothl1_less(smoothl1_v z, smoothl1_v half, smoothl1_v m) {
+    return SMOOTHL1_V(fnmadd_pd)(half, m, z);
+}
+SMOOTHL1_INLINE smoothl1_vf smoothl1_lessf(smoothl1_vf z, smoothl1_vf half, smoothl1_vf m) {
+    return SMOOTHL1_V(fnmadd_ps)(half, m, z);
+}
+/* a + b exactly: the sum, and what its rounding left. */
+SMOOTHL1_INLINE void smoothl1_exactly(
+    smoothl1_v a, smoothl1_v b, smoothl1_v *sum, smoothl1_v *rest
+) {
+    const smoothl1_v s = a + b, v = s - a;
+    *rest = (a - (s - v)) + (b - v);
+    *sum = s;
+}
+
+/* a b + c and a b - c, rounded once. */
+SMOOTHL1_INLINE smoothl1_v smoothl1_fma(smoothl1_v a, smoothl1_v b, smoothl1_v c) {
+    return SMOOTHL1_V(fmadd_pd)(a, b, c);
+}
+SMOOTHL1_INLINE smoothl1_v smoothl1_fms(smoothl1_v a, smoothl1_v b, smoothl1_v c) {
+    return SMOOTHL1_V(fmsub_pd)(a, b, c);
+}
+
+/* ``gather`` makes of n vectors [output][term] one for each term, in an order of outputs that is
+   cheap; ``put`` and ``narrow`` bring back that of memory. Counts are in that order, too: they have
+   a byte for each vector until ``tally`` adds those of an output. */
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+SMOOTHL1_INLINE smoothl1_v smoothl1_size(smoothl1_v a) { return _mm512_abs_pd(a); }
+SMOOTHL1_INLINE smoothl1_vf smoothl1_sizef(smoothl1_vf a) { return _mm512_abs_ps(a); }
+/* Where a is not below b; NaN is not. */
+SMOOTHL1_INLINE smoothl1_which smoothl1_above(smoothl1_v a, smoothl1_v b) {
+    return _mm512_cmp_pd_mask(a, b, _CMP_NLT_UQ);
+}
+SMOOTHL1_INLINE smoothl1_whichf smoothl1_abovef(smoothl1_vf a, smoothl1_vf b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ);
+}
+/* Where |a| is at most b. */
+SMOOTHL1_INLINE smoothl1_which smoothl1_within(smoothl1_v a, smoothl1_v b) {
+    return _mm512_cmp_pd_mask(_mm512_abs_pd(a), b, _CMP_LE_OQ);
+}
+SMOOTHL1_INLINE smoothl1_v smoothl1_pick(smoothl1_which which, smoothl1_v a, smoothl1_v b) {
+    return _mm512_mask_blend_pd(which, b, a);
+}
+SMOOTHL1_INLINE smoothl1_vf smoothl1_pickf(smoothl1_whichf which, smoothl1_vf a, smoothl1_vf b) {
+    return _mm512_mask_blend_ps(which, b, a);
+}
+SMOOTHL1_INLINE smoothl1_which smoothl1_taken(const uint8_t *mask) {
+    const __m512i v = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)mask));
+    return _mm512_test_epi64_mask(v, v);
+}
+SMOOTHL1_INLINE smoothl1_whichf smoothl1_takenf(const uint8_t *mask) {
+    const __m512i v = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)mask));
+    return _mm512_test_epi32_mask(v, v);
+}
+
+SMOOTHL1_INLINE smoothl1_which smoothl1_both(smoothl1_which a, smoothl1_which b) { return a & b; }
+SMOOTHL1_INLINE smoothl1_whichf smoothl1_bothf(smoothl1_whichf a, smoothl1_whichf b) {
+    return a & b;
+}
+
+SMOOTHL1_INLINE void smoothl1_gather(const smoothl1_v *a, int n, smoothl1_v *t) {
+    const smoothl1_v p = _mm512_unpacklo_pd(a[0], a[1]), q = _mm512_unpackhi_pd(a[0], a[1]);
+    if (n == 4) {
+        const smoothl1_v r = _mm512_unpacklo_pd(a[2], a[3]), s = _mm512_unpackhi_pd(a[2], a[3]);
+        t[0] = _mm512_shuffle_f64x2(p, r, 0x88);
+        t[1] = _mm512_shuffle_f64x2(q, s, 0x88);
+        t[2] = _mm512_shuffle_f64x2(p, r, 0xdd);
+        t[3] = _mm512_shuffle_f64x2(q, s, 0xdd);
+    } else {
+        t[0] = p;
+        t[1] = q;
+    }
+}
+SMOOTHL1_INLINE void smoothl1_put(double *a, smoothl1_v v, int n) {
+    const __m512i twos = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    _mm512_storeu_pd(
+        a, n == 4 ? _mm512_permutex_pd(v, 0xd8) : _mm512_permutexvar_pd(twos, v)
+    );
+}
+SMOOTHL1_INLINE void smoothl1_gatherf(const smoothl1_vf *a, int n, smoothl1_vf *t) {
+    if (n == 4) {
+        const smoothl1_vf p = _mm512_unpacklo_ps(a[0], a[2]), q = _mm512_unpacklo_ps(a[1], a[3]);
+        const smoothl1_vf r = _mm512_unpackhi_ps(a[0], a[2]), s = _mm512_unpackhi_ps(a[1], a[3]);
+        t[0] = _mm512_unpacklo_ps(p, q);
+        t[1] = _mm512_unpackhi_ps(p, q);
+        t[2] = _mm512_unpacklo_ps(r, s);
+        t[3] = _mm512_unpackhi_ps(r, s);
+    } else {
+        t[0] = _mm512_shuffle_ps(a[0], a[1], 0x88);
+        t[1] = _mm512_shuffle_ps(a[0], a[1], 0xdd);
+    }
+}
+SMOOTHL1_INLINE void smoothl1_widen_halves(smoothl1_vf a, smoothl1_v *low, smoothl1_v *high) {
+    *low = _mm512_cvtps_pd(_mm512_castps512_ps256(a));
+    *high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
+}
+SMOOTHL1_INLINE void smoothl1_putf(double *a, smoothl1_v low, smoothl1_v high, int n) {
+    const __m512i fours[2] = {
+        _mm512_setr_epi64(0, 4, 8, 12, 1, 5, 9, 13), _mm512_setr_epi64(2, 6, 10, 14, 3, 7, 11, 15),
+    };
+    const __m512i twos[2] = {
+        _mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13), _mm512_setr_epi64(2, 3, 6, 7, 10, 11, 14, 15),
+    };
+    for (int k = 0; k < 2; k++) {
+        _mm512_storeu_pd(
+            a + 8 * k, _mm512_permutex2var_pd(low, n == 4 ? fours[k] : twos[k], high)
+        );
+    }
+}
+
+SMOOTHL1_INLINE smoothl1_counts smoothl1_no_counts(void) { return _mm512_setzero_si512(); }
+SMOOTHL1_INLINE smoothl1_counts smoothl1_count(smoothl1_counts v, smoothl1_which which, int k) {
+    return _mm512_mask_add_epi64(v, which, v, _mm512_set1_epi64((int64_t)1 << 8 * k));
+}
+SMOOTHL1_INLINE smoothl1_countsf smoothl1_countf(smoothl1_countsf v, smoothl1_whichf which, int k) {
+    return _mm512_mask_add_epi32(v, which, v, _mm512_set1_epi32(1 << 8 * k));
+}
+SMOOTHL1_INLINE void smoothl1_tally(smoothl1_counts v, int n, smoothl1_v *counts) {
+    const __m512i fours = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
+    const __m512i four = _mm512_setr_epi64(0, 8, 0, 8, 16, 24, 16, 24);
+    const __m512i two = _mm512_setr_epi64(0, 8, 0, 8, 0, 8, 0, 8);
+    v = _mm512_add_epi64(v, _mm512_permutex_epi64(v, 0xb1));
+    if (n == 4) {
+        v = _mm512_add_epi64(v, _mm512_permutex_epi64(v, 0x4e));
+        v = _mm512_permutexvar_epi64(fours, v);
+    }
+    v = _mm512_and_si512(_mm512_srlv_epi64(v, n == 4 ? four : two), _mm512_set1_epi64(255));
+    counts[0] = _mm512_cvtepi64_pd(v);
+    counts[1] = smoothl1_all(0);
+}
+SMOOTHL1_INLINE void smoothl1_tallyf(smoothl1_countsf v, int n, smoothl1_v *counts) {
+    const __m512i four = _mm512_set4_epi32(24, 16, 8, 0), two = _mm512_set4_epi32(8, 8, 0, 0);
+    v = _mm512_add_epi32(v, _mm512_shuffle_epi32(v, (_MM_PERM_ENUM)0xb1));
+    if (n == 4) {
+        v = _mm512_add_epi32(v, _mm512_shuffle_epi32(v, (_MM_PERM_ENUM)0x4e));
+    } else {
+        v = _mm512_shuffle_epi32(v, (_MM_PERM_ENUM)0x88);
+    }
+    v = _mm512_and_si512(_mm512_srlv_epi32(v, n == 4 ? four : two), _mm512_set1_epi32(255));
+    counts[0] = _mm512_cvtepi32_pd(_mm512_castsi512_si256(v));
+    counts[1] = _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(v, 1));
+}
+
+/* Results to float32, in the order of outputs. */
+SMOOTHL1_INLINE void smoothl1_narrow(float *a, smoothl1_v low, smoothl1_v high, int n) {
+    const __m512i four = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i two = _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    const __m512 v = _mm512_insertf32x8(
+        _mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1
+    );
+    _mm512_storeu_ps(a, _mm512_permutexvar_ps(n == 4 ? four : two, v));
+}
+/* Whether each item, none of them negative, is 0 or far from overflow and underflow. */
+SMOOTHL1_INLINE int smoothl1_moderate(smoothl1_v a) {
+    const __mmask8 large = _mm512_cmp_pd_mask(a, smoothl1_all(0x1p-800), _CMP_GE_OQ);
+    const __mmask8 zero = _mm512_cmp_pd_mask(a, smoothl1_all(0), _CMP_EQ_OQ);
+    return ((large & _mm512_cmp_pd_mask(a, smoothl1_all(0x1p900), _CMP_LE_OQ)) | zero) == 0xff;
+}
+/* Whether an item is infinite; NaN is not. */
+SMOOTHL1_INLINE int smoothl1_any_infinite(smoothl1_v a) {
+    return _mm512_cmp_pd_mask(_mm512_abs_pd(a), smoothl1_all(HUGE_VAL), _CMP_EQ_OQ) != 0;
+}
+#else
+SMOOTHL1_INLINE smoothl1_v smoothl1_size(smoothl1_v a) {
+    return _mm256_andnot_pd(_mm256_set1_pd(-0.0), a);
+}
+SMOOTHL1_INLINE smoothl1_vf smoothl1_sizef(smoothl1_vf a) {
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+SMOOTHL1_INLINE smoothl1_which smoothl1_above(smoothl1_v a, smoothl1_v b) {
+    return _mm256_cmp_pd(a, b, _CMP_NLT_UQ);
+}
+SMOOTHL1_INLINE smoothl1_whichf smoothl1_abovef(smoothl1_vf a, smoothl1_vf b) {
+    return _mm256_cmp_ps(a, b, _CMP_NLT_UQ);
+}
+SMOOTHL1_INLINE smoothl1_which smoothl1_within(smoothl1_v a, smoothl1_v b) {
+    return _mm256_cmp_pd(smoothl1_size(a), b, _CMP_LE_OQ);
+}
+SMOOTHL1_INLINE smoothl1_v smoothl1_pick(smoothl1_which which, smoothl1_v a, smoothl1_v b) {
+    return _mm256_blendv_pd(b, a, which);
+}
+SMOOTHL1_INLINE smoothl1_vf smoothl1_pickf(smoothl1_whichf which, smoothl1_vf a, smoothl1_vf b) {
+    return _mm256_blendv_ps(b, a, which);
+}
+SMOOTHL1_INLINE smoothl1_which smoothl1_taken(const uint8_t *mask) {
+    int32_t four;
+    memcpy(&four, mask, sizeof(four));
+    return _mm256_castsi256_pd(_mm256_cmpgt_epi64(
+        _mm256_cvtepu8_epi64(_mm_cvtsi32_si128(four)), _mm256_setzero_si256()
+    ));
+}
+SMOOTHL1_INLINE smoothl1_whichf smoothl1_takenf(const uint8_t *mask) {
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(
+        _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)mask)), _mm256_setzero_si256()
+    ));
+}
+
+SMOOTHL1_INLINE smoothl1_which smoothl1_both(smoothl1_which a, smoothl1_which b) {
+    return _mm256_and_pd(a, b);
+}
+SMOOTHL1_INLINE smoothl1_whichf smoothl1_bothf(smoothl1_whichf a, smoothl1_whichf b) {
+    return _mm256_and_ps(a, b);
+}
+
+SMOOTHL1_INLINE void smoothl1_gather(const smoothl1_v *a, int n, smoothl1_v *t) {
+    const smoothl1_v p = _mm256_unpacklo_pd(a[0], a[1]), q = _mm256_unpackhi_pd(a[0], a[1]);
+    if (n == 4) {
+        const smoothl1_v r = _mm256_unpacklo_pd(a[2], a[3]), s = _mm256_unpackhi_pd(a[2], a[3]);
+        t[0] = _mm256_permute2f128_pd(p, r, 0x20);
+        t[1] = _mm256_permute2f128_pd(q, s, 0x20);
+        t[2] = _mm256_permute2f128_pd(p, r, 0x31);
+        t[3] = _mm256_permute2f128_pd(q, s, 0x31);
+    } else {
+        t[0] = p;
+        t[1] = q;
+    }
+}
+SMOOTHL1_INLINE void smoothl1_put(double *a, smoothl1_v v, int n) {
+    _mm256_storeu_pd(a, n == 4 ? v : _mm256_permute4x64_pd(v, 0xd8));
+}
+SMOOTHL1_INLINE void smoothl1_gatherf(const smoothl1_vf *a, int n, smoothl1_vf *t) {
+    if (n == 4) {
+        const smoothl1_vf p = _mm256_unpacklo_ps(a[0], a[2]), q = _mm256_unpacklo_ps(a[1], a[3]);
+        const smoothl1_vf r = _mm256_unpackhi_ps(a[0], a[2]), s = _mm256_unpackhi_ps(a[1], a[3]);
+        t[0] = _mm256_unpacklo_ps(p, q);
+        t[1] = _mm256_unpackhi_ps(p, q);
+        t[2] = _mm256_unpacklo_ps(r, s);
+        t[3] = _mm256_unpackhi_ps(r, s);
+    } else {
+        t[0] = _mm256_shuffle_ps(a[0], a[1], 0x88);
+        t[1] = _mm256_shuffle_ps(a[0], a[1], 0xdd);
+    }
+}
+SMOOTHL1_INLINE void smoothl1_widen_halves(smoothl1_vf a, smoothl1_v *low, smoothl1_v *high) {
+    *low = _mm256_cvtps_pd(_mm256_castps256_ps128(a));
+    *high = _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
+}
+SMOOTHL1_INLINE void smoothl1_putf(double *a, smoothl1_v low, smoothl1_v high, int n) {
+    const smoothl1_v p = n == 4 ? _mm256_unpacklo_pd(low, high) : low;
+    const smoothl1_v q = n == 4 ? _mm256_unpackhi_pd(low, high) : high;
+    _mm256_storeu_pd(a, _mm256_permute2f128_pd(p, q, 0x20));
+    _mm256_storeu_pd(a + 4, _mm256_permute2f128_pd(p, q, 0x31));
+}
+
+SMOOTHL1_INLINE smoothl1_counts smoothl1_no_counts(void) { return _mm256_setzero_si256(); }
+SMOOTHL1_INLINE smoothl1_counts smoothl1_count(smoothl1_counts v, smoothl1_which which, int k) {
+    const __m256i one = _mm256_set1_epi64x((int64_t)1 << 8 * k);
+    return _mm256_add_epi64(v, _mm256_and_si256(_mm256_castpd_si256(which), one));
+}
+SMOOTHL1_INLINE smoothl1_countsf smoothl1_countf(smoothl1_countsf v, smoothl1_whichf which, int k) {
+    const __m256i one = _mm256_set1_epi32(1 << 8 * k);
+    return _mm256_add_epi32(v, _mm256_and_si256(_mm256_castps_si256(which), one));
+}
+SMOOTHL1_INLINE void smoothl1_tally(smoothl1_counts v, int n, smoothl1_v *counts) {
+    const __m256i four = _mm256_setr_epi64x(0, 8, 16, 24), two = _mm256_setr_epi64x(0, 8, 0, 8);
+    const __m256i low = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
+    v = _mm256_add_epi64(v, _mm256_permute4x64_epi64(v, 0xb1));
+    if (n == 4) { v = _mm256_add_epi64(v, _mm256_permute4x64_epi64(v, 0x4e)); }
+    v = _mm256_and_si256(_mm256_srlv_epi64(v, n == 4 ? four : two), _mm256_set1_epi64x(255));
+    v = _mm256_permutevar8x32_epi32(v, low);
+    counts[0] = _mm256_cvtepi32_pd(_mm256_castsi256_si128(v));
+    counts[1] = smoothl1_all(0);
+}
+SMOOTHL1_INLINE void smoothl1_tallyf(smoothl1_countsf v, int n, smoothl1_v *counts) {
+    const __m256i four = _mm256_setr_epi32(0, 8, 16, 24, 0, 8, 16, 24);
+    const __m256i two = _mm256_setr_epi32(0, 0, 8, 8, 0, 0, 8, 8);
+    v = _mm256_add_epi32(v, _mm256_shuffle_epi32(v, 0xb1));
+    if (n == 4) {
+        v = _mm256_add_epi32(v, _mm256_shuffle_epi32(v, 0x4e));
+    } else {
+        v = _mm256_shuffle_epi32(v, 0x88);
+    }
+    v = _mm256_and_si256(_mm256_srlv_epi32(v, n == 4 ? four : two), _mm256_set1_epi32(255));
+    counts[0] = _mm256_cvtepi32_pd(_mm256_castsi256_si128(v));
+    counts[1] = _mm256_cvtepi32_pd(_mm256_extracti128_si256(v, 1));
+}
+
+SMOOTHL1_INLINE void smoothl1_narrow(float *a, smoothl1_v low, smoothl1_v high, int n) {
+    const __m256i four = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i two = _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7);
+    const __m256 v = _mm256_insertf128_ps(
+        _mm256_castps128_ps256(_mm256_cvtpd_ps(low)), _mm256_cvtpd_ps(high), 1
+    );
+    _mm256_storeu_ps(a, _mm256_permutevar8x32_ps(v, n == 4 ? four : two));
+}
+SMOOTHL1_INLINE int smoothl1_moderate(smoothl1_v a) {
+    const __m256d large = _mm256_cmp_pd(a, smoothl1_all(0x1p-800), _CMP_GE_OQ);
+    const __m256d zero = _mm256_cmp_pd(a, smoothl1_all(0), _CMP_EQ_OQ);
+    const __m256d small = _mm256_cmp_pd(a, smoothl1_all(0x1p900), _CMP_LE_OQ);
+    return _mm256_movemask_pd(_mm256_or_pd(_mm256_and_pd(large, small), zero)) == 0xf;
+}
+SMOOTHL1_INLINE int smoothl1_any_infinite(smoothl1_v a) {
+    const __m256d found = _mm256_cmp_pd(smoothl1_size(a), smoothl1_all(HUGE_VAL), _CMP_EQ_OQ);
+    return _mm256_movemask_pd(found) != 0;
+}
+#endif
+SMOOTHL1_INLINE smoothl1_countsf smoothl1_no_countsf(void) { return smoothl1_no_counts(); }
+
+#endif
