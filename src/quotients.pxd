@@ -267,7 +267,9 @@ cdef inline bint figures_of_group(
     weight = sum_of_group(row, &windows[0], exponent, careful, &doubt)
     if doubt.whole:
         return False
-    figures[2 * losses + 2] = settled(weight, False, &sure)
+    figures[2 * losses + 2] = settled_quotient(
+        weight, pair_of(1.0), doubt.exact, False, &sure
+    )
     if not sure:
         return False
     exact = doubt.exact
