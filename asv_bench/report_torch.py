@@ -38,7 +38,7 @@ def measure(name, n, dtype, reduction, threshold):
     losses = [partial(getattr(module, name), **how) for module in (ours, theirs)]
     calls = [lambda loss=loss: step(loss, x, y, reduction) for loss in losses]
     # Short and many, for machines that are busy with other things, too.
-    return turns(calls, 9 if n > 10**6 else 40, max(1, min(20, 2**18 // n)))
+    return turns(calls, 9 if n > 10**6 else 150, max(1, min(20, 2**18 // n)))
 
 
 def main():

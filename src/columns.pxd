@@ -334,7 +334,7 @@ cdef inline bint run_rows(
     const Job* job, const Part* part, Py_ssize_t output, Py_ssize_t width, Tile* tile, Sink* sink,
     floating tag,
 ) noexcept nogil:
-    """Terms and their sums in one loop, without a buffer; returns whether there are results, too."""
+    """Terms and their sums in one loop, without a buffer; returns whether there are results."""
     cdef Params* p = &job.params[0]
     cdef RowsSingle single
     cdef RowsDouble wide
