@@ -42,8 +42,6 @@ _TABLES = {".parquet", ".pq", ".parq", ".arrow", ".arrows", ".feather", ".ipc", 
 
 def evaluate(options: argparse.Namespace) -> tuple[Report, Residuals | None]:
     """Evaluate what the options name; return the report, and the residuals for a picture."""
-    if not options.threads:
-        _check_environment()
     try:
         betas = [arguments.check_threshold("--beta", beta) for beta in options.beta or [1.0]]
     except ValueError as error:
@@ -143,10 +141,7 @@ def _evaluate_arrays(options: argparse.Namespace) -> Found:
     evaluation = Evaluation(question)
     residuals = Residuals() if options.plot is not None else None
     total_bytes = sum(file.size * file.dtype.itemsize for file in files)
-    with (
-        _progress(total_bytes) as bar,
-        _threads.num_threads(options.threads) if options.threads else nullcontext(),
-    ):
+    with _progress(total_bytes) as bar:
         start = time.perf_counter()
         if options.dask is not None:
             from smoothl1._lazy import files as lazy_files
@@ -473,12 +468,21 @@ def _complain(message: str) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.command == "info":
+    threads = getattr(options, "threads", None)
+    if not threads:
         _check_environment()
-        config = show_config("dicts")
-        text = json.dumps(config, indent=2) if options.json else None
-        _output(text.split("\n") if text is not None else config_lines(config))
-        return
+    # Figures of many groups are made by threads, too, after all rows have been read.
+    with _threads.num_threads(threads) if threads else nullcontext():
+        if options.command == "info":
+            config = show_config("dicts")
+            text = json.dumps(config, indent=2) if options.json else None
+            _output(text.split("\n") if text is not None else config_lines(config))
+        else:
+            _report(options)
+
+
+def _report(options: argparse.Namespace) -> None:
+    """Evaluate or merge, and write what was found."""
     how = _format_of(options)
     report, residuals = (
         evaluate(options) if options.command == "evaluate" else (merge(options), None)
