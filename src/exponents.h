@@ -97,7 +97,8 @@ static inline uint64_t smoothl1_take_out(
 }
 
 /* Pour the sums of the exponents from least to most into digits; all sums are 0 then. ``signs``: 2 if
-   some terms were negative, else 1. ``base``: the position of the last bit of a subnormal number. Each digit changes by less than 2**38. */
+   some terms were negative, else 1. ``base``: the position of the last bit of a subnormal number. Each
+   digit changes by less than 2**38. */
 #define SMOOTHL1_DEFINE_POUR(SUFFIX)                                                          \
     static void smoothl1_pour##SUFFIX(                                                        \
         smoothl1_exponents *exponents, int signs, int least, int most, int base,              \
