@@ -21,6 +21,6 @@ cdef inline void prefetch(const char* data, Py_ssize_t size) noexcept nogil:
 cdef inline char* aligned(char* space) noexcept nogil:
     """A vector that straddles two cache lines costs twice: buffers start at one.
 
-    An offset, not a number made a pointer, which GCC would take to point at the lanes of a sum, too.
+    An offset, not a number made a pointer, which to GCC may point at the lanes of a sum, too.
     """
     return space + (-<size_t>space & <size_t>(LINE - 1))
