@@ -13,11 +13,12 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint8_t
 
 from cache cimport aligned
+from casts cimport convert_back
 from jobs cimport ADJACENT, Job, MEAN, SHORT, Sink, TOTAL, WEIGHTED_MEAN, note_results
 from kernels cimport fill, select, weigh, write_offsets, write_terms
 from lanes cimport LONG, add_group, add_rows, clear, fold, rows_of_group
 from leaves cimport at as part_of
-from operands cimport convert_back, load, load_mask, load_mask_rows, load_rows
+from packing cimport load, load_mask, load_mask_rows, load_rows
 from pairs cimport Pair, pair_of, pair_times, two_sum
 from sizes cimport BLOCK, CHUNK, LANES, LEAF, LINE, TILE
 from smoothl1._smoothl1 cimport floating
