@@ -14,7 +14,7 @@ from libc.string cimport memcpy
 from digits cimport BASE_DOUBLE, BASE_SINGLE, TERMS, base_of, extremes
 from jobs cimport Job
 from kernels cimport fill, multiply, weigh, write_offsets, write_terms
-from operands cimport load, load_mask
+from packing cimport load, load_mask
 from smoothl1._smoothl1 cimport floating
 from terms cimport ARRAY, PAIR, Params
 

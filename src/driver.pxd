@@ -3,11 +3,12 @@
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport free
 
-from columns cimport columns_scratch, outputs_of_task, run_columns
+from columns cimport run_columns
 from jobs cimport ALONE, Job, Sink, deliver
 from leaves cimport leaf_of_any_type, scratch_size
 from sizes cimport GROUP, LEAF, TILE
 from team cimport allocate, run_tasks
+from tiles cimport columns_scratch, outputs_of_task
 from tree cimport Node, Stack, no_node, stack_push, stack_sum, tree_sum
 
 

@@ -25,7 +25,7 @@ from exponents cimport EXPONENTS_SIZE, ByExponent, Exponents
 from groups cimport NumbersDouble, NumbersSingle
 from jobs cimport Job
 from kernels cimport count_below, count_selected, fill, weigh, write_offsets, write_terms
-from operands cimport load, load_mask
+from packing cimport load, load_mask
 from sizes cimport AHEAD, LANES, LINE, PREFETCHED
 from smoothl1._smoothl1 cimport floating
 from terms cimport ARRAY, PAIR, PRODUCT, Params

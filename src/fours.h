@@ -1,5 +1,5 @@
 /* Outputs of two or four elements, one after the other: terms are made, brought together by
-   shuffles and summed in one loop, in registers. For AVX2 and AVX-512; without, ``columns.pxd``
+   shuffles and summed in one loop, in registers. For AVX2 and AVX-512; without, ``rows.pxd``
    has a buffer of terms, from which GCC's shuffles take them.
 
    A step takes as many vectors of each operand as an output has elements, and sums as many outputs

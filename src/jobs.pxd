@@ -4,7 +4,8 @@ from libc.math cimport INFINITY, fma
 from libc.string cimport memset
 
 from cache cimport smoothl1_prefetches
-from operands cimport Operand, convert_back, is_crossed
+from casts cimport convert_back
+from operands cimport Operand, is_crossed
 from pairs cimport Pair, pair_of
 from runtime cimport smoothl1_raise_flag
 from sizes cimport AHEAD, BLOCK, LEAF, PREFETCHED

@@ -12,7 +12,8 @@ from kernels cimport (
     write_values,
 )
 from lanes cimport LONG, Lanes, clear_lanes, fill_up, fold_lanes, sum_terms
-from operands cimport in_place, load, load_mask, store
+from operands cimport in_place
+from packing cimport load, load_mask, store
 from pairs cimport pair_add, pair_of
 from sizes cimport CHUNK, LEAF, LINE
 from smoothl1._smoothl1 cimport floating

@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 
 cimport numpy as cnp
 
-from operands cimport convert_back, smoothl1_float_of_bfloat, smoothl1_float_of_half
+from casts cimport convert_back, smoothl1_float_of_bfloat, smoothl1_float_of_half
 
 
 cdef inline double result_at(cnp.ndarray results, Py_ssize_t i) noexcept:

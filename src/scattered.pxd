@@ -9,7 +9,7 @@ from digits cimport BASE_DOUBLE, BASE_SINGLE, TERMS, base_of, bits_of_double, bi
 from exact cimport EXACT_BUFFERS, KEPT
 from jobs cimport Job
 from kernels cimport fill
-from operands cimport load_mask
+from packing cimport load_mask
 from smoothl1._smoothl1 cimport floating
 
 
