@@ -282,7 +282,7 @@ cdef class Tensors:
         if value is None or not write_loss(
             y.data if swapped else x.data, x.data if swapped else y.data, a.data,
             NULL if slope is None else b.data, n, x.dtype.bits == 32, reduction, threshold, huber,
-            n_threads, _threads,
+            n_threads, run,
         ):
             return None
         return value, slope, tracked

@@ -11,8 +11,7 @@ from libc.float cimport FLT_MAX, FLT_MIN
 from libc.math cimport isinf
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from calls cimport run_job
-from jobs cimport Job, MEAN, Reduction, SLOPE, SUM, VALUE, set_scale
+from jobs cimport Job, MEAN, Reduction, SLOPE, SUM, Sink, VALUE, set_scale
 from operands cimport set_flat
 from plain cimport NONE, OTHER, loss_of, plain_memory, reduction_of, write_number
 from terms cimport Params
@@ -115,6 +114,11 @@ cdef inline bint is_constant(const View* view) noexcept:
     return True
 
 
+# Runs a job on as many threads as it is worth: there is one such function, in ``_smoothl1.pyx``,
+# and small calls are quicker if it alone has the code for that.
+ctypedef int (*Run)(Job* job, Node* totals, Sink* sink) except -1
+
+
 cdef inline bint is_threshold(object threshold, bint huber):
     """Whether it is a number that PyTorch has no rules of its own for."""
     cdef double number
@@ -129,7 +133,7 @@ cdef inline bint is_threshold(object threshold, bint huber):
 
 cdef inline bint write_loss(
     void* input, void* target, void* value, void* grad, Py_ssize_t n, bint single, reduction,
-    beta, bint huber, int n_threads, object policy,
+    beta, bint huber, int n_threads, Run run,
 ) except -1:
     """Write the loss, and with ``grad`` its gradient too; False where that is not for here.
 
@@ -151,14 +155,14 @@ cdef inline bint write_loss(
         if elementwise:
             job.operation = VALUE
             set_flat(&job.out, value, n, itemsize)
-        run_job(&job, &node, NULL, policy)
+        run(&job, &node, NULL)
     if grad is not NULL:
         job.n_threads = n_threads
         job.operation = SLOPE
         set_flat(&job.out, grad, n, itemsize)
         if how == MEAN:
             set_scale(&job, 1.0, n)
-        run_job(&job, &node, NULL, policy)
+        run(&job, &node, NULL)
     if elementwise:
         return True
     loss = loss_of(&node, <Reduction>how, &p)
