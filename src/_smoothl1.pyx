@@ -9,7 +9,8 @@ plain typed loops over contiguous elements, which GCC vectorises without
 ``-ffast-math``; *operands* pack any NumPy array a block at a time, or are read in place; a
 *leaf* of at most ``LEAF`` elements is what a thread takes at once; leaves are summed
 by a *tree* whose shape depends on the number of elements alone; a *call* is run on as
-many threads as it is worth. Here are what Python sees of it, and ``Work``.
+many threads as it is worth. Here is what Python sees of it: the fast path, ``Work``, and
+functions that only name what a room does.
 
 Two properties hold by construction and are what the tests check first.
 
@@ -31,50 +32,42 @@ Girshick, "Fast R-CNN", ICCV 2015, equation 3 (the loss at beta = 1).
 Huber, "Robust Estimation of a Location Parameter", Ann. Math. Statist. 35, 1964.
 """
 
-from libc.float cimport FLT_MAX, FLT_MIN
 from libc.math cimport isinf
-from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport free
 
 cimport numpy as cnp
 
-from bygroup cimport Extent, Window, sums_of_group
-from calls cimport limit_of_process, team_of_groups, run_exact_job, run_job
-from coding cimport (
-    LARGE_TABLE, Coding, Range, Word, code_keys, coding_tasks, range_of, rank_keys, words_of,
-)
-from digits cimport (
-    BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE, write_bytes,
-)
+from calls cimport limit_of_process, run_job
+from coding cimport Range
+from digits cimport BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE
 from exact cimport Wanted, row_size
 from exact_arrays cimport (
-    carry_rows, carry_table, check_rows, check_table, checked_codes, form_of, set_exact,
-    set_moments, settle_rows,
+    carry_rows, carry_table, check_rows, form_of, settle_rows, settled_loss, sums_of_outputs,
 )
-from exact_driver cimport run_scan, run_scatter, run_staged, stage_memory
-from figures cimport Figures, figures_count, run_figures
+from group_arrays cimport figures_of_table, scan_groups, scatter_groups, stage_groups
 from jobs cimport (
     ADJACENT, ALONE, BOTH, CURVATURE, Job, MEAN, Operation, Reduction, SHORT, SLOPE, SUM, Side,
     Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, set_scale,
 )
-from location cimport SAMPLE, locate, slope_and_curvature
-from operands cimport Operand, axes_size, set_flat, set_operand, set_shrink, use_axes
+from key_arrays cimport codes_of_keys, range_of_keys
+from location_arrays cimport derivatives_of, location_of
+from operands cimport Operand, axes_size, set_operand, set_shrink, use_axes
 from plain cimport (
-    NONE, OTHER, PyArray_ISCARRAY, PyArray_ISCARRAY_RO, empty_like, loss_of, plain, plain_memory,
-    plain_out, reduction_of, scalar, streams, write_number,
+    NONE, OTHER, PyArray_ISCARRAY_RO, empty_like, loss_of, plain, plain_out, reduction_of, scalar,
+    streams,
 )
-from quotients cimport settle_loss
 from results cimport bits_of_bfloat16, take_finite
 from runtime cimport (
     SMOOTHL1_OPENMP, owe, smoothl1_debt, smoothl1_team_lost, smoothl1_team_started,
     smoothl1_watch_forks,
 )
 from sizes cimport FEW, LANES
-from states cimport entries_of, least_size, read_group
+from states cimport digits_of_groups, places_of_groups
 from team cimport allocate
 from tensors cimport (
-    Export, View, contiguous_size, export_of, has_numbers, is_constant, same_shape,
+    Export, View, contiguous_size, export_of, has_numbers, is_constant, is_threshold, same_shape,
+    write_loss,
 )
 from terms cimport Params, make_exact_params, make_params
 from tree cimport Node, no_node
@@ -289,59 +282,10 @@ cdef class Tensors:
         if value is None or not write_loss(
             y.data if swapped else x.data, x.data if swapped else y.data, a.data,
             NULL if slope is None else b.data, n, x.dtype.bits == 32, reduction, threshold, huber,
-            n_threads,
+            n_threads, run,
         ):
             return None
         return value, slope, tracked
-
-
-cdef bint is_threshold(object threshold, bint huber):
-    """Whether it is a number that PyTorch has no rules of its own for."""
-    cdef double number
-    if type(threshold) is not float and type(threshold) is not int:
-        return False
-    try:
-        number = threshold
-    except OverflowError:
-        return False
-    return FLT_MIN <= number <= FLT_MAX or number == 0.0 and not huber
-
-
-cdef bint write_loss(
-    void* input, void* target, void* value, void* grad, Py_ssize_t n, bint single, reduction,
-    beta, bint huber, int n_threads,
-) except -1:
-    cdef Job job
-    cdef Params p
-    cdef Node node
-    cdef double loss
-    cdef int itemsize = 4 if single else 8
-    cdef int how = reduction_of(reduction)
-    cdef bint elementwise = how == NONE
-    if how == OTHER or not plain_memory(&job, &p, input, target, n, single, beta, huber):
-        return False
-    job.reduce = not elementwise
-    if elementwise or grad is NULL:
-        job.n_threads = n_threads
-        job.operation = SUM
-        if elementwise:
-            job.operation = VALUE
-            set_flat(&job.out, value, n, itemsize)
-        run(&job, &node, NULL)
-    if grad is not NULL:
-        job.n_threads = n_threads
-        job.operation = SLOPE
-        set_flat(&job.out, grad, n, itemsize)
-        if how == MEAN:
-            set_scale(&job, 1.0, n)
-        run(&job, &node, NULL)
-    if elementwise:
-        return True
-    loss = loss_of(&node, <Reduction>how, &p)
-    if isinf(loss):
-        return False
-    write_number(value, loss, single)
-    return True
 
 
 # ---------------------------------------------------------------------------
@@ -612,17 +556,7 @@ def location(cnp.ndarray y, cnp.ndarray weight, double beta):
     ``y``, and ``weight`` unless it is None, are one-dimensional contiguous arrays of float64,
     checked by ``smoothl1.location``; both are overwritten.
     """
-    cdef double* w = NULL
-    cdef double result
-    if weight is not None:
-        w = <double*>cnp.PyArray_DATA(weight)
-    cdef double* space = <double*>allocate(4 * SAMPLE * sizeof(double))
-    try:
-        with nogil:
-            result = locate(<double*>cnp.PyArray_DATA(y), w, cnp.PyArray_SIZE(y), beta, space)
-    finally:
-        free(space)
-    return result
+    return location_of(y, weight, beta)
 
 
 def line_derivatives(
@@ -632,23 +566,7 @@ def line_derivatives(
 
     For 0 < beta < inf. The arrays are one-dimensional contiguous ones of float64.
     """
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(residual)
-    cdef double first, second
-    cdef cnp.ndarray a
-    for a in (residual, direction, weight):
-        if (
-            cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT64 or cnp.PyArray_NDIM(a) != 1
-            or not PyArray_ISCARRAY_RO(a) or cnp.PyArray_SIZE(a) != n
-        ):
-            raise ValueError(
-                "residual, direction and weight must be contiguous float64 arrays of one length"
-            )
-    with nogil:
-        slope_and_curvature(
-            <double*>cnp.PyArray_DATA(residual), <double*>cnp.PyArray_DATA(direction),
-            <double*>cnp.PyArray_DATA(weight), n, step, beta, &first, &second,
-        )
-    return first, second
+    return derivatives_of(residual, direction, weight, step, beta)
 
 
 # ---------------------------------------------------------------------------
@@ -682,39 +600,18 @@ def exact_sums(
     -------
     ndarray of int64, shape (outputs, entries)
     """
-    cdef Job* job = &work.job
     cdef Wanted wanted
-    cdef cnp.npy_intp shape[2]
-    cdef cnp.ndarray rows
-    if first < 0 or outputs < 0 or first + outputs > job.outputs:
-        raise ValueError(f"outputs must be within 0 and {job.outputs}")
     wanted.linear = linear
     wanted.weights = weights
     wanted.moments = moments
-    if moments:
-        set_moments(job, work.betas, work.huber)
-    else:
-        set_exact(job, work.betas, work.huber)
-    shape[0] = outputs
-    shape[1] = row_size(job)
-    rows = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
-    run_exact_job(
-        job, &wanted, first, outputs, <int64_t*>cnp.PyArray_DATA(rows), _threads
+    return sums_of_outputs(
+        &work.job, work.betas, work.huber, &wanted, first, outputs, _threads
     )
-    return rows
 
 
 cdef object exact_loss(Job* job, Reduction reduction):
     """The exact loss of a plain job; None in doubt."""
-    cdef Wanted wanted
-    cdef int64_t row[1 + 3 * (DIGITS_DOUBLE + COUNTS)]
-    cdef uint8_t sure = False
-    cdef double loss
-    wanted.linear = wanted.weights = wanted.moments = False
-    memset(row, 0, sizeof(row))
-    run_exact_job(job, &wanted, 0, 1, row, _threads)
-    loss = settle_loss(job, row, 0, reduction, &sure)
-    return scalar(loss, job.params) if sure else None
+    return settled_loss(job, reduction, _threads)
 
 
 def exact_settle(Work work not None, cnp.ndarray rows not None, str reduction):
@@ -760,11 +657,6 @@ def exact_carry(cnp.ndarray rows not None, Py_ssize_t entries, int digits):
 # Exact sums by group
 # ---------------------------------------------------------------------------
 
-cdef int group_team(Job* job) except -1:
-    """Threads for sums by group."""
-    return team_of_groups(job, <double>job.n * sums_of_group(job), _threads)
-
-
 def exact_scan(Work work not None):
     """The extents of the terms: what windows a table needs for them.
 
@@ -774,15 +666,7 @@ def exact_scan(Work work not None):
         For each sum of a group (see ``bygroup.pxd``) the position of its terms' last bit, that
         above their first, and whether one is NaN or infinite.
     """
-    cdef Job* job = &work.job
-    cdef cnp.npy_intp shape[2]
-    cdef cnp.ndarray found
-    set_moments(job, work.betas, work.huber)
-    shape[0] = sums_of_group(job)
-    shape[1] = 3
-    found = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
-    run_scan(job, group_team(job), <Extent*>cnp.PyArray_DATA(found))
-    return found
+    return scan_groups(&work.job, work.betas, work.huber, _threads)
 
 
 def exact_stage(
@@ -804,29 +688,7 @@ def exact_stage(
     ndarray of uint8
         Buffers for the next call: fresh memory for each costs as much as the sums.
     """
-    cdef Job* job = &work.job
-    cdef const int32_t* codes
-    cdef Wanted wanted
-    cdef cnp.npy_intp size
-    cdef int threads
-    set_moments(job, work.betas, work.huber)
-    wanted.linear = wanted.weights = wanted.moments = True
-    check_rows(rows, row_size(job))
-    if cnp.PyArray_DIM(rows, 0) > 2**31 - 1:
-        raise ValueError("rows must be fewer than 2**31")
-    codes = checked_codes(job, groups, cnp.PyArray_DIM(rows, 0))
-    threads = group_team(job)
-    size = stage_memory(job, <int32_t>cnp.PyArray_DIM(rows, 0), threads)
-    if memory is None or cnp.PyArray_NBYTES(memory) < size:
-        memory = cnp.PyArray_EMPTY(1, &size, cnp.NPY_UINT8, 0)
-    elif not PyArray_ISCARRAY(memory):
-        raise ValueError("memory must be contiguous and writable")
-    with nogil:
-        run_staged(
-            job, &wanted, codes, <int32_t>cnp.PyArray_DIM(rows, 0), threads,
-            <char*>cnp.PyArray_DATA(memory), <int64_t*>cnp.PyArray_DATA(rows),
-        )
-    return memory
+    return stage_groups(&work.job, work.betas, work.huber, groups, rows, memory, _threads)
 
 
 def exact_scatter(
@@ -845,29 +707,12 @@ def exact_scatter(
         For each sum the column of its first digit, which digit that is, how many there are, and
         the column of the counts of what is no number. They hold what ``exact_scan`` found.
     """
-    cdef Job* job = &work.job
-    cdef const int32_t* codes
-    set_moments(job, work.betas, work.huber)
-    check_table(table, windows, sums_of_group(job))
-    codes = checked_codes(job, groups, cnp.PyArray_DIM(table, 0))
-    run_scatter(
-        job, codes, <const Window*>cnp.PyArray_DATA(windows),
-        <int64_t*>cnp.PyArray_DATA(table), cnp.PyArray_DIM(table, 0), cnp.PyArray_DIM(table, 1),
-        group_team(job),
-    )
+    scatter_groups(&work.job, work.betas, work.huber, groups, table, windows, _threads)
 
 
 def exact_carry_table(cnp.ndarray table not None, cnp.ndarray windows not None):
     """Carry in place in all windows of all rows."""
     carry_table(table, windows)
-
-
-cdef int team_of(Py_ssize_t n, int n_threads) except -1:
-    """Threads for so many elements that are no job's."""
-    cdef Job job
-    memset(&job, 0, sizeof(job))
-    job.n, job.outputs, job.n_params, job.n_threads = n, 1, 1, n_threads
-    return team_of_groups(&job, <double>n, _threads)
 
 
 def exact_codes(
@@ -880,53 +725,12 @@ def exact_codes(
     contiguous and of one length, ``lookup`` (int32) is contiguous. Such keys get codes from
     ``following`` on, in ascending order; 0: none has one yet. Returns the one that follows then.
     """
-    cdef Coding coding
-    cdef int threads
-    if (
-        cnp.PyArray_TYPE(keys) != cnp.NPY_INT64 or not PyArray_ISCARRAY_RO(keys)
-        or cnp.PyArray_TYPE(codes) != cnp.NPY_INT32 or not PyArray_ISCARRAY(codes)
-        or cnp.PyArray_TYPE(lookup) != cnp.NPY_INT32 or not PyArray_ISCARRAY(lookup)
-        or cnp.PyArray_SIZE(codes) != cnp.PyArray_SIZE(keys)
-    ):
-        raise ValueError("keys, codes and lookup must be contiguous, of int64, int32 and int32")
-    coding.size = cnp.PyArray_SIZE(lookup)
-    coding.keys = <const int64_t*>cnp.PyArray_DATA(keys)
-    coding.n = cnp.PyArray_SIZE(keys)
-    coding.least = least
-    coding.table = <int32_t*>cnp.PyArray_DATA(lookup)
-    coding.codes = <int32_t*>cnp.PyArray_DATA(codes)
-    threads = team_of(coding.n, n_threads)
-    if following == 0 and coding.size > LARGE_TABLE:
-        coding.words = <Word*>calloc((threads + 1) * words_of(coding.size), sizeof(Word))
-        if coding.words is NULL:
-            raise MemoryError(f"no memory for the codes of {coding.size} keys")
-        with nogil:
-            following = rank_keys(&coding, threads)
-        free(coding.words)
-    else:
-        with nogil:
-            following = code_keys(&coding, following, threads)
-    if following < 0:
-        raise ValueError(f"keys must be within {least} and {least + coding.size}")
-    return following
+    return codes_of_keys(keys, least, lookup, codes, following, n_threads, _threads)
 
 
 def exact_range(cnp.ndarray keys not None, int n_threads=1):
     """The least and the largest of some keys, which are contiguous, of int64."""
-    cdef Coding coding
-    cdef Range found
-    cdef int threads
-    coding.keys = <const int64_t*>cnp.PyArray_DATA(keys)
-    coding.n = cnp.PyArray_SIZE(keys)
-    if (
-        cnp.PyArray_TYPE(keys) != cnp.NPY_INT64 or not PyArray_ISCARRAY_RO(keys) or coding.n == 0
-    ):
-        raise ValueError("keys must be contiguous, of int64, one at least")
-    threads = team_of(coding.n, n_threads)
-    coding.ranges = <Range*>allocate(coding_tasks(coding.n) * sizeof(Range))
-    with nogil:
-        found = range_of(&coding, threads)
-    free(coding.ranges)
+    cdef Range found = range_of_keys(keys, n_threads, _threads)
     return found.least, found.most
 
 
@@ -946,25 +750,7 @@ def read_groups(
     at : int
         What follows. None instead of all three if the bytes are no groups.
     """
-    cdef cnp.npy_intp[2] shape = [groups, entries_of(sums)]
-    cdef cnp.ndarray places
-    cdef Py_ssize_t group
-    if (
-        cnp.PyArray_TYPE(data) != cnp.NPY_UINT8 or not PyArray_ISCARRAY_RO(data)
-        or not 0 <= at <= stop <= cnp.PyArray_SIZE(data) or sums < 1
-    ):
-        raise ValueError("data must be contiguous, of uint8, and at and stop within them")
-    if not 0 <= groups <= (stop - at) // least_size(sums):
-        return None
-    places = cnp.PyArray_EMPTY(2, shape, cnp.NPY_INT64, 0)
-    counts = {}
-    for group in range(groups):
-        if not read_group(
-            <const uint8_t*>cnp.PyArray_DATA(data), &at, stop, group, sums, most,
-            <int64_t*>cnp.PyArray_DATA(places) + group * shape[1], counts,
-        ):
-            return None
-    return places, counts, at
+    return places_of_groups(data, at, stop, groups, sums, most)
 
 
 def read_digits(
@@ -976,52 +762,7 @@ def read_digits(
     ``codes`` are of int32, ``places`` those of ``read_groups``, of numbers of which the windows
     hold all bytes.
     """
-    cdef Py_ssize_t sums = cnp.PyArray_SIZE(windows) // 4, groups, width, rows, size, group, sum
-    cdef const uint8_t* bytes_ = <const uint8_t*>cnp.PyArray_DATA(data)
-    cdef const int32_t* code = <const int32_t*>cnp.PyArray_DATA(codes)
-    cdef const int64_t* place
-    cdef const Window* window
-    cdef int64_t* digits
-    cdef int64_t offset
-    cdef bint fits = True
-    check_table(table, windows, sums)
-    rows = cnp.PyArray_DIM(table, 0)
-    width = cnp.PyArray_DIM(table, 1)
-    size = cnp.PyArray_SIZE(data)
-    groups = cnp.PyArray_SIZE(codes)
-    if (
-        cnp.PyArray_TYPE(data) != cnp.NPY_UINT8 or not PyArray_ISCARRAY_RO(data)
-        or cnp.PyArray_TYPE(places) != cnp.NPY_INT64 or not PyArray_ISCARRAY_RO(places)
-        or cnp.PyArray_SIZE(places) != groups * (3 + 3 * sums)
-        or cnp.PyArray_TYPE(codes) != cnp.NPY_INT32 or not PyArray_ISCARRAY_RO(codes)
-    ):
-        raise ValueError("data, places and codes must be contiguous, of uint8, int64 and int32")
-    window = <const Window*>cnp.PyArray_DATA(windows)
-    with nogil:
-        for group in range(groups):
-            place = <const int64_t*>cnp.PyArray_DATA(places) + group * (3 + 3 * sums)
-            if code[group] < 0 or code[group] >= rows:
-                fits = False
-                break
-            digits = <int64_t*>cnp.PyArray_DATA(table) + code[group] * width
-            digits[0] = place[2]
-            for sum in range(sums):
-                place += 3
-                if place[1] == 0:
-                    continue
-                offset = place[2] - 4 * window[sum].first
-                if (
-                    place[0] < 0 or place[1] < 0 or place[0] > size - place[1]
-                    or offset < 0 or offset + place[1] > 4 * window[sum].digits + 4
-                ):
-                    fits = False
-                    break
-                write_bytes(
-                    bytes_ + place[0], place[1], offset, digits + window[sum].column,
-                    window[sum].digits,
-                )
-    if not fits:
-        raise ValueError("places and codes must be within the data, the windows and the table")
+    digits_of_groups(data, places, codes, table, windows)
 
 
 def exact_figures(
@@ -1043,50 +784,9 @@ def exact_figures(
     sure : ndarray of bool, shape (groups,)
         Whether all of a group's figures are the correctly rounded ones.
     """
-    cdef Figures f
-    cdef Py_ssize_t i, rows, size
-    cdef int k, count, threads
-    cdef cnp.npy_intp shape[1]
-    cdef cnp.ndarray n, sure, column
-    cdef Params* params
-    f.losses = <int>len(betas)
-    count = figures_count(f.losses)
-    check_table(table, windows, count)
-    rows = cnp.PyArray_DIM(table, 0)
-    f.width = cnp.PyArray_DIM(table, 1)
-    f.table = <const int64_t*>cnp.PyArray_DATA(table)
-    f.windows = <const Window*>cnp.PyArray_DATA(windows)
-    f.order = <const int64_t*>cnp.PyArray_DATA(order)
-    f.rows = shape[0] = cnp.PyArray_SIZE(order)
-    if cnp.PyArray_TYPE(order) != cnp.NPY_INT64 or not PyArray_ISCARRAY_RO(order):
-        raise ValueError("order must be a contiguous array of int64")
-    for i in range(f.rows):
-        if f.order[i] < 0 or f.order[i] >= rows:
-            raise ValueError(f"order must be within 0 and {rows}, got {f.order[i]}")
-    f.single, f.weighted, f.mean = single, reduction == "weighted_mean", reduction == "mean"
-    n = cnp.PyArray_EMPTY(1, shape, cnp.NPY_INT64, 0)
-    sure = cnp.PyArray_EMPTY(1, shape, cnp.NPY_BOOL, 0)
-    columns = [cnp.PyArray_EMPTY(1, shape, cnp.NPY_FLOAT64, 0) for _ in range(count)]
-    f.n = <int64_t*>cnp.PyArray_DATA(n)
-    f.sure = <uint8_t*>cnp.PyArray_DATA(sure)
-    threads = team_of(f.rows * count, n_threads)
-    size = f.losses * sizeof(Params) + count * sizeof(double*)
-    params = <Params*>allocate(size + threads * (f.width + count) * sizeof(int64_t))
-    try:
-        f.params = params
-        f.columns = <double**>(params + f.losses)
-        f.memory = <int64_t*>(f.columns + count)
-        f.results = <double*>(f.memory + threads * f.width)
-        for k in range(count):
-            column = columns[k]
-            f.columns[k] = <double*>cnp.PyArray_DATA(column)
-        for k in range(f.losses):
-            make_exact_params(&params[k], betas[k], huber, single, False)
-        with nogil:
-            run_figures(&f, threads)
-    finally:
-        free(params)
-    return n, columns, sure
+    return figures_of_table(
+        table, windows, order, betas, huber, single, reduction, n_threads, _threads
+    )
 
 
 # ---------------------------------------------------------------------------

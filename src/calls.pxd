@@ -4,6 +4,7 @@
 """
 
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
 from driver cimport run_outputs
 from exact cimport Wanted
@@ -123,3 +124,11 @@ cdef inline int team_of_groups(Job* job, double work, object policy) except -1:
     if threads > 1:
         threads = smoothl1_startable(threads)
     return threads if threads & (threads - 1) == 0 else 1
+
+
+cdef inline int team_of_elements(Py_ssize_t n, int n_threads, object policy) except -1:
+    """The same for so many elements that are no job's."""
+    cdef Job job
+    memset(&job, 0, sizeof(job))
+    job.n, job.outputs, job.n_params, job.n_threads = n, 1, 1, n_threads
+    return team_of_groups(&job, <double>n, policy)

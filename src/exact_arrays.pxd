@@ -1,15 +1,21 @@
-"""What exact sums are handed from Python, and hand back: thresholds and arrays, checked."""
+"""What exact sums are handed from Python, and hand back: thresholds and arrays, checked.
+
+Here, too, are the sums of a job's outputs as an array; those of groups are in
+``group_arrays.pxd``.
+"""
 
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.string cimport memset
 
 cimport numpy as cnp
 
 from bygroup cimport Window
-from digits cimport carry
-from exact cimport row_size
+from calls cimport run_exact_job
+from digits cimport COUNTS, DIGITS_DOUBLE, carry
+from exact cimport Wanted, row_size
 from jobs cimport Job, Reduction
-from plain cimport PyArray_ISCARRAY, PyArray_ISCARRAY_RO
+from plain cimport PyArray_ISCARRAY, PyArray_ISCARRAY_RO, scalar
 from quotients cimport settle_loss
 from terms cimport PRODUCT, Params, make_exact_params
 
@@ -40,6 +46,39 @@ cdef inline tuple form_of(const Params* p, bint is_array):
     if p.form == PRODUCT or p.beta == INFINITY:
         return p.over, 0.0, 0.0
     return p.over, p.gain, p.beta
+
+
+cdef inline cnp.ndarray sums_of_outputs(
+    Job* job, list betas, bint huber, const Wanted* wanted, Py_ssize_t first, Py_ssize_t outputs,
+    object policy,
+):
+    """The rows of some outputs: an array of int64, of shape (outputs, entries)."""
+    cdef cnp.npy_intp shape[2]
+    cdef cnp.ndarray rows
+    if first < 0 or outputs < 0 or first + outputs > job.outputs:
+        raise ValueError(f"outputs must be within 0 and {job.outputs}")
+    if wanted.moments:
+        set_moments(job, betas, huber)
+    else:
+        set_exact(job, betas, huber)
+    shape[0] = outputs
+    shape[1] = row_size(job)
+    rows = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
+    run_exact_job(job, wanted, first, outputs, <int64_t*>cnp.PyArray_DATA(rows), policy)
+    return rows
+
+
+cdef inline object settled_loss(Job* job, Reduction reduction, object policy):
+    """The exact loss of a plain job; None in doubt."""
+    cdef Wanted wanted
+    cdef int64_t row[1 + 3 * (DIGITS_DOUBLE + COUNTS)]
+    cdef uint8_t sure = False
+    cdef double loss
+    wanted.linear = wanted.weights = wanted.moments = False
+    memset(row, 0, sizeof(row))
+    run_exact_job(job, &wanted, 0, 1, row, policy)
+    loss = settle_loss(job, row, 0, reduction, &sure)
+    return scalar(loss, job.params) if sure else None
 
 
 cdef inline int check_rows(cnp.ndarray rows, Py_ssize_t entries) except -1:

@@ -1,11 +1,21 @@
 """Tensors of another library, seen through the functions that their type offers to C (DLPack).
 
-One call tells all of a tensor, where each question to the object would take as long.
+One call tells all of a tensor, where each question to the object would take as long. Here are
+also the losses of the memory so seen; what a tensor's type has to be asked for, and new tensors,
+are the affair of ``Tensors``.
 """
 
 from cpython.exc cimport PyErr_Clear
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
+from libc.float cimport FLT_MAX, FLT_MIN
+from libc.math cimport isinf
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from jobs cimport Job, MEAN, Reduction, SLOPE, SUM, Sink, VALUE, set_scale
+from operands cimport set_flat
+from plain cimport NONE, OTHER, loss_of, plain_memory, reduction_of, write_number
+from terms cimport Params
+from tree cimport Node
 
 
 # Of ``dlpack.h``, version 1.
@@ -101,4 +111,62 @@ cdef inline bint is_constant(const View* view) noexcept:
     for axis in range(view.ndim):
         if view.strides[axis] != 0:
             return False
+    return True
+
+
+# Runs a job on as many threads as it is worth: there is one such function, in ``_smoothl1.pyx``,
+# and small calls are quicker if it alone has the code for that.
+ctypedef int (*Run)(Job* job, Node* totals, Sink* sink) except -1
+
+
+cdef inline bint is_threshold(object threshold, bint huber):
+    """Whether it is a number that PyTorch has no rules of its own for."""
+    cdef double number
+    if type(threshold) is not float and type(threshold) is not int:
+        return False
+    try:
+        number = threshold
+    except OverflowError:
+        return False
+    return FLT_MIN <= number <= FLT_MAX or number == 0.0 and not huber
+
+
+cdef inline bint write_loss(
+    void* input, void* target, void* value, void* grad, Py_ssize_t n, bint single, reduction,
+    beta, bint huber, int n_threads, Run run,
+) except -1:
+    """Write the loss, and with ``grad`` its gradient too; False where that is not for here.
+
+    It is not where PyTorch's rules may differ, or where the loss overflows.
+    """
+    cdef Job job
+    cdef Params p
+    cdef Node node
+    cdef double loss
+    cdef int itemsize = 4 if single else 8
+    cdef int how = reduction_of(reduction)
+    cdef bint elementwise = how == NONE
+    if how == OTHER or not plain_memory(&job, &p, input, target, n, single, beta, huber):
+        return False
+    job.reduce = not elementwise
+    if elementwise or grad is NULL:
+        job.n_threads = n_threads
+        job.operation = SUM
+        if elementwise:
+            job.operation = VALUE
+            set_flat(&job.out, value, n, itemsize)
+        run(&job, &node, NULL)
+    if grad is not NULL:
+        job.n_threads = n_threads
+        job.operation = SLOPE
+        set_flat(&job.out, grad, n, itemsize)
+        if how == MEAN:
+            set_scale(&job, 1.0, n)
+        run(&job, &node, NULL)
+    if elementwise:
+        return True
+    loss = loss_of(&node, <Reduction>how, &p)
+    if isinf(loss):
+        return False
+    write_number(value, loss, single)
     return True
