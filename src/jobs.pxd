@@ -50,7 +50,7 @@ cdef struct Plan:
     bint weighs            # the weights are summed, too
     bint counts            # what is linear is counted, not summed
     bint fuses             # long leaves: the gradient is written by the loop that sums
-    bint plain             # long leaves: that loop reads and writes memory as it is, and is all
+    bint plain             # long leaves: one loop reads and writes memory as it is, and is all
     Gradient gradient      # for the first threshold
     bint packs             # an operand goes through a buffer
     Py_ssize_t room        # elements of a buffer
@@ -87,6 +87,11 @@ cdef struct Job:
     Operand out2           # loss beside gradient, or second derivative
 
 
+cdef inline bint weighs_unscaled(const Job* job) noexcept nogil:
+    """Whether weights far from 1 may meet a scale that is, too: their product is near 1."""
+    return not 1e-10 < abs(job.scale) < 1e10
+
+
 cdef inline bint packs_operand(bint given, const Operand* operand) noexcept nogil:
     return given and not operand.direct
 
@@ -118,8 +123,9 @@ cdef inline void make_plan(Job* job) noexcept nogil:
             job.scale, job.scale_rest, job.divisor, &job.params[0]
         )
     plan.fuses = (
-        plan.sums and plan.counts and plan.gradient.product and job.operation == SLOPE
-        and not options.has_factor
+        plan.sums and job.params[0].form != ARRAY and not options.has_beta
+        and plan.gradient.product and job.operation == SLOPE and not options.has_factor
+        and not (options.has_weight and weighs_unscaled(job)) and job.scale > 0
     )
     plan.block = BLOCK
     if not plan.packs and job.n_params == 1 and (plan.fuses or not (plan.sums and plan.writes)):
@@ -129,7 +135,8 @@ cdef inline void make_plan(Job* job) noexcept nogil:
     if options.streams:
         plan.block = BLOCK // 2
     plan.plain = (
-        plan.sums and plan.counts and job.n_params == 1 and not (plan.packs or options.streams)
+        plan.sums and job.n_params == 1 and job.params[0].form != ARRAY
+        and not (plan.packs or plan.weighs or options.has_beta or options.streams)
         and (plan.fuses or not plan.writes)
     )
     plan.room = BLOCK

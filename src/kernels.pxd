@@ -248,11 +248,24 @@ cdef inline void weigh(
 
 
 cdef inline Py_ssize_t count_selected(const uint8_t* mask, Py_ssize_t n) noexcept nogil:
-    cdef int32_t count = 0
-    cdef Py_ssize_t i
-    for i in range(n):
-        count += mask[i] != 0
-    return count
+    """In bytes for as long as none of them wraps: sixteen times as many at once as in integers."""
+    cdef uint8_t counts[64]
+    cdef Py_ssize_t i = 0, stop, total = 0
+    cdef int k
+    while n - i >= 64:
+        stop = i + 255 * 64 if n - i > 255 * 64 else n - (n - i) % 64
+        for k in range(64):
+            counts[k] = 0
+        while i < stop:
+            for k in range(64):
+                counts[k] += mask[i + k] != 0
+            i += 64
+        for k in range(64):
+            total += counts[k]
+    while i < n:
+        total += mask[i] != 0
+        i += 1
+    return total
 
 
 cdef inline void fill(floating a, Py_ssize_t n, floating* out) noexcept nogil:

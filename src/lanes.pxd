@@ -163,13 +163,18 @@ cdef inline void fold(
         half = half // 2
 
 
+cdef inline Pair first_lane(const Lanes* sums, floating tag) noexcept nogil:
+    """The sum of a leaf that has been folded."""
+    cdef Pair r
+    r.hi = sums.hi[0]
+    r.lo = sums.lo[0] if floating is double else 0.0
+    return r
+
+
 cdef inline Pair fold_lanes(Lanes* sums, Py_ssize_t n, floating tag) noexcept nogil:
     """The sum of a leaf of n elements."""
-    cdef Pair r
     if n < LANES:
         fold(sums.hi, sums.lo, n, 1, tag)
     else:
         fold(sums.hi, sums.lo, LANES, 1, tag)  # loops of known lengths
-    r.hi = sums.hi[0]
-    r.lo = sums.lo[0] if floating is double else 0.0
-    return r
+    return first_lane(sums, tag)

@@ -4,14 +4,14 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
 from cache cimport aligned, prefetch, smoothl1_stream, smoothl1_stream_end
-from groups cimport sum_alike, sum_of_groups
-from jobs cimport BOTH, CURVATURE, Job, SLOPE, VALUE, WEIGHTS
+from groups cimport sum_alike, sum_chosen, sum_of_groups
+from jobs cimport BOTH, CURVATURE, Job, SLOPE, VALUE, WEIGHTS, weighs_unscaled
 from kernels cimport (
     count_selected, fill, mend_curvatures, mend_slopes, mend_values,
     multiply_scaled, select, weigh, write_curvatures, write_offsets, write_slopes, write_terms,
     write_values,
 )
-from lanes cimport LONG, Lanes, clear_lanes, fill_up, fold_lanes, sum_terms
+from lanes cimport LONG, Lanes, clear_lanes, fill_up, first_lane, fold_lanes, sum_terms
 from operands cimport in_place
 from packing cimport load, load_mask, store
 from pairs cimport pair_add, pair_of
@@ -102,12 +102,25 @@ cdef inline void load_block(
         block.mask = load_mask(
             &job.where, output, start, n, buffer(job, scratch, MASK_BUFFER)
         )
-    if job.n_params > 1:
-        # The second threshold works in the cache: memory can deliver the next block.
-        if job.x.direct:
-            prefetch(<const char*>(<const floating*>block.x + n), n * sizeof(floating))
-        if job.y.direct:
-            prefetch(<const char*>(<const floating*>block.y + n), n * sizeof(floating))
+
+
+cdef inline void ask_for_next(
+    const Job* job, const Block* block, int k, floating tag
+) noexcept nogil:
+    """All thresholds but the first work in the cache: memory can deliver the next block.
+
+    A part of it for each threshold, since the processor waits where it asks for more at a time
+    than it keeps account of.
+    """
+    cdef Py_ssize_t size = block.n * sizeof(floating)
+    cdef Py_ssize_t part = (size // job.n_params + LINE - 1) // LINE * LINE
+    cdef Py_ssize_t start = k * part, length = part
+    if start + length > size:
+        length = size - start if size > start else 0
+    if job.x.direct:
+        prefetch(<const char*>(<const floating*>block.x + block.n) + start, length)
+    if job.y.direct:
+        prefetch(<const char*>(<const floating*>block.y + block.n) + start, length)
 
 
 cdef inline void sum_short(
@@ -225,12 +238,11 @@ cdef inline void write_block(
         write_values(x, y, b, n, p, out)
         mend_values(x, y, b, n, p, out)
         weigh(out, w, <const uint8_t*>NULL, n)
-    elif w is NULL or 1e-10 < abs(job.scale) < 1e10:
+    elif w is NULL or not weighs_unscaled(job):
         write_slopes(x, y, b, n, p, &job.plan.gradient, out)
         mend_slopes(x, y, b, n, p, job.scale, out)
         weigh(out, w, <const uint8_t*>NULL, n)
     else:
-        # Weights that are far from 1 under a scale that is, too: their product is near 1.
         one = unscaled()
         write_slopes(x, y, b, n, p, &one, out)
         mend_slopes(x, y, b, n, p, 1.0, out)
@@ -306,6 +318,8 @@ cdef inline void run_leaf(
             out = place_of(job, &block, scratch, tag)
         if job.plan.sums:
             for k in range(job.n_params):
+                if job.n_params > 1:
+                    ask_for_next(job, &block, k, tag)
                 sum_block(
                     job, &block, grouped, &job.params[k], scratch, out if fused else NULL,
                     &running[k],
@@ -341,26 +355,39 @@ cdef inline void run_plain_leaf(
     const Job* job, Py_ssize_t output, Py_ssize_t first, Py_ssize_t length, Node* node,
     floating tag
 ) noexcept nogil:
-    """A long leaf without options whose memory is as it should be, which most leaves are.
+    """A long leaf whose memory is as it should be, and which one loop is all of, as of most leaves.
 
     All of it in one call: what ``run_leaf`` asks of each leaf would cost a tenth of its loop.
     """
-    cdef Lanes loss
-    cdef double counted = 0.0
+    cdef const floating* x = in_place(&job.x, output, first, tag)
+    cdef const floating* y = in_place(&job.y, output, first, tag)
+    cdef const floating* w = NULL
+    cdef const uint8_t* mask = NULL
+    cdef const Params* p = &job.params[0]
     cdef floating* out = NULL
+    cdef Lanes loss, linear
+    cdef double counted = 0.0
+    clear_lanes(&loss)
+    node[0] = no_node()
+    node.count = length
     if job.plan.writes:
         out = <floating*>job.out.data + first
-    clear_lanes(&loss)
-    sum_alike(
-        in_place(&job.x, output, first, tag), in_place(&job.y, output, first, tag), length,
-        job.plan.ahead, True, &job.params[0], &job.plan.gradient, out, &loss, &counted,
-    )
-    node[0] = no_node()
-    node.loss.hi = loss.hi[0]
-    if floating is double:
-        node.loss.lo = loss.lo[0]
-    node.linear = pair_of(counted)
-    node.count = length
+    if job.plan.counts:
+        sum_alike(x, y, length, job.plan.ahead, True, p, &job.plan.gradient, out, &loss, &counted)
+    else:
+        clear_lanes(&linear)
+        if job.options.has_weight:
+            w = in_place(&job.weight, output, first, tag)
+        if job.options.has_where:
+            mask = load_mask(&job.where, output, first, length, <char*>NULL)
+            node.count = count_selected(mask, length)
+        sum_chosen(
+            x, y, w, mask, length, job.plan.ahead, True, p, &job.plan.gradient, out, &loss,
+            &linear, &counted,
+        )
+        node.linear = first_lane(&linear, tag)
+    node.loss = first_lane(&loss, tag)
+    node.linear.hi += counted
 
 
 cdef inline void leaf_of_any_type(
