@@ -159,9 +159,11 @@ def _order_of_sum(
     """Return the axes, those that are kept first, and the shape of these."""
     if axis is None:
         return None, ()
-    summed = arguments.normalize_axis(axis, len(shape))
-    kept = [i for i in range(len(shape)) if i not in summed]
-    return (*kept, *sorted(summed)), tuple([shape[i] for i in kept])
+    summed = sorted(arguments.normalize_axis(axis, len(shape)))
+    axes, kept = list(range(len(shape))), list(shape)
+    for i in reversed(summed):
+        del axes[i], kept[i]
+    return (*axes, *summed), tuple(kept)
 
 
 def _divisor(reduction: str, operands: Operands, work: core.Work) -> float:
