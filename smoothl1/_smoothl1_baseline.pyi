@@ -103,7 +103,7 @@ class Work:
         divisor: float = 1.0,
         *,
         reduction: str | None = None,
-        dtype: dtype[Any] | None = None,
+        dtype: dtype[Any] = ...,
         values: AnyArray | None = None,
     ) -> tuple[AnyArray, bool] | None: ...
     def write_curvatures(

@@ -298,6 +298,7 @@ cdef class Tensors:
 # From Python: everything else
 # ---------------------------------------------------------------------------
 
+cdef cnp.dtype FLOAT64 = cnp.PyArray_DescrFromType(cnp.NPY_FLOAT64)
 cdef dict REDUCTIONS = {"mean": MEAN, "sum": TOTAL, "weighted_mean": WEIGHTED_MEAN}
 
 
@@ -323,7 +324,7 @@ def are_thresholds(cnp.ndarray a not None, bint huber):
 
 
 def are_apart(cnp.ndarray a not None, tuple others not None):
-    """Whether an array's memory is nowhere between that of one of the others; those may be no arrays."""
+    """Whether the memory of an array lies outside of that of each other that is an array."""
     return is_apart(a, others)
 
 
@@ -496,11 +497,12 @@ cdef class Work:
     cdef tuple _reduce(self, str reduction, cnp.dtype dtype):
         """Reduce; where a sum overflows that may be finite, once more in smaller units."""
         cdef Sink sink
-        cdef cnp.npy_intp* shape = [self.job.outputs, self.n_params]
+        cdef cnp.npy_intp shape[2]
         cdef bint bfloat16 = dtype.kind == c"V" and is_bfloat16(dtype)
         cdef int typenum = cnp.NPY_UINT16 if bfloat16 else dtype.num
-        cdef cnp.ndarray results = cnp.PyArray_EMPTY(2, shape, typenum, 0)
-        cdef cnp.ndarray again
+        cdef cnp.ndarray results, again
+        shape[0], shape[1] = self.job.outputs, self.n_params
+        results = cnp.PyArray_EMPTY(2, shape, typenum, 0)
         sink.kind = dtype.kind
         sink.itemsize = <int>cnp.PyArray_ITEMSIZE(results)
         sink.reduction = REDUCTIONS[reduction]
@@ -547,7 +549,7 @@ cdef class Work:
 
     def write_slopes(
         self, out, bint overlaps, double scale, double divisor=1.0, *, reduction=None,
-        cnp.dtype dtype=None, values=None,
+        cnp.dtype dtype not None=FLOAT64, values=None,
     ):
         """Write the gradient times ``scale / divisor`` to ``out``, and what else is asked for.
 

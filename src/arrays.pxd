@@ -130,7 +130,7 @@ cdef inline bint has_none_below(
 
 
 cdef inline bint is_at_least(cnp.ndarray a, float least):
-    """Whether all elements are; in doubt False: of any but contiguous ones of float32 and float64."""
+    """Whether all are; in doubt False: of any but contiguous float32 and float64 ones."""
     cdef Py_ssize_t n = cnp.PyArray_SIZE(a)
     cdef int typenum = cnp.PyArray_TYPE(a)
     cdef void* data = cnp.PyArray_DATA(a)
