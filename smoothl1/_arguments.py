@@ -20,6 +20,7 @@ from smoothl1._arrays import as_array as as_array
 from smoothl1._arrays import as_mask
 from smoothl1._dtypes import is_bfloat16, is_float
 from smoothl1._labels import check_labels
+from smoothl1._simd import core
 from smoothl1._threads import check_environment, check_n_threads
 from smoothl1._typing import AnyArray, Axis
 
@@ -33,9 +34,12 @@ _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 REDUCTIONS = ("none", "mean", "sum", "weighted_mean")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, making one would take a microsecond longer
 class Operands:
-    """The arrays of one call: of one shape, in the dtypes they came in."""
+    """The arrays of one call: of one shape, in the dtypes they came in.
+
+    ``core.array_operands`` gives the fields in their order.
+    """
 
     input: AnyArray
     target: AnyArray
@@ -94,9 +98,9 @@ def as_pair(
         dtype = _result_dtype(x, y)
     if x.shape != y.shape:
         if y.ndim == 0:
-            y = np.broadcast_to(y, x.shape)
+            y = broadcast("target", y, x)
         elif x.ndim == 0:
-            x = np.broadcast_to(x, y.shape)
+            x = broadcast("input", x, y)
         else:
             raise ValueError(
                 f"input and target must have the same shape, got {x.shape} and {y.shape}; "
@@ -105,16 +109,14 @@ def as_pair(
     return x, y, dtype
 
 
-def broadcast(name: str, value: AnyArray, shape: tuple[int, ...]) -> AnyArray:
+def broadcast(name: str, value: AnyArray, like: AnyArray) -> AnyArray:
     """Return a view of ``value`` with the shape of the loss; ``ValueError`` if it has none."""
-    if value.shape == shape:
-        return value
-    try:
-        return np.broadcast_to(value, shape)
-    except ValueError:
+    view = core.broadcast(value, like)
+    if view is None:
         raise ValueError(
-            f"{name} must broadcast to the shape of input, {shape}, got shape {value.shape}"
-        ) from None
+            f"{name} must broadcast to the shape of input, {like.shape}, got shape {value.shape}"
+        )
+    return view
 
 
 def check_threshold(
@@ -139,8 +141,10 @@ def check_threshold(
     if type(value) is float and value >= _SMALLEST_NORMAL:
         return value  # what is passed most, without an array made of it
     array = as_array(name, value, selects=selects)
-    lowest = float(np.minimum.reduce(array, axis=None)) if array.size else math.inf
     positive = name == "delta"
+    if array.ndim and core.are_thresholds(array, positive):
+        return array
+    lowest = float(np.minimum.reduce(array, axis=None)) if array.size else math.inf
     if not (lowest > 0 if positive else lowest >= 0):
         flat = array.ravel()
         bad = flat[~(flat > 0 if positive else flat >= 0)][0]
@@ -200,26 +204,31 @@ def prepare(
     ``name`` is the threshold's, "beta" or "delta", and selects the loss; ``selects`` is
     whether the function has an argument ``where``.
     """
+    found = core.array_operands(input, target, threshold, name == "delta", weight, where, factor)
+    if found is not None:
+        return Operands(*found)
     names = ("input", "target", name, "weight", "where")
     check_labels(names, (input, target, threshold, weight, where))
     x, y, dtype = as_pair(input, target, selects=selects)
     limit = check_threshold(name, threshold, dtype, selects=selects)
     if not isinstance(limit, float):
-        limit = broadcast(name, limit, x.shape)
+        limit = broadcast(name, limit, x)
     w = None
     if weight is not None:
-        w = broadcast("weight", as_array("weight", weight, selects=selects), x.shape)
+        w = broadcast("weight", as_array("weight", weight, selects=selects), x)
     mask = None
     if where is not None:
-        mask = broadcast("where", as_mask("where", where), x.shape)
+        mask = broadcast("where", as_mask("where", where), x)
     f = None
     if factor is not None:
-        f = broadcast("grad_output", as_array("grad_output", factor), x.shape)
+        f = broadcast("grad_output", as_array("grad_output", factor), x)
     return Operands(x, y, limit, name == "delta", w, mask, f, dtype)
 
 
 def normalize_axis(axis: Axis, ndim: int) -> tuple[int, ...]:
     """Return the axes as non-negative numbers; NumPy's own errors for bad ones."""
+    if type(axis) is int and -ndim <= axis < ndim:
+        return (axis % ndim,)
     return tuple(normalize_axis_tuple(axis, ndim, "axis"))
 
 
@@ -276,7 +285,17 @@ def separate(out: AnyArray | None, operands: Operands) -> tuple[Operands, bool]:
         Whether ``out`` is input or target itself, element for element: those are read
         before they are written, if a leaf's result goes through a buffer.
     """
-    if out is None:
+    if out is None or core.are_apart(
+        out,
+        (
+            operands.input,
+            operands.target,
+            operands.threshold,
+            operands.weight,
+            operands.where,
+            operands.factor,
+        ),
+    ):
         return operands, False
     overlaps = False
     copies: dict[str, AnyArray] = {}
@@ -297,6 +316,8 @@ def separate(out: AnyArray | None, operands: Operands) -> tuple[Operands, bool]:
 
 def memory_order(a: AnyArray) -> tuple[int, ...]:
     """Return the axes of ``a`` from the largest stride to the smallest."""
+    if a.flags.c_contiguous:
+        return tuple(range(a.ndim))
     return tuple(sorted(range(a.ndim), key=lambda axis: -abs(a.strides[axis])))
 
 
@@ -307,6 +328,7 @@ def thread_argument(n_threads: SupportsIndex | None = None) -> int:
     elements never ask for it is no reason to let them pass.
     """
     if n_threads is None:
-        check_environment()
+        if not core.is_environment_plain():
+            check_environment()
         return 0
     return check_n_threads(n_threads)

@@ -23,6 +23,9 @@ _NUMBERS = frozenset((float, int, bool))
 _SCALARS = (float, int, complex, str, bytes, np.generic)
 _ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__")
 
+# These hold no more than is in memory: all that the checks below look for is elsewhere.
+_NO_MORE = frozenset((np.ndarray, list, tuple))
+
 # More than NumPy gives an array, so that a list within itself ends somewhere.
 _DEEPEST = 65
 
@@ -206,6 +209,8 @@ def _refuse(name: str, array: str, value: Any, selects: bool) -> None:
 
     ``array`` is the expression in Python that turns the argument into a masked array.
     """
+    if type(value) in _NO_MORE:
+        return
     if isinstance(value, MaskedArray):
         argument = name.rpartition(" ")[2]
         if argument in _WITHOUT_MASK:

@@ -41,24 +41,20 @@ def loss(
     reduction = _check_reduction(reduction, name, weight)
     threads = arguments.thread_argument(n_threads)
     operands = arguments.prepare(input, target, name, threshold, weight=weight, where=where)
-    shape = operands.input.shape
     if reduction == "none":
         if axis is not None:
             raise ValueError(f"axis needs a reduction, got axis={axis!r} with reduction='none'")
         values = arguments.result_array(out, operands)
         operands, overlaps = arguments.separate(out, operands)
-        order = arguments.memory_order(values)
-        work_on(operands, order, threads).write_values(values.transpose(order), overlaps)
+        work = work_on(operands, arguments.memory_order(values), threads)
+        work.write_values(values, overlaps)
         return values
 
-    axes = range(len(shape))
-    summed = tuple(axes) if axis is None else arguments.normalize_axis(axis, len(shape))
-    kept = tuple(axis for axis in axes if axis not in summed)
+    order, shape = _order_of_sum(axis, operands.input.shape)
     if out is not None:
-        arguments.check_out(out, tuple(shape[axis] for axis in kept))
-    work = work_on(operands, kept + tuple(sorted(summed)), threads, len(kept))
-    losses = reduced(work, reduction, operands.dtype, exact)[:, 0]
-    losses = losses.reshape([shape[axis] for axis in kept])
+        arguments.check_out(out, shape)
+    work = work_on(operands, order, threads, len(shape))
+    losses = reduced(work, reduction, operands.dtype, exact).reshape(shape)
     if out is not None:
         out[...] = rounded(losses, out.dtype)
         return out
@@ -101,15 +97,15 @@ def grad(
     order = arguments.memory_order(result)
     work = work_on(operands, order, threads)
     summed = work
-    if reduction == "weighted_mean" and order != _c_order(operands):
-        summed = work_on(operands, _c_order(operands), threads)
+    if reduction == "weighted_mean" and order != tuple(range(result.ndim)):
+        summed = work_on(operands, None, threads)
     if divisor is None:
         divisor = _divisor(reduction, operands, summed)
     if divisor == 0:
         if reduction == "weighted_mean":
             no_elements(reduction)
         scale, divisor = 0.0, 1.0
-    work.write_slopes(result.transpose(order), overlaps, scale, divisor)
+    work.write_slopes(result, overlaps, scale, divisor)
     return result
 
 
@@ -134,30 +130,40 @@ def value_and_grad(
     if reduction == "none":
         order = arguments.memory_order(result)
         values = np.empty_like(np.asarray(result), dtype=operands.dtype)
-        work_on(operands, order, threads).write_slopes(
-            result.transpose(order), overlaps, 1.0, values=values.transpose(order)
-        )
+        work_on(operands, order, threads).write_slopes(result, overlaps, 1.0, values=values)
         return values, result
-    work = work_on(operands, _c_order(operands), threads)
+    work = work_on(operands, None, threads)
     divisor = _divisor(reduction, operands, work)
     scale = 1.0
     if divisor == 0:
         no_elements(reduction)
         scale, divisor = 0.0, 1.0
-    sums = work.write_slopes(result, overlaps, scale, divisor, reduction=reduction)
+    sums = work.write_slopes(
+        result, overlaps, scale, divisor, reduction=reduction, dtype=operands.dtype
+    )
     assert sums is not None  # as with every reduction
-    return rounded(sums[0], operands.dtype)[0, 0], result
+    return sums[0][0, 0], result
 
 
 def _check_reduction(reduction: str, name: str, weight: object) -> str:
-    hint = f"{name} is the fourth argument, or a keyword"
-    reduction = arguments.check_reduction(reduction, hint=hint)
+    if type(reduction) is not str or reduction not in arguments.REDUCTIONS:
+        hint = f"{name} is the fourth argument, or a keyword"
+        reduction = arguments.check_reduction(reduction, hint=hint)
     arguments.check_weighted(reduction, weight)
     return reduction
 
 
-def _c_order(operands: Operands) -> tuple[int, ...]:
-    return tuple(range(operands.input.ndim))
+def _order_of_sum(
+    axis: Axis | None, shape: tuple[int, ...]
+) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
+    """Return the axes, those that are kept first, and the shape of these."""
+    if axis is None:
+        return None, ()
+    summed = sorted(arguments.normalize_axis(axis, len(shape)))
+    axes, kept = list(range(len(shape))), list(shape)
+    for i in reversed(summed):
+        del axes[i], kept[i]
+    return (*axes, *summed), tuple(kept)
 
 
 def _divisor(reduction: str, operands: Operands, work: core.Work) -> float:
@@ -170,29 +176,27 @@ def _divisor(reduction: str, operands: Operands, work: core.Work) -> float:
 
 def work_on(
     operands: Operands,
-    order: tuple[int, ...],
+    order: tuple[int, ...] | None,
     threads: int,
     n_kept: int = 0,
     betas: list[float] | None = None,
 ) -> core.Work:
-    """Return the work on the operands, walked in the given order of axes."""
+    """Return the work on the operands, walked in the given order of axes, or in C order."""
     threshold = operands.threshold
+    beta = None if isinstance(threshold, float) else threshold
     if betas is None:
         betas = [threshold] if isinstance(threshold, float) else [0.0]
-
-    def walked(a: AnyArray | None) -> AnyArray | None:
-        return None if a is None else a.transpose(order)
-
     return core.Work(
-        operands.input.transpose(order),
-        operands.target.transpose(order),
+        operands.input,
+        operands.target,
         betas=betas,
         huber=operands.huber,
-        single=operands.dtype != np.float64,
-        beta=walked(None if isinstance(threshold, float) else threshold),
-        weight=walked(operands.weight),
-        factor=walked(operands.factor),
-        where=walked(operands.where),
+        single=operands.dtype.itemsize < 8,
+        beta=beta,
+        weight=operands.weight,
+        factor=operands.factor,
+        where=operands.where,
+        order=order,
         n_kept=n_kept,
         n_threads=threads,
     )
@@ -209,8 +213,7 @@ def reduced(work: core.Work, reduction: str, dtype: np.dtype[Any], exact: bool =
         values, empty = work.sum(reduction, dtype)
     if empty:
         no_elements(reduction)
-    result: AnyArray = rounded(values, dtype)
-    return result
+    return values
 
 
 def no_elements(reduction: str) -> None:

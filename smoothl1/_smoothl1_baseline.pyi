@@ -15,6 +15,7 @@ UFUNCS: tuple[str, ...]
 def thread_limit() -> int: ...
 def team_state() -> tuple[bool, bool]: ...
 def team_debt(seconds: float | None = None) -> float: ...
+def is_environment_plain() -> bool: ...
 def openmp_version() -> int: ...
 def fast_loss(
     input: object,
@@ -60,6 +61,19 @@ class Tensors:
         n_threads: int,
     ) -> tuple[Any, Any, bool] | None: ...
 
+def array_operands(
+    input: object,
+    target: object,
+    threshold: object,
+    huber: bool,
+    weight: object,
+    where: object,
+    factor: object,
+) -> list[Any] | None: ...
+def broadcast(a: AnyArray, like: AnyArray) -> AnyArray | None: ...
+def are_thresholds(a: AnyArray, huber: bool) -> bool: ...
+def are_apart(a: AnyArray, others: tuple[Any, ...]) -> bool: ...
+
 @disjoint_base
 class Work:
     def __new__(
@@ -74,6 +88,7 @@ class Work:
         weight: AnyArray | None = None,
         factor: AnyArray | None = None,
         where: AnyArray | None = None,
+        order: tuple[int, ...] | None = None,
         n_kept: int = 0,
         n_threads: int = 0,
     ) -> Self: ...
@@ -88,8 +103,9 @@ class Work:
         divisor: float = 1.0,
         *,
         reduction: str | None = None,
+        dtype: dtype[Any] = ...,
         values: AnyArray | None = None,
-    ) -> tuple[NDArray[float64], bool] | None: ...
+    ) -> tuple[AnyArray, bool] | None: ...
     def write_curvatures(
         self, out: AnyArray, out2: AnyArray, overlaps: bool, majorize: bool
     ) -> None: ...

@@ -183,7 +183,7 @@ def in_block() -> bool:
 
 def check_environment() -> None:
     """Raise ``ValueError`` if the number of threads is up to the environment and bad."""
-    if os.environ.get("SMOOTHL1_NUM_THREADS"):  # mostly not, and this is all that it takes
+    if os.environ.get("SMOOTHL1_NUM_THREADS"):
         requested()
 
 

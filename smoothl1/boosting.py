@@ -349,9 +349,7 @@ def derivatives(
     operands = prepare(pred, true, "delta", beta, weight=weight)
     grad, hess = result_array(None, operands), result_array(None, operands)
     order = memory_order(grad)
-    work_on(operands, order, thread_argument()).write_curvatures(
-        grad.transpose(order), hess.transpose(order), False, majorizer
-    )
+    work_on(operands, order, thread_argument()).write_curvatures(grad, hess, False, majorizer)
     return grad, hess
 
 

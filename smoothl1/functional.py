@@ -514,7 +514,7 @@ def smooth_l1_grad_hess(
     operands, overlaps2 = arguments.separate(second, operands)
     order = arguments.memory_order(grad)
     _calls.work_on(operands, order, threads).write_curvatures(
-        grad.transpose(order), hess.transpose(order), overlaps or overlaps2, hessian == "majorizer"
+        grad, hess, overlaps or overlaps2, hessian == "majorizer"
     )
     return grad, hess
 
@@ -572,7 +572,6 @@ def smooth_l1_path(
     operands = arguments.prepare(input, target, "beta", 0.0, weight=weight, where=where)
     if path.size == 0:
         return np.empty(0, operands.dtype)
-    order = tuple(range(operands.input.ndim))
-    work = _calls.work_on(operands, order, threads, betas=path.astype(np.float64).tolist())
+    work = _calls.work_on(operands, None, threads, betas=path.astype(np.float64).tolist())
     losses: AnyArray = _calls.reduced(work, how, operands.dtype, exact)[0]
     return losses

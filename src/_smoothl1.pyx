@@ -38,6 +38,7 @@ from libc.stdlib cimport free
 
 cimport numpy as cnp
 
+from arrays cimport is_apart, is_at_least, least_threshold, operands_of, spread
 from calls cimport limit_of_process, run_job
 from coding cimport Range
 from digits cimport BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE
@@ -59,8 +60,8 @@ from plain cimport (
 )
 from results cimport bits_of_bfloat16, take_finite
 from runtime cimport (
-    SMOOTHL1_OPENMP, owe, smoothl1_debt, smoothl1_team_lost, smoothl1_team_started,
-    smoothl1_watch_forks,
+    SMOOTHL1_OPENMP, owe, smoothl1_debt, smoothl1_number_of_threads, smoothl1_team_lost,
+    smoothl1_team_started, smoothl1_watch_forks,
 )
 from sizes cimport FEW, LANES
 from states cimport digits_of_groups, places_of_groups
@@ -118,6 +119,11 @@ def team_debt(seconds=None):
     if seconds is not None:
         owe(seconds)
     return smoothl1_debt
+
+
+def is_environment_plain():
+    """Whether SMOOTHL1_NUM_THREADS holds nothing to complain of; in doubt False."""
+    return smoothl1_number_of_threads()
 
 
 def openmp_version():
@@ -296,11 +302,38 @@ cdef cnp.dtype FLOAT64 = cnp.PyArray_DescrFromType(cnp.NPY_FLOAT64)
 cdef dict REDUCTIONS = {"mean": MEAN, "sum": TOTAL, "weighted_mean": WEIGHTED_MEAN}
 
 
-cdef Py_ssize_t least_stride(cnp.ndarray a, int first, int stop) noexcept:
+def array_operands(input, target, threshold, bint huber, weight, where, factor):
+    """The operands of a call that are arrays as they are; None where there is more to look at.
+
+    Returns
+    -------
+    list
+        What the fields of ``Operands`` are, in ``smoothl1/_arguments.py``, in their order.
+    """
+    return operands_of(input, target, threshold, huber, weight, where, factor)
+
+
+def broadcast(cnp.ndarray a not None, cnp.ndarray like not None):
+    """``a``, or a view of it, in the shape of ``like``; None if it does not broadcast to that."""
+    return spread(a, like)
+
+
+def are_thresholds(cnp.ndarray a not None, bint huber):
+    """Whether all elements are thresholds of the loss; in doubt False."""
+    return is_at_least(a, least_threshold(huber))
+
+
+def are_apart(cnp.ndarray a not None, tuple others not None):
+    """Whether the memory of an array lies outside of that of each other that is an array."""
+    return is_apart(a, others)
+
+
+cdef Py_ssize_t least_stride(cnp.ndarray a, const Py_ssize_t* axes, int count) noexcept:
     """The smallest stride of these axes, in bytes; the largest number if nothing moves."""
     cdef Py_ssize_t least = PY_SSIZE_T_MAX, stride
-    cdef int axis
-    for axis in range(first, stop):
+    cdef int i, axis
+    for i in range(count):
+        axis = <int>axes[i]
         stride = abs(cnp.PyArray_STRIDE(a, axis))
         if cnp.PyArray_DIM(a, axis) > 1 and 0 < stride < least:
             least = stride
@@ -325,14 +358,17 @@ cdef class Work:
         Whether the loss is scaled as Huber's.
     single : bool
         Whether to work in float32, else in float64.
+    order : tuple of int, optional
+        In which the axes are walked, of these arrays and of results; as they are by default.
     n_kept : int
-        The first ``n_kept`` axes are kept by ``sum``, the others are reduced.
+        The first ``n_kept`` axes, in that order, are kept by ``sum``, the others are reduced.
     n_threads : int
         0 for the default.
     """
 
     cdef Job job
     cdef Py_ssize_t* axes
+    cdef Py_ssize_t* order  # twice: from ``n_kept`` on it is that of outputs side by side
     cdef Params* params
     cdef int ndim
     cdef int n_params
@@ -343,10 +379,12 @@ cdef class Work:
 
     def __cinit__(
         self, input, target, *, list betas, bint huber, bint single, beta=None,
-        weight=None, factor=None, where=None, int n_kept=0, int n_threads=0,
+        weight=None, factor=None, where=None, tuple order=None, int n_kept=0,
+        int n_threads=0,
     ):
         cdef Job* job = &self.job
-        cdef int axis
+        cdef Py_ssize_t extent
+        cdef int i
         cdef cnp.ndarray like = weight if input is None else input
         if not betas:
             raise ValueError("at least one threshold is needed")
@@ -357,16 +395,24 @@ cdef class Work:
         self.n_params = <int>len(betas)
         self.params = <Params*>allocate(self.n_params * sizeof(Params))
         self.ndim = cnp.PyArray_NDIM(like)
-        self.axes = <Py_ssize_t*>allocate(OPERANDS * axes_size(self.ndim) * sizeof(Py_ssize_t))
+        self.axes = <Py_ssize_t*>allocate(
+            (OPERANDS * axes_size(self.ndim) + 2 * self.ndim) * sizeof(Py_ssize_t)
+        )
+        if order is not None and len(order) != self.ndim:
+            raise ValueError(f"order must have {self.ndim} axes, got {order!r}")
+        self.order = self.axes + OPERANDS * axes_size(self.ndim)
+        for i in range(self.ndim):
+            self.order[i] = self.order[self.ndim + i] = i if order is None else order[i]
         job.params = self.params
         job.n_params = self.n_params
         job.single = single
-        job.outputs = 1
-        for axis in range(n_kept):
-            job.outputs *= cnp.PyArray_DIM(like, axis)
-        job.n = 1
-        for axis in range(n_kept, self.ndim):
-            job.n *= cnp.PyArray_DIM(like, axis)
+        job.outputs = job.n = 1
+        for i in range(self.ndim):
+            extent = cnp.PyArray_DIM(like, <int>self.order[i])
+            if i < n_kept:
+                job.outputs *= extent
+            else:
+                job.n *= extent
         job.n_threads = n_threads
         job.has_scratch = True
         clear_options(job)
@@ -380,12 +426,14 @@ cdef class Work:
         free(self.params)
         free(self.axes)
 
-    cdef int _set(self, Operand* place, cnp.ndarray array, int n_kept) except -1:
+    cdef int _set(
+        self, Operand* place, cnp.ndarray array, const Py_ssize_t* order, int n_kept
+    ) except -1:
         if cnp.PyArray_NDIM(array) != self.ndim:  # there is room for so many axes
             raise ValueError(
                 f"arrays must have {self.ndim} dimensions, got {cnp.PyArray_NDIM(array)}"
             )
-        return set_operand(place, array, n_kept, self.job.single)
+        return set_operand(place, array, order, n_kept, self.job.single)
 
     cdef int _describe(self, Side side, double shrink, double shrink_weight) except -1:
         """Describe the operands in the order of axes that goes with a side.
@@ -396,6 +444,7 @@ cdef class Work:
             &self.job.x, &self.job.y, &self.job.beta, &self.job.weight, &self.job.factor,
             &self.job.where, &self.job.out, &self.job.out2,
         ]
+        cdef const Py_ssize_t* order = self.order + (self.n_kept if side == ADJACENT else 0)
         cdef int i
         self.job.side = side
         for i in range(OPERANDS):
@@ -403,9 +452,7 @@ cdef class Work:
         for i, array in enumerate(self.arrays):
             if array is None:
                 continue
-            if side == ADJACENT:
-                array = array.transpose(*range(self.n_kept, self.ndim), *range(self.n_kept))
-            self._set(places[i], array, self.n_kept if side == ALONE else 0)
+            self._set(places[i], array, order, self.n_kept if side == ALONE else 0)
             if i < 3 and shrink != 1.0:
                 set_shrink(places[i], shrink)
             if i == 3 and shrink_weight != 1.0:
@@ -420,11 +467,12 @@ cdef class Work:
     cdef Side _best_side(self) except *:
         """How the outputs of a sum are worked on."""
         cdef cnp.ndarray x = self.arrays[0]
-        cdef int ndim = cnp.PyArray_NDIM(x)
+        cdef int n_kept = self.n_kept
         if self.job.outputs <= 1 or self.job.n == 0 or self.n_params > 1:
             return ALONE
         if self.job.n > LANES and (
-            least_stride(x, 0, self.n_kept) < least_stride(x, self.n_kept, ndim)
+            least_stride(x, self.order, n_kept)
+            < least_stride(x, self.order + n_kept, self.ndim - n_kept)
         ):
             return ADJACENT
         return SHORT if self.job.n <= FEW else ALONE
@@ -449,10 +497,12 @@ cdef class Work:
     cdef tuple _reduce(self, str reduction, cnp.dtype dtype):
         """Reduce; where a sum overflows that may be finite, once more in smaller units."""
         cdef Sink sink
-        cdef cnp.npy_intp size = self.job.outputs * self.n_params
-        cdef int typenum = cnp.NPY_UINT16 if is_bfloat16(dtype) else dtype.num
-        cdef cnp.ndarray results = cnp.PyArray_EMPTY(1, &size, typenum, 0)
-        cdef cnp.ndarray again
+        cdef cnp.npy_intp shape[2]
+        cdef bint bfloat16 = dtype.kind == c"V" and is_bfloat16(dtype)
+        cdef int typenum = cnp.NPY_UINT16 if bfloat16 else dtype.num
+        cdef cnp.ndarray results, again
+        shape[0], shape[1] = self.job.outputs, self.n_params
+        results = cnp.PyArray_EMPTY(2, shape, typenum, 0)
         sink.kind = dtype.kind
         sink.itemsize = <int>cnp.PyArray_ITEMSIZE(results)
         sink.reduction = REDUCTIONS[reduction]
@@ -461,7 +511,7 @@ cdef class Work:
         self.job.options.sum_weights = sink.reduction == WEIGHTED_MEAN
         self._run_thresholds(&sink, results)
         if sink.overflows:
-            again = cnp.PyArray_EMPTY(1, &size, typenum, 0)
+            again = cnp.PyArray_EMPTY(2, shape, typenum, 0)
             self.job.operation = SUM
             self._describe(
                 self.job.side, SHRINK, SHRINK if sink.reduction == WEIGHTED_MEAN else 1.0
@@ -469,8 +519,7 @@ cdef class Work:
             self._run_thresholds(&sink, again)
             self._describe(self.job.side, 1.0, 1.0)
             take_finite(results, again)
-        found = (<object>results).reshape(self.job.outputs, self.n_params).view(dtype)
-        return found, bool(sink.empty)
+        return (<object>results).view(dtype) if bfloat16 else results, bool(sink.empty)
 
     cdef int _run_thresholds(self, Sink* sink, cnp.ndarray results) except -1:
         """Run for some thresholds at a time; there are several only of a single output."""
@@ -496,44 +545,45 @@ cdef class Work:
     def write_values(self, out, bint overlaps):
         """Write the loss of each element to ``out``."""
         self.job.operation = VALUE
-        self._write(out, overlaps, None)
+        self._write(out, overlaps, None, None)
 
     def write_slopes(
-        self, out, bint overlaps, double scale, double divisor=1.0, *, reduction=None, values=None
+        self, out, bint overlaps, double scale, double divisor=1.0, *, reduction=None,
+        cnp.dtype dtype not None=FLOAT64, values=None,
     ):
         """Write the gradient times ``scale / divisor`` to ``out``, and what else is asked for.
 
-        With a reduction, return the reduced loss as ``sum`` does; with ``values``, write
-        the loss of each element there.
+        With a reduction, return the reduced loss as ``sum`` does, of ``dtype``; with ``values``,
+        write the loss of each element there.
         """
         self.job.operation = SLOPE if values is None else BOTH
         set_scale(&self.job, scale, divisor)
         if values is not None:
-            self._set(&self.job.out2, values, 0)
-        return self._write(out, overlaps, reduction)
+            self._set(&self.job.out2, values, self.order, 0)
+        return self._write(out, overlaps, reduction, dtype)
 
     def write_curvatures(self, out, out2, bint overlaps, bint majorize):
         """Write the gradient to ``out`` and the second derivative to ``out2``."""
         self.job.operation = CURVATURE
         self.job.majorize = majorize
-        self._set(&self.job.out2, out2, 0)
-        return self._write(out, overlaps, None)
+        self._set(&self.job.out2, out2, self.order, 0)
+        return self._write(out, overlaps, None, None)
 
-    cdef object _write(self, cnp.ndarray out, bint overlaps, reduction):
+    cdef object _write(self, cnp.ndarray out, bint overlaps, reduction, cnp.dtype dtype):
         cdef Operation operation = self.job.operation
         cdef tuple reduced
         if overlaps and reduction is not None:
             # Summed first: a sum that overflows must find its operands as they were.
             self.job.operation = SUM
-            reduced = self._reduce(reduction, FLOAT64)
+            reduced = self._reduce(reduction, dtype)
             self.job.operation = operation
-            self._write(out, overlaps, None)
+            self._write(out, overlaps, None, None)
             return reduced
-        self._set(&self.job.out, out, 0)
+        self._set(&self.job.out, out, self.order, 0)
         if overlaps:
             self.job.out.direct = False
         if reduction is not None:
-            return self._reduce(reduction, FLOAT64)
+            return self._reduce(reduction, dtype)
         self.job.reduce = False
         run(&self.job, NULL, NULL)
         return None

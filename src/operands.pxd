@@ -66,9 +66,14 @@ cdef inline void set_flat(Operand* op, void* data, Py_ssize_t n, int itemsize) n
     op.stride[0] = itemsize
 
 
-cdef inline int set_operand(Operand* op, cnp.ndarray a, int n_kept, bint single) except -1:
-    """Describe ``a``, whose first ``n_kept`` axes are those of the outputs; after ``use_axes``."""
-    cdef int axis, ndim = cnp.PyArray_NDIM(a), last
+cdef inline int set_operand(
+    Operand* op, cnp.ndarray a, const Py_ssize_t* order, int n_kept, bint single
+) except -1:
+    """Describe ``a``, its axes in some order; after ``use_axes``.
+
+    The first ``n_kept`` of them are those of the outputs.
+    """
+    cdef int axis, i, ndim = cnp.PyArray_NDIM(a), last
     cdef Py_ssize_t extent, stride
     cdef cnp.dtype dtype = a.descr
     cdef Py_ssize_t* strides = <Py_ssize_t*>cnp.PyArray_STRIDES(a)
@@ -79,11 +84,12 @@ cdef inline int set_operand(Operand* op, cnp.ndarray a, int n_kept, bint single)
     op.itemsize = <int>cnp.PyArray_ITEMSIZE(a)
     op.swap = not cnp.PyArray_ISNOTSWAPPED(a)
     op.n_kept = n_kept
-    for axis in range(n_kept):
-        op.kept_shape[axis] = cnp.PyArray_DIM(a, axis)
-        op.kept_stride[axis] = strides[axis]
+    for i in range(n_kept):
+        op.kept_shape[i] = cnp.PyArray_DIM(a, <int>order[i])
+        op.kept_stride[i] = strides[order[i]]
     op.ndim = 0
-    for axis in range(n_kept, ndim):
+    for i in range(n_kept, ndim):
+        axis = <int>order[i]
         extent = cnp.PyArray_DIM(a, axis)
         stride = strides[axis]
         if extent == 1:

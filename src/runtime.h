@@ -84,6 +84,23 @@ static void smoothl1_after_fork(void) {
   static int smoothl1_startable(int wanted) { return wanted; }
 #endif
 
+/* Whether SMOOTHL1_NUM_THREADS is unset, or as people write a number of threads: nothing to complain
+   of. Python has a copy of the environment, at fifty times the price; what it changes there it
+   changes here. Where that cannot be read while another thread changes it, or need not be the C
+   library's own, the answer is no. */
+#if defined(Py_GIL_DISABLED) || defined(_WIN32)
+static int smoothl1_number_of_threads(void) { return 0; }
+#else
+  #include <stdlib.h>
+static int smoothl1_number_of_threads(void) {
+    const char *text = getenv("SMOOTHL1_NUM_THREADS");
+    int digits = 0;
+    if (!text || !text[0]) { return 1; }
+    while (text[digits] >= '0' && text[digits] <= '9' && digits < 10) { digits++; }
+    return text[0] != '0' && digits < 10 && !text[digits];  /* less than 2**31 */
+}
+#endif
+
 /* By any thread, and only ever to 1. */
 static void smoothl1_raise_flag(int *flag) {
 #ifdef _MSC_VER

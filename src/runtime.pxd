@@ -20,6 +20,7 @@ cdef extern from "runtime.h":
     void smoothl1_leave()
     void smoothl1_raise_flag(int* flag) noexcept nogil
     int smoothl1_startable(int wanted) noexcept nogil
+    bint smoothl1_number_of_threads() noexcept
 
 
 # A team waits for its last thread. On a machine whose processors are all busy that can be

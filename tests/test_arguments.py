@@ -21,6 +21,7 @@ from smoothl1 import (
     smooth_l1_path,
     smooth_l1_value_and_grad,
 )
+from smoothl1 import _arguments as arguments
 
 SMOOTH = [smooth_l1_loss, smooth_l1_grad, smooth_l1_value_and_grad]
 HUBER = [huber_loss, huber_grad, huber_value_and_grad]
@@ -557,3 +558,69 @@ def test_pyarrow():
     for array in (pyarrow.array(["a", "b", "c"]), pyarrow.array([[1.0], [2.0], [3.0]])):
         with pytest.raises(TypeError, match=r"^input .*has dtype object"):
             smooth_l1_loss(array, Y)
+
+
+def operands(rng):
+    """Return arrays for each operand of a call of 3 x 4 elements: good, odd and bad ones."""
+
+    def numbers(*shape):
+        return rng.uniform(0.5, 2.0, shape)
+
+    full, row = numbers(3, 4), numbers(4)
+    inputs = [
+        full, full.astype("f4"), full.astype("f2"), full.astype(">f4"), full.astype("i4"),
+        full > 1, full[:, ::-1], numbers(4, 3).T, np.array(2.0), np.array(1, "u1"), row,
+        numbers(3, 1), full.astype("g"), full.astype("c8"), full.astype(object),
+        np.ma.array(full), np.zeros((0, 4)), 2.0, 3, full.tolist(), np.float32(1),
+    ]  # fmt: skip
+    thresholds = [
+        1.0, 0.0, -0.0, 2, 0, True, np.float32(2), np.float64(2), 1e-40, 1e-60, np.inf, np.nan,
+        -1.0, -1, 2**60, 10**30, full, row, row.astype("f4"), row[::-1], numbers(3, 1),
+        numbers(2), -full, np.where(full > 1, full, np.nan), np.where(full > 1, full, 0.0),
+        np.zeros(4), full > 1, full.astype("i8"), np.array(2.0),
+        np.array([1e-60, 1.0, 1.0, 1.0]), None, "1",
+    ]  # fmt: skip
+    weights = [None, full, row, numbers(3, 1), full.astype("i2"), numbers(2), 2.0, row.astype("c8")]
+    masks = [None, full > 1, row > 1, (full > 1).tolist(), True, full, np.ones(2, bool)]
+    return inputs, thresholds, weights, masks
+
+
+def prepared(*args, **options):
+    """Return what `prepare` does, or its error, to be compared."""
+    try:
+        found = arguments.prepare(*args, **options)
+    except (TypeError, ValueError) as error:
+        return type(error), str(error)
+    arrays = {
+        name: (a.dtype, a.shape, a.strides if a.size > 1 else None, a.tobytes())
+        for name, a in found.arrays.items()
+    }
+    threshold = found.threshold if isinstance(found.threshold, float) else None
+    return arrays, repr(threshold), found.huber, found.dtype
+
+
+@pytest.mark.thread_unsafe(reason="replaces a function of the core")
+@pytest.mark.parametrize("name", ["beta", "delta"])
+def test_arrays_are_prepared_as_all_else_is(name, rng, monkeypatch):
+    """One look at plain arrays gives the operands, or the errors, of the checks one by one."""
+    inputs, thresholds, weights, masks = operands(rng)
+    x, y = inputs[:2]
+    calls = [((a, b, name, 1.0), {}) for a in inputs for b in inputs]
+    calls += [((a, y, name, b), {}) for a in inputs[:9] for b in thresholds]
+    calls += [((x, y, name, 1.0), {"weight": a, "where": b}) for a in weights for b in masks]
+    calls += [((x, y, name, 1.0), {"factor": a}) for a in weights[1:5]]
+    found = [prepared(*args, **options) for args, options in calls]
+    core = arguments.core
+    at_once = [
+        core.array_operands(
+            *args[:2], args[3], name == "delta", *map(options.get, ("weight", "where", "factor"))
+        )
+        is not None
+        for args, options in calls
+    ]
+    assert at_once.count(True) > 150
+    assert at_once.count(False) > 400
+    monkeypatch.setattr(core, "array_operands", lambda *_: None)
+    monkeypatch.setattr(core, "are_thresholds", lambda *_: False)
+    for (args, options), got in zip(calls, found, strict=True):
+        assert got == prepared(*args, **options), (args, options)

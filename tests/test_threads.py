@@ -9,6 +9,7 @@ import os
 import pickle
 import random
 import re
+import sysconfig
 import threading
 import weakref
 
@@ -17,6 +18,7 @@ import pytest
 
 import smoothl1
 from smoothl1 import _cgroups, _threads, compat
+from smoothl1._simd import core
 from tests.processes import linux, openmp, openmp_library, run
 
 pytestmark = pytest.mark.thread_unsafe(reason="changes settings of the process")
@@ -80,6 +82,42 @@ def test_bad_environment(monkeypatch, setting):
     smoothl1.set_num_threads(2)
     assert smoothl1.get_num_threads() == 2
     smoothl1.huber_location([1.0], 1.0)
+
+
+@pytest.mark.parametrize("setting", ["3", "2147483647", " 3 ", "+3", "03", "1_0", "\u0663"])
+def test_odd_environment(monkeypatch, setting):
+    """What `int` reads is a number, however it is written."""
+    monkeypatch.setenv("SMOOTHL1_NUM_THREADS", setting)
+    assert smoothl1.get_num_threads() == int(setting)
+    x = np.zeros(3)
+    smoothl1.smooth_l1_loss(x, x, weight=x)
+    smoothl1.huber_location([1.0], 1.0)
+
+
+def test_environment_that_changes(monkeypatch):
+    """Each call looks at what the environment is at the time."""
+    x = np.zeros(3)
+    for setting in ("2", "two", "", "0", None, "99999999999", "4"):
+        if setting is None:
+            monkeypatch.delenv("SMOOTHL1_NUM_THREADS")
+        else:
+            monkeypatch.setenv("SMOOTHL1_NUM_THREADS", setting)
+        if setting in ("two", "0", "99999999999"):
+            assert not core.is_environment_plain()
+            with pytest.raises(ValueError, match="SMOOTHL1_NUM_THREADS must be an integer"):
+                smoothl1.smooth_l1_loss(x, x, weight=x)
+        else:
+            smoothl1.smooth_l1_loss(x, x, weight=x)
+
+
+@linux
+@pytest.mark.skipif(bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="Python is asked")
+def test_a_plain_environment_is_known_to_the_core(monkeypatch):
+    for setting in ("", "1", "16", "999999999"):
+        monkeypatch.setenv("SMOOTHL1_NUM_THREADS", setting)
+        assert core.is_environment_plain()
+    monkeypatch.delenv("SMOOTHL1_NUM_THREADS")
+    assert core.is_environment_plain()
 
 
 FIRST_USE = """
