@@ -6,6 +6,8 @@ here is imported and checked in `_private_parts`, and nowhere else.
 
 from __future__ import annotations
 
+import math
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,30 @@ def _private_parts() -> tuple[Any, Any]:
 
 
 BaseLoss, IdentityLink = _private_parts()
+
+# Of trees by "auto": the part of the square root of the number of samples, least, most, and
+# what else may be given.
+_SIZES = {
+    "max_leaf_nodes": (3, 8, 31, ", an int >= 2 or None"),
+    "min_samples_leaf": (2, 10, 20, " or an int >= 1"),
+}
+
+_ENOUGH = 40  # samples for trees: two leaves of scikit-learn's default
+
+
+def _is_auto(name: str, value: str) -> bool:
+    """Return True; ValueError for a string that is not "auto"."""
+    if value != "auto":
+        raise ValueError(f'{name} must be "auto"{_SIZES[name][3]}, got {value!r}')
+    return True
+
+
+def _tree_size(name: str, samples: int) -> int:
+    """Return what "auto" is for so many samples."""
+    part, least, most, _ = _SIZES[name]
+    if samples < _ENOUGH:
+        return most
+    return min(max(math.isqrt(samples) // part, least), most)
 
 
 class _Kernels:
@@ -327,8 +353,15 @@ class SmoothL1HistGradientBoostingRegressor(HistGradientBoostingRegressor):  # t
     quantile : float, default=0.9
         Share of the residuals in the quadratic piece, > 0 and <= 1. Not looked at if `beta`
         is a number.
-    learning_rate, max_iter, max_leaf_nodes, max_depth, min_samples_leaf
+    learning_rate, max_iter, max_depth
         As for ``sklearn.ensemble.HistGradientBoostingRegressor``, as all that follow.
+    max_leaf_nodes : int, None or "auto", default="auto"
+        As there. "auto" is a third of the square root of the number of samples, at least 8
+        and at most 31: 10 for 1000 samples, 31 (scikit-learn's default) from 8649 on.
+    min_samples_leaf : int or "auto", default="auto"
+        As there. "auto" is half of that square root, at least 10 and at most 20: 15 for 1000
+        samples, 20 (scikit-learn's default) from 1600 on. It is 20 below 40 samples, too,
+        which are not split then: predictions are the Huber location of y.
     l2_regularization : float, default=0.0
         It acts on the choice of splits, and on the values of leaves with `monotonic_cst` only.
     max_features, max_bins, categorical_features, monotonic_cst, interaction_cst, warm_start
@@ -347,6 +380,8 @@ class SmoothL1HistGradientBoostingRegressor(HistGradientBoostingRegressor):  # t
         As there. Scores by "loss" are the negative mean Smooth L1 loss.
     n_features_in_, feature_names_in_
         As there.
+    max_leaf_nodes_, min_samples_leaf_ : int or None
+        What trees were grown with: the parameters, or what "auto" came to.
 
     Raises
     ------
@@ -378,7 +413,12 @@ class SmoothL1HistGradientBoostingRegressor(HistGradientBoostingRegressor):  # t
     then have the value of a Newton step with the hessian :math:`\min(1, \beta/|r|)`,
     bounded by the constraint. They fit less well where `beta` is far below the residuals.
 
-    Weights must be >= 0, and one of them positive.
+    From few samples, small trees mostly learn more than large ones, and a few samples that
+    differ from the others need leaves of their own; many samples allow for more leaves: hence
+    "auto". Where only three or more features together tell of y, large trees are better with
+    few samples, too: ``max_leaf_nodes=31``.
+
+    Weights must be >= 0, and one of them positive. "auto" counts samples, not weights.
 
     References
     ----------
@@ -405,9 +445,9 @@ class SmoothL1HistGradientBoostingRegressor(HistGradientBoostingRegressor):  # t
         quantile: float = 0.9,
         learning_rate: float = 0.1,
         max_iter: int = 100,
-        max_leaf_nodes: int | None = 31,
+        max_leaf_nodes: int | str | None = "auto",
         max_depth: int | None = None,
-        min_samples_leaf: int = 20,
+        min_samples_leaf: int | str = "auto",
         l2_regularization: float = 0.0,
         max_features: float = 1.0,
         max_bins: int = 255,
@@ -447,6 +487,42 @@ class SmoothL1HistGradientBoostingRegressor(HistGradientBoostingRegressor):  # t
         )
         self.beta = beta
         self.quantile = quantile
+
+    @wraps(HistGradientBoostingRegressor.fit, assigned=())  # for its signature only
+    def fit(
+        self, X: Any, y: ArrayLike, *args: Any, **options: Any
+    ) -> SmoothL1HistGradientBoostingRegressor:
+        """Fit to training data.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+        y : array_like of shape (n_samples,)
+        sample_weight : array_like of shape (n_samples,), optional
+            Weights of the samples, >= 0.
+        X_val, y_val, sample_weight_val : array_like, optional
+            Validation data for early stopping, where scikit-learn's class takes them.
+
+        Returns
+        -------
+        SmoothL1HistGradientBoostingRegressor
+            The estimator itself.
+        """
+        given = {name: getattr(self, name) for name in _SIZES}
+        shape = np.asarray(y).shape
+        sizes = given | {
+            name: _tree_size(name, shape[0] if shape else 0)
+            for name, value in given.items()
+            if isinstance(value, str) and _is_auto(name, value)
+        }
+        # scikit-learn reads the attributes while it fits, and is done with them then.
+        try:
+            self.__dict__.update(sizes)
+            super().fit(X, y, *args, **options)
+        finally:
+            self.__dict__.update(given)
+        self.__dict__.update({f"{name}_": value for name, value in sizes.items()})
+        return self
 
     def _get_loss(self, sample_weight: AnyArray | None) -> SmoothL1BoostingLoss:
         signs = self.monotonic_cst

@@ -41,7 +41,11 @@ def _one_thread():
 
 
 def boosting(**options):
-    return SmoothL1HistGradientBoostingRegressor(**{"max_iter": 20, "beta": 1.0, **options})
+    """Trees of the sizes that scikit-learn has by default, to compare with its own."""
+    sizes = {"max_leaf_nodes": 31, "min_samples_leaf": 20}
+    return SmoothL1HistGradientBoostingRegressor(
+        **{"max_iter": 20, "beta": 1.0, **sizes, **options}
+    )
 
 
 # ---------------------------------------------------------------------------
@@ -141,9 +145,12 @@ def test_parameters_are_those_of_scikit_learn():
     del theirs["loss"], theirs["quantile"]
     assert ours.pop("beta").default is None
     assert ours.pop("quantile").default == 0.9
+    sizes = ("max_leaf_nodes", "min_samples_leaf")
+    assert [ours.pop(name).default for name in sizes] == ["auto", "auto"]
+    assert [theirs.pop(name).default for name in sizes] == [31, 20]
     assert {k: p.default for k, p in ours.items()} == {k: p.default for k, p in theirs.items()}
     assert all(p.kind is p.KEYWORD_ONLY for p in ours.values())
-    values = {name: object() for name in [*ours, "beta", "quantile"]}
+    values = {name: object() for name in [*ours, *sizes, "beta", "quantile"]}
     assert SmoothL1HistGradientBoostingRegressor(**values).get_params(deep=False) == values
 
 
@@ -406,6 +413,116 @@ def test_parameters_of_scikit_learn_are_checked():
         boosting(max_iter=0).fit(X, y)
     with pytest.raises(ValueError, match="Invalid parameter 'loss'"):
         boosting().set_params(loss="squared_error")
+
+
+# ---------------------------------------------------------------------------
+# Trees whose size goes with the number of samples
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n", "leaves", "samples"),
+    [
+        (1, 31, 20),
+        (39, 31, 20),
+        (40, 8, 10),
+        (569, 8, 11),
+        (729, 9, 13),
+        (1000, 10, 15),
+        (1599, 13, 19),
+        (1600, 13, 20),
+        (4000, 21, 20),
+        (8648, 30, 20),
+        (8649, 31, 20),
+        (100_000, 31, 20),
+    ],
+)
+def test_what_auto_comes_to(n, leaves, samples):
+    X = np.arange(float(n)).reshape(-1, 1)
+    model = SmoothL1HistGradientBoostingRegressor(max_iter=1, early_stopping=False)
+    model.fit(X, X[:, 0])
+    assert (model.max_leaf_nodes_, model.min_samples_leaf_) == (leaves, samples)
+    assert (model.max_leaf_nodes, model.min_samples_leaf) == ("auto", "auto")
+    grown = model._predictors[0][0].nodes
+    grown = grown["count"][grown["is_leaf"] == 1]
+    assert len(grown) == (1 if n < 2 * samples else min(leaves, n // samples))
+    assert n < 2 * samples or grown.min() >= samples
+
+
+@pytest.mark.parametrize("n", [200, 1000, 3000])
+def test_auto_is_these_numbers(n):
+    X, y, _ = sample(n=n)
+    model = SmoothL1HistGradientBoostingRegressor(max_iter=20).fit(X, y)
+    sizes = {name: getattr(model, f"{name}_") for name in ("max_leaf_nodes", "min_samples_leaf")}
+    for name, value in sizes.items():
+        numbers = clone(model).set_params(**{name: value}).fit(X.tolist(), y.tolist())
+        np.testing.assert_array_equal(numbers.predict(X), model.predict(X))
+        assert getattr(numbers, name) == value
+    other = clone(model).set_params(max_leaf_nodes=None, min_samples_leaf=5).fit(X, y)
+    assert other.max_leaf_nodes_ is None
+    assert other.min_samples_leaf_ == 5
+    assert abs(other.predict(X) - model.predict(X)).max() > 1e-3
+
+
+def test_a_fit_that_fails_leaves_auto():
+    X, y, _ = sample(n=50)
+    model = SmoothL1HistGradientBoostingRegressor(beta=-1.0)
+    with pytest.raises(ValueError, match="beta must be"):
+        model.fit(X, y)
+    with pytest.raises(ValueError, match=r"y cannot be None|y should be a 1d array"):
+        model.fit(X, None)
+    assert model.get_params() == SmoothL1HistGradientBoostingRegressor(beta=-1.0).get_params()
+    assert not hasattr(model, "max_leaf_nodes_")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"max_leaf_nodes": "many"},
+            "max_leaf_nodes must be \"auto\", an int >= 2 or None, got 'many'",
+        ),
+        (
+            {"min_samples_leaf": "few"},
+            "min_samples_leaf must be \"auto\" or an int >= 1, got 'few'",
+        ),
+        ({"max_leaf_nodes": 1}, "'max_leaf_nodes' parameter of .* Got 1 instead"),
+        ({"min_samples_leaf": None}, "'min_samples_leaf' parameter of .* Got None instead"),
+    ],
+)
+def test_bad_sizes(options, message):
+    X, y, _ = sample(n=50)
+    model = boosting(**options)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, y)
+    assert {name: getattr(model, name) for name in options} == options
+
+
+def test_the_signature_of_fit_is_that_of_scikit_learn():
+    theirs, ours = (
+        inspect.signature(owner.fit)
+        for owner in (HistGradientBoostingRegressor, SmoothL1HistGradientBoostingRegressor)
+    )
+    assert list(ours.parameters) == list(theirs.parameters)
+
+
+def test_few_samples_are_learnt_as_by_exact_splits():
+    # A few samples far from the others, whose targets are, too; trees of at least 20 samples a
+    # leaf cannot tell them from the rest.
+    errors = np.zeros(2)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        X, X_new = rng.random((300, 5)), rng.random((2000, 5))
+        y, truth = (5 * x[:, 0] + 30 * (x[:, 1] > 0.95) for x in (X, X_new))
+        y += rng.normal(size=len(y))
+        for k, model in enumerate(
+            (
+                SmoothL1HistGradientBoostingRegressor(),
+                SmoothL1HistGradientBoostingRegressor(max_leaf_nodes=31, min_samples_leaf=20),
+            )
+        ):
+            errors[k] += np.mean((model.fit(X, y).predict(X_new) - truth) ** 2)
+    assert errors[0] < 0.7 * errors[1]
 
 
 # ---------------------------------------------------------------------------
