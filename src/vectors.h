@@ -1,5 +1,5 @@
-/* Vectors of 64 bytes (AVX-512) or 32 (AVX2) under one name, for ``fours.h``: of float64, and, with
-   an f at the end, of float32. ``which`` is what a comparison gives. */
+/* Vectors of 64 bytes (AVX-512) or 32 (AVX2) under one name, for ``fours.h`` and ``abreast.h``: of
+   float64, and, with an f at the end, of float32. ``which`` is what a comparison gives. */
 #ifndef SMOOTHL1_VECTORS_H
 #define SMOOTHL1_VECTORS_H
 
@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#include "groups.h"
+#include "inline.h"
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
   #define SMOOTHL1_V(name) _mm512_##name

@@ -1,0 +1,152 @@
+/* Whole groups by vectors of AVX2, for ``groups.h``.
+
+   A processor takes instructions in their order, and those whose operands are missing wait in a
+   scheduler. Where one vector after the other is made a term, as GCC does in a loop, what waits
+   fills it up. So four vectors go through each step side by side. GCC moves an expression to where
+   its value is used, which would undo that: SMOOTHL1_HERE, which is no instruction, keeps it where
+   it is written. */
+#ifndef SMOOTHL1_ABREAST_H
+#define SMOOTHL1_ABREAST_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "inline.h"
+#include "sizes.h"
+#include "vectors.h"
+
+#define SMOOTHL1_HERE(v, n)                                                                   \
+    for (int k = 0; k < (n); k++) { __asm__("" : "+x"((v)[k])); }
+#define SMOOTHL1_OF_FOUR for (int k = 0; k < 4; k++)
+#define SMOOTHL1_OP(name) _mm256_##name##_pd
+#define SMOOTHL1_OPf(name) _mm256_##name##_ps
+
+/* The terms of four vectors that follow one another in memory, and their gradients: what
+   ``smoothl1_element`` does, without masks. A comparison gives -1 where it holds. GCC 12 compares
+   anew where two selections share a comparison, unless it does not know that they do. */
+#define SMOOTHL1_DEFINE_FOUR(T, SUFFIX, BITS)                                                 \
+    SMOOTHL1_INLINE void smoothl1_four_terms##SUFFIX(                                         \
+        const T *x, const T *y, T *out, const smoothl1_numbers##SUFFIX *numbers, int shape,   \
+        int slopes, smoothl1_counts##SUFFIX *below, smoothl1_v##SUFFIX *terms                 \
+    ) {                                                                                       \
+        enum { ITEMS = SMOOTHL1_ITEMS##SUFFIX };                                              \
+        const smoothl1_v##SUFFIX beta = smoothl1_all##SUFFIX(numbers->beta);                  \
+        const smoothl1_v##SUFFIX s = smoothl1_all##SUFFIX(numbers->s);                        \
+        const smoothl1_v##SUFFIX c = smoothl1_all##SUFFIX(numbers->c);                        \
+        const smoothl1_v##SUFFIX factor = smoothl1_all##SUFFIX(numbers->factor);              \
+        const smoothl1_v##SUFFIX edge = smoothl1_all##SUFFIX(numbers->edge);                  \
+        const smoothl1_v##SUFFIX half = smoothl1_all##SUFFIX((T)0.5);                         \
+        smoothl1_v##SUFFIX d[4], z[4], m[4], g[4];                                            \
+        smoothl1_which##SUFFIX is_below[4];                                                   \
+        SMOOTHL1_OF_FOUR {                                                                    \
+            d[k] = smoothl1_get##SUFFIX(x + k * ITEMS) - smoothl1_get##SUFFIX(y + k * ITEMS); \
+        }                                                                                     \
+        SMOOTHL1_OF_FOUR { z[k] = smoothl1_size##SUFFIX(d[k]); }                              \
+        SMOOTHL1_HERE(z, 4)                                                                   \
+        if (shape == SMOOTHL1_PAIRS) {                                                        \
+            SMOOTHL1_OF_FOUR {                                                                \
+                is_below[k] = SMOOTHL1_OP##SUFFIX(cmp)(z[k], beta, _CMP_NGE_UQ);              \
+            }                                                                                 \
+            SMOOTHL1_HERE(is_below, 4)                                                        \
+            SMOOTHL1_OF_FOUR {                                                                \
+                *below = _mm256_sub_epi##BITS(*below, (smoothl1_counts##SUFFIX)is_below[k]);  \
+                g[k] = smoothl1_pick##SUFFIX(is_below[k], z[k] * factor, edge);               \
+                g[k] = SMOOTHL1_OP##SUFFIX(min)(edge, g[k]);                                  \
+            }                                                                                 \
+            SMOOTHL1_HERE(is_below, 4)                                                        \
+        } else {                                                                              \
+            SMOOTHL1_OF_FOUR { m[k] = SMOOTHL1_OP##SUFFIX(min)(beta, z[k]); }                 \
+            SMOOTHL1_HERE(m, 4)                                                               \
+            SMOOTHL1_OF_FOUR { g[k] = m[k] * factor; }                                        \
+        }                                                                                     \
+        if (slopes) {                                                                         \
+            SMOOTHL1_OF_FOUR { /* the sign of d, which z has not */                           \
+                const smoothl1_v##SUFFIX sign = SMOOTHL1_OP##SUFFIX(xor)(d[k], z[k]);         \
+                g[k] = SMOOTHL1_OP##SUFFIX(or)(g[k], sign);                                   \
+                SMOOTHL1_OP##SUFFIX(storeu)(out + k * ITEMS, g[k]);                           \
+            }                                                                                 \
+        }                                                                                     \
+        SMOOTHL1_OF_FOUR {                                                                    \
+            if (shape == SMOOTHL1_PAIRS) {                                                    \
+                terms[k] = z[k] * smoothl1_pick##SUFFIX(is_below[k], z[k] * s, c);            \
+            } else {                                                                          \
+                const smoothl1_v##SUFFIX rest = smoothl1_less##SUFFIX(z[k], half, m[k]);      \
+                if (shape == SMOOTHL1_PRODUCT) { m[k] = m[k] * s; }                           \
+                terms[k] = m[k] * rest;                                                       \
+            }                                                                                 \
+        }                                                                                     \
+        SMOOTHL1_HERE(terms, 4)                                                               \
+    }
+SMOOTHL1_DEFINE_FOUR(float, f, 32)
+SMOOTHL1_DEFINE_FOUR(double, , 64)
+
+/* The terms of half a group, added up by lanes: of float32, where a row is two vectors, the first
+   two of the four and the last two are rows of their own. */
+SMOOTHL1_INLINE void smoothl1_half_groupf(
+    const float *x, const float *y, float *out, const smoothl1_numbersf *numbers, int shape,
+    int slopes, smoothl1_countsf *below, smoothl1_vf *sums
+) {
+    enum { STEP = 4 * SMOOTHL1_ITEMSf };
+    smoothl1_vf t[4];
+    smoothl1_four_termsf(x, y, out, numbers, shape, slopes, below, t);
+    for (int k = 0; k < 2; k++) { sums[k] = t[k] + t[k + 2]; }
+    SMOOTHL1_HERE(sums, 2)
+    smoothl1_four_termsf(x + STEP, y + STEP, out + STEP, numbers, shape, slopes, below, t);
+    for (int k = 0; k < 2; k++) { sums[k] = sums[k] + (t[k] + t[k + 2]); }
+    SMOOTHL1_HERE(sums, 2)
+}
+SMOOTHL1_INLINE void smoothl1_half_group(
+    const double *x, const double *y, double *out, const smoothl1_numbers *numbers, int shape,
+    int slopes, smoothl1_counts *below, smoothl1_v *sums
+) {
+    enum { STEP = 4 * SMOOTHL1_ITEMS };
+    smoothl1_v t[4];
+    smoothl1_four_terms(x, y, out, numbers, shape, slopes, below, sums);
+    smoothl1_four_terms(x + STEP, y + STEP, out + STEP, numbers, shape, slopes, below, t);
+    SMOOTHL1_OF_FOUR { sums[k] = sums[k] + t[k]; }
+    SMOOTHL1_HERE(sums, 4)
+}
+
+SMOOTHL1_INLINE void smoothl1_join_lanesf(double *hi, double *lo, smoothl1_vf terms) {
+    smoothl1_v low, high;
+    (void)lo;
+    smoothl1_widen_halves(terms, &low, &high);
+    _mm256_storeu_pd(hi, smoothl1_get(hi) + low);
+    _mm256_storeu_pd(hi + SMOOTHL1_ITEMS, smoothl1_get(hi + SMOOTHL1_ITEMS) + high);
+}
+SMOOTHL1_INLINE void smoothl1_join_lanes(double *hi, double *lo, smoothl1_v terms) {
+    smoothl1_v sum, rest;
+    smoothl1_exactly(smoothl1_get(hi), terms, &sum, &rest);
+    _mm256_storeu_pd(lo, smoothl1_get(lo) + rest);
+    _mm256_storeu_pd(hi, sum);
+}
+
+/* Of ``below`` the first vector serves for all lanes. */
+#define SMOOTHL1_DEFINE_ADD_GROUP(T, SUFFIX, COUNTER)                                         \
+    SMOOTHL1_INLINE void smoothl1_add_group##SUFFIX(                                          \
+        const T *x, const T *y, T *out, const smoothl1_numbers##SUFFIX *numbers, int shape,   \
+        int slopes, COUNTER *below, double *hi, double *lo                                    \
+    ) {                                                                                       \
+        enum {                                                                                \
+            ITEMS = SMOOTHL1_ITEMS##SUFFIX,                                                   \
+            VECTORS = SMOOTHL1_LANES / ITEMS,                                                 \
+            HALF = SMOOTHL1_LANES * SMOOTHL1_ROWS##SUFFIX / 2,                                \
+        };                                                                                    \
+        smoothl1_v##SUFFIX a[VECTORS], b[VECTORS];                                            \
+        smoothl1_counts##SUFFIX count = _mm256_loadu_si256((const __m256i *)below);           \
+        smoothl1_half_group##SUFFIX(x, y, out, numbers, shape, slopes, &count, a);            \
+        smoothl1_half_group##SUFFIX(                                                          \
+            x + HALF, y + HALF, out + HALF, numbers, shape, slopes, &count, b                 \
+        );                                                                                    \
+        for (int k = 0; k < VECTORS; k++) {                                                   \
+            smoothl1_join_lanes##SUFFIX(hi + k * ITEMS, lo + k * ITEMS, a[k] + b[k]);         \
+        }                                                                                     \
+        _mm256_storeu_si256((__m256i *)below, count);                                         \
+    }
+SMOOTHL1_DEFINE_ADD_GROUP(float, f, int32_t)
+SMOOTHL1_DEFINE_ADD_GROUP(double, , int64_t)
+
+#define SMOOTHL1_ADD_GROUP(SUFFIX, COUNTER)                                                   \
+    const smoothl1_numbers##SUFFIX all = {beta, s, c, factor, edge};                          \
+    smoothl1_add_group##SUFFIX(x + i, y + i, out + i, &all, shape, slopes, below, hi, lo);
+
+#endif
