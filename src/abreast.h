@@ -1,4 +1,4 @@
-/* Whole groups by vectors of AVX2, for ``groups.h``.
+/* Whole groups by vectors of AVX2 or AVX-512, for ``groups.h``.
 
    A processor takes instructions in their order, and those whose operands are missing wait in a
    scheduler. Where one vector after the other is made a term, as GCC does in a loop, what waits
@@ -10,20 +10,27 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include "inline.h"
 #include "sizes.h"
 #include "vectors.h"
 
 #define SMOOTHL1_HERE(v, n)                                                                   \
-    for (int k = 0; k < (n); k++) { __asm__("" : "+x"((v)[k])); }
+    for (int k = 0; k < (n); k++) { __asm__("" : "+v"((v)[k])); }
+/* Without masks, GCC 12 compares anew where two selections share a comparison, unless it does not
+   know that they do. */
+#ifdef __AVX512F__
+  #define SMOOTHL1_HERE_WHICH(which)
+#else
+  #define SMOOTHL1_HERE_WHICH(which) SMOOTHL1_HERE(which, 4)
+#endif
 #define SMOOTHL1_OF_FOUR for (int k = 0; k < 4; k++)
-#define SMOOTHL1_OP(name) _mm256_##name##_pd
-#define SMOOTHL1_OPf(name) _mm256_##name##_ps
+#define SMOOTHL1_OP(name) SMOOTHL1_V(name##_pd)
+#define SMOOTHL1_OPf(name) SMOOTHL1_V(name##_ps)
 
 /* The terms of four vectors that follow one another in memory, and their gradients: what
-   ``smoothl1_element`` does, without masks. A comparison gives -1 where it holds. GCC 12 compares
-   anew where two selections share a comparison, unless it does not know that they do. */
-#define SMOOTHL1_DEFINE_FOUR(T, SUFFIX, BITS)                                                 \
+   ``smoothl1_element`` does. */
+#define SMOOTHL1_DEFINE_FOUR(T, SUFFIX)                                                       \
     SMOOTHL1_INLINE void smoothl1_four_terms##SUFFIX(                                         \
         const T *x, const T *y, T *out, const smoothl1_numbers##SUFFIX *numbers, int shape,   \
         int slopes, smoothl1_counts##SUFFIX *below, smoothl1_v##SUFFIX *terms                 \
@@ -43,16 +50,14 @@
         SMOOTHL1_OF_FOUR { z[k] = smoothl1_size##SUFFIX(d[k]); }                              \
         SMOOTHL1_HERE(z, 4)                                                                   \
         if (shape == SMOOTHL1_PAIRS) {                                                        \
+            SMOOTHL1_OF_FOUR { is_below[k] = smoothl1_below##SUFFIX(z[k], beta); }            \
+            SMOOTHL1_HERE_WHICH(is_below)                                                     \
             SMOOTHL1_OF_FOUR {                                                                \
-                is_below[k] = SMOOTHL1_OP##SUFFIX(cmp)(z[k], beta, _CMP_NGE_UQ);              \
-            }                                                                                 \
-            SMOOTHL1_HERE(is_below, 4)                                                        \
-            SMOOTHL1_OF_FOUR {                                                                \
-                *below = _mm256_sub_epi##BITS(*below, (smoothl1_counts##SUFFIX)is_below[k]);  \
+                *below = smoothl1_one_more##SUFFIX(*below, is_below[k]);                      \
                 g[k] = smoothl1_pick##SUFFIX(is_below[k], z[k] * factor, edge);               \
                 g[k] = SMOOTHL1_OP##SUFFIX(min)(edge, g[k]);                                  \
             }                                                                                 \
-            SMOOTHL1_HERE(is_below, 4)                                                        \
+            SMOOTHL1_HERE_WHICH(is_below)                                                     \
         } else {                                                                              \
             SMOOTHL1_OF_FOUR { m[k] = SMOOTHL1_OP##SUFFIX(min)(beta, z[k]); }                 \
             SMOOTHL1_HERE(m, 4)                                                               \
@@ -76,52 +81,53 @@
         }                                                                                     \
         SMOOTHL1_HERE(terms, 4)                                                               \
     }
-SMOOTHL1_DEFINE_FOUR(float, f, 32)
-SMOOTHL1_DEFINE_FOUR(double, , 64)
-
-/* The terms of half a group, added up by lanes: of float32, where a row is two vectors, the first
-   two of the four and the last two are rows of their own. */
-SMOOTHL1_INLINE void smoothl1_half_groupf(
-    const float *x, const float *y, float *out, const smoothl1_numbersf *numbers, int shape,
-    int slopes, smoothl1_countsf *below, smoothl1_vf *sums
-) {
-    enum { STEP = 4 * SMOOTHL1_ITEMSf };
-    smoothl1_vf t[4];
-    smoothl1_four_termsf(x, y, out, numbers, shape, slopes, below, t);
-    for (int k = 0; k < 2; k++) { sums[k] = t[k] + t[k + 2]; }
-    SMOOTHL1_HERE(sums, 2)
-    smoothl1_four_termsf(x + STEP, y + STEP, out + STEP, numbers, shape, slopes, below, t);
-    for (int k = 0; k < 2; k++) { sums[k] = sums[k] + (t[k] + t[k + 2]); }
-    SMOOTHL1_HERE(sums, 2)
-}
-SMOOTHL1_INLINE void smoothl1_half_group(
-    const double *x, const double *y, double *out, const smoothl1_numbers *numbers, int shape,
-    int slopes, smoothl1_counts *below, smoothl1_v *sums
-) {
-    enum { STEP = 4 * SMOOTHL1_ITEMS };
-    smoothl1_v t[4];
-    smoothl1_four_terms(x, y, out, numbers, shape, slopes, below, sums);
-    smoothl1_four_terms(x + STEP, y + STEP, out + STEP, numbers, shape, slopes, below, t);
-    SMOOTHL1_OF_FOUR { sums[k] = sums[k] + t[k]; }
-    SMOOTHL1_HERE(sums, 4)
-}
+SMOOTHL1_DEFINE_FOUR(float, f)
+SMOOTHL1_DEFINE_FOUR(double, )
 
 SMOOTHL1_INLINE void smoothl1_join_lanesf(double *hi, double *lo, smoothl1_vf terms) {
     smoothl1_v low, high;
     (void)lo;
     smoothl1_widen_halves(terms, &low, &high);
-    _mm256_storeu_pd(hi, smoothl1_get(hi) + low);
-    _mm256_storeu_pd(hi + SMOOTHL1_ITEMS, smoothl1_get(hi + SMOOTHL1_ITEMS) + high);
+    SMOOTHL1_V(storeu_pd)(hi, smoothl1_get(hi) + low);
+    SMOOTHL1_V(storeu_pd)(hi + SMOOTHL1_ITEMS, smoothl1_get(hi + SMOOTHL1_ITEMS) + high);
 }
 SMOOTHL1_INLINE void smoothl1_join_lanes(double *hi, double *lo, smoothl1_v terms) {
     smoothl1_v sum, rest;
     smoothl1_exactly(smoothl1_get(hi), terms, &sum, &rest);
-    _mm256_storeu_pd(lo, smoothl1_get(lo) + rest);
-    _mm256_storeu_pd(hi, sum);
+    SMOOTHL1_V(storeu_pd)(lo, smoothl1_get(lo) + rest);
+    SMOOTHL1_V(storeu_pd)(hi, sum);
 }
 
-/* Of ``below`` the first vector serves for all lanes. */
+/* A row is one vector, two or four. Half a group is summed first: its rows are in the order of
+   memory, and in that of the sum. Of ``below`` the first vector serves for all lanes. */
 #define SMOOTHL1_DEFINE_ADD_GROUP(T, SUFFIX, COUNTER)                                         \
+    SMOOTHL1_INLINE void smoothl1_half_group##SUFFIX(                                         \
+        const T *x, const T *y, T *out, const smoothl1_numbers##SUFFIX *numbers, int shape,   \
+        int slopes, smoothl1_counts##SUFFIX *below, smoothl1_v##SUFFIX *sums                  \
+    ) {                                                                                       \
+        enum {                                                                                \
+            ITEMS = SMOOTHL1_ITEMS##SUFFIX,                                                   \
+            VECTORS = SMOOTHL1_LANES / ITEMS,                                                 \
+            HALF = SMOOTHL1_LANES * SMOOTHL1_ROWS##SUFFIX / 2,                                \
+        };                                                                                    \
+        smoothl1_v##SUFFIX t[4];                                                              \
+        for (int i = 0; i < HALF; i += 4 * ITEMS) {                                           \
+            smoothl1_four_terms##SUFFIX(                                                      \
+                x + i, y + i, out + i, numbers, shape, slopes, below, t                       \
+            );                                                                                \
+            if (VECTORS == 1) {                                                               \
+                t[0] = (t[0] + t[1]) + (t[2] + t[3]);                                         \
+            } else if (VECTORS == 2) {                                                        \
+                t[0] = t[0] + t[2];                                                           \
+                t[1] = t[1] + t[3];                                                           \
+            }                                                                                 \
+            for (int k = 0; k < VECTORS; k++) {                                               \
+                if (i > 0) { t[k] = sums[k] + t[k]; }                                         \
+                sums[k] = t[k];                                                               \
+            }                                                                                 \
+            SMOOTHL1_HERE(sums, VECTORS)                                                      \
+        }                                                                                     \
+    }                                                                                         \
     SMOOTHL1_INLINE void smoothl1_add_group##SUFFIX(                                          \
         const T *x, const T *y, T *out, const smoothl1_numbers##SUFFIX *numbers, int shape,   \
         int slopes, COUNTER *below, double *hi, double *lo                                    \
@@ -132,7 +138,8 @@ SMOOTHL1_INLINE void smoothl1_join_lanes(double *hi, double *lo, smoothl1_v term
             HALF = SMOOTHL1_LANES * SMOOTHL1_ROWS##SUFFIX / 2,                                \
         };                                                                                    \
         smoothl1_v##SUFFIX a[VECTORS], b[VECTORS];                                            \
-        smoothl1_counts##SUFFIX count = _mm256_loadu_si256((const __m256i *)below);           \
+        smoothl1_counts##SUFFIX count;                                                        \
+        memcpy(&count, below, sizeof(count));                                                 \
         smoothl1_half_group##SUFFIX(x, y, out, numbers, shape, slopes, &count, a);            \
         smoothl1_half_group##SUFFIX(                                                          \
             x + HALF, y + HALF, out + HALF, numbers, shape, slopes, &count, b                 \
@@ -140,7 +147,7 @@ SMOOTHL1_INLINE void smoothl1_join_lanes(double *hi, double *lo, smoothl1_v term
         for (int k = 0; k < VECTORS; k++) {                                                   \
             smoothl1_join_lanes##SUFFIX(hi + k * ITEMS, lo + k * ITEMS, a[k] + b[k]);         \
         }                                                                                     \
-        _mm256_storeu_si256((__m256i *)below, count);                                         \
+        memcpy(below, &count, sizeof(count));                                                 \
     }
 SMOOTHL1_DEFINE_ADD_GROUP(float, f, int32_t)
 SMOOTHL1_DEFINE_ADD_GROUP(double, , int64_t)

@@ -77,10 +77,9 @@ SMOOTHL1_INLINE void smoothl1_fold_lanes(double *hi, double *lo, int half) {
 SMOOTHL1_DEFINE_ELEMENT(float, f, int32_t)
 SMOOTHL1_DEFINE_ELEMENT(double, , int64_t)
 
-/* A group to the lanes: by vectors of AVX2, or by loops over the lanes, of which the compiler makes
-   vectors. */
-#if (defined(__GNUC__) || defined(__clang__)) && defined(__AVX2__) && defined(__FMA__)        \
-    && !defined(__AVX512F__)
+/* A group to the lanes: by vectors, or by loops over the lanes, of which the compiler makes some. */
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__AVX2__)                            \
+    && (defined(__FMA__) || defined(__AVX512F__) && defined(__AVX512DQ__))
   #include "abreast.h"
 #else
 #define SMOOTHL1_ROW(SUFFIX, j)                                                               \
