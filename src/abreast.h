@@ -98,33 +98,40 @@ SMOOTHL1_INLINE void smoothl1_join_lanes(double *hi, double *lo, smoothl1_v term
     SMOOTHL1_V(storeu_pd)(hi, sum);
 }
 
-/* A row is one vector, two or four. Half a group is summed first: its rows are in the order of
-   memory, and in that of the sum. Of ``below`` the first vector serves for all lanes. */
+/* A row is one vector, two or four. Half a group, in the order of memory, is summed first, and comes
+   first in the order of the sum. Of ``below`` the first vector serves for all lanes. */
 #define SMOOTHL1_DEFINE_ADD_GROUP(T, SUFFIX, COUNTER)                                         \
+    SMOOTHL1_INLINE void smoothl1_few_rows##SUFFIX(                                           \
+        const T *x, const T *y, T *out, const smoothl1_numbers##SUFFIX *numbers, int shape,   \
+        int slopes, smoothl1_counts##SUFFIX *below, smoothl1_v##SUFFIX *sums                  \
+    ) {                                                                                       \
+        enum { VECTORS = SMOOTHL1_LANES / SMOOTHL1_ITEMS##SUFFIX };                           \
+        smoothl1_v##SUFFIX t[4];                                                              \
+        smoothl1_four_terms##SUFFIX(x, y, out, numbers, shape, slopes, below, t);             \
+        if (VECTORS == 1) {                                                                   \
+            sums[0] = (t[0] + t[1]) + (t[2] + t[3]);                                          \
+        } else if (VECTORS == 2) {                                                            \
+            for (int k = 0; k < 2; k++) { sums[k] = t[k] + t[k + 2]; }                        \
+        } else {                                                                              \
+            SMOOTHL1_OF_FOUR { sums[k] = t[k]; }                                              \
+        }                                                                                     \
+    }                                                                                         \
     SMOOTHL1_INLINE void smoothl1_half_group##SUFFIX(                                         \
         const T *x, const T *y, T *out, const smoothl1_numbers##SUFFIX *numbers, int shape,   \
         int slopes, smoothl1_counts##SUFFIX *below, smoothl1_v##SUFFIX *sums                  \
     ) {                                                                                       \
         enum {                                                                                \
-            ITEMS = SMOOTHL1_ITEMS##SUFFIX,                                                   \
-            VECTORS = SMOOTHL1_LANES / ITEMS,                                                 \
-            HALF = SMOOTHL1_LANES * SMOOTHL1_ROWS##SUFFIX / 2,                                \
+            VECTORS = SMOOTHL1_LANES / SMOOTHL1_ITEMS##SUFFIX,                                \
+            STEP = 4 * SMOOTHL1_ITEMS##SUFFIX,                                                \
         };                                                                                    \
-        smoothl1_v##SUFFIX t[4];                                                              \
-        for (int i = 0; i < HALF; i += 4 * ITEMS) {                                           \
-            smoothl1_four_terms##SUFFIX(                                                      \
-                x + i, y + i, out + i, numbers, shape, slopes, below, t                       \
+        smoothl1_v##SUFFIX more[VECTORS];                                                     \
+        smoothl1_few_rows##SUFFIX(x, y, out, numbers, shape, slopes, below, sums);            \
+        SMOOTHL1_HERE(sums, VECTORS)                                                          \
+        if (STEP < SMOOTHL1_LANES * SMOOTHL1_ROWS##SUFFIX / 2) {                              \
+            smoothl1_few_rows##SUFFIX(                                                        \
+                x + STEP, y + STEP, out + STEP, numbers, shape, slopes, below, more           \
             );                                                                                \
-            if (VECTORS == 1) {                                                               \
-                t[0] = (t[0] + t[1]) + (t[2] + t[3]);                                         \
-            } else if (VECTORS == 2) {                                                        \
-                t[0] = t[0] + t[2];                                                           \
-                t[1] = t[1] + t[3];                                                           \
-            }                                                                                 \
-            for (int k = 0; k < VECTORS; k++) {                                               \
-                if (i > 0) { t[k] = sums[k] + t[k]; }                                         \
-                sums[k] = t[k];                                                               \
-            }                                                                                 \
+            for (int k = 0; k < VECTORS; k++) { sums[k] = sums[k] + more[k]; }                \
             SMOOTHL1_HERE(sums, VECTORS)                                                      \
         }                                                                                     \
     }                                                                                         \
