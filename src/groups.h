@@ -13,50 +13,21 @@
 #include <stdint.h>
 #include "cache.h"
 #include "fma.h"
+#include "inline.h"
 #include "sizes.h"
-
-#if defined(__GNUC__) || defined(__clang__)
-  #define SMOOTHL1_RESTRICT __restrict
-  /* GCC finds eight rows of this too much, and vectorises no call. */
-  #define SMOOTHL1_INLINE static inline __attribute__((always_inline))
-#elif defined(_MSC_VER)
-  #define SMOOTHL1_RESTRICT __restrict
-  #define SMOOTHL1_INLINE static __forceinline
-#else
-  #define SMOOTHL1_RESTRICT
-  #define SMOOTHL1_INLINE static inline
-#endif
 
 /* UNIT is PRODUCT where s is 1, as it is for the default threshold: a product less. */
 enum { SMOOTHL1_UNIT, SMOOTHL1_PRODUCT, SMOOTHL1_PAIRS };
 
-/* An element below beta, or NaN, is counted, in an integer as wide as it is: with the comparison
-   that its term and its gradient need, that is one masked addition. NaN is below, or m, so that it
-   gets into the gradient. With these lines in another order GCC 12 compares twice. */
-#define SMOOTHL1_DEFINE_ELEMENT(T, SUFFIX, COUNTER)                                           \
-    typedef struct {                                                                          \
-        T beta, s, c, factor, edge;                                                           \
-    } smoothl1_numbers##SUFFIX;                                                               \
-    SMOOTHL1_INLINE T smoothl1_element##SUFFIX(                                                 \
-        T x, T y, T beta, T s, T c, T factor, T edge, int shape, int slopes, T *out,          \
-        COUNTER *below                                                                        \
-    ) {                                                                                       \
-        const T d = x - y, z = fabs##SUFFIX(d);                                               \
-        const int is_below = !(z >= beta);                                                  \
-        const T m = beta < z ? beta : z, u = is_below ? z * s : c;                            \
-        T g = is_below ? z * factor : edge;                                                   \
-        if (shape == SMOOTHL1_PAIRS) {                                                        \
-            *below = is_below ? *below + 1 : *below;                                          \
-            g = edge < g ? edge : g;                                                          \
-        } else {                                                                              \
-            g = m * factor;                                                                   \
-        }                                                                                     \
-        if (slopes) { *out = copysign##SUFFIX(g, d); }                                        \
-        if (shape == SMOOTHL1_PAIRS) { return z * u; }                                        \
-        return (shape == SMOOTHL1_UNIT ? m : m * s) * smoothl1_less_half##SUFFIX(z, m);       \
-    }
-SMOOTHL1_DEFINE_ELEMENT(float, f, int32_t)
-SMOOTHL1_DEFINE_ELEMENT(double, , int64_t)
+typedef struct {
+    float beta, s, c, factor, edge;
+} smoothl1_numbersf;
+typedef struct {
+    double beta, s, c, factor, edge;
+} smoothl1_numbers;
+
+#define SMOOTHL1_ROWSf 8
+#define SMOOTHL1_ROWS 4
 
 SMOOTHL1_INLINE void smoothl1_lane_addf(double *hi, double *lo, float term) {
     (void)lo;
@@ -81,6 +52,36 @@ SMOOTHL1_INLINE void smoothl1_fold_lanes(double *hi, double *lo, int half) {
     }
 }
 
+/* An element below beta, or NaN, is counted, in an integer as wide as it is: with the comparison
+   that its term and its gradient need, that is one masked addition. NaN is below, or m, so that it
+   gets into the gradient. With these lines in another order GCC 12 compares twice. */
+#define SMOOTHL1_DEFINE_ELEMENT(T, SUFFIX, COUNTER)                                           \
+    SMOOTHL1_INLINE T smoothl1_element##SUFFIX(                                                 \
+        T x, T y, T beta, T s, T c, T factor, T edge, int shape, int slopes, T *out,          \
+        COUNTER *below                                                                        \
+    ) {                                                                                       \
+        const T d = x - y, z = fabs##SUFFIX(d);                                               \
+        const int is_below = !(z >= beta);                                                  \
+        const T m = beta < z ? beta : z, u = is_below ? z * s : c;                            \
+        T g = is_below ? z * factor : edge;                                                   \
+        if (shape == SMOOTHL1_PAIRS) {                                                        \
+            *below = is_below ? *below + 1 : *below;                                          \
+            g = edge < g ? edge : g;                                                          \
+        } else {                                                                              \
+            g = m * factor;                                                                   \
+        }                                                                                     \
+        if (slopes) { *out = copysign##SUFFIX(g, d); }                                        \
+        if (shape == SMOOTHL1_PAIRS) { return z * u; }                                        \
+        return (shape == SMOOTHL1_UNIT ? m : m * s) * smoothl1_less_half##SUFFIX(z, m);       \
+    }
+SMOOTHL1_DEFINE_ELEMENT(float, f, int32_t)
+SMOOTHL1_DEFINE_ELEMENT(double, , int64_t)
+
+/* A group to the lanes: by vectors, or by loops over the lanes, of which the compiler makes some. */
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__AVX2__)                            \
+    && (defined(__FMA__) || defined(__AVX512F__) && defined(__AVX512DQ__))
+  #include "abreast.h"
+#else
 #define SMOOTHL1_ROW(SUFFIX, j)                                                               \
     smoothl1_element##SUFFIX(                                                                 \
         x[i + l + (j) * SMOOTHL1_LANES], y[i + l + (j) * SMOOTHL1_LANES], beta, s, c,        \
@@ -90,10 +91,15 @@ SMOOTHL1_INLINE void smoothl1_fold_lanes(double *hi, double *lo, int half) {
 #define SMOOTHL1_FOUR(SUFFIX, j)                                                              \
     ((SMOOTHL1_ROW(SUFFIX, j) + SMOOTHL1_ROW(SUFFIX, j + 1))                                  \
      + (SMOOTHL1_ROW(SUFFIX, j + 2) + SMOOTHL1_ROW(SUFFIX, j + 3)))
-#define SMOOTHL1_ROWSf 8
-#define SMOOTHL1_ROWS 4
 #define SMOOTHL1_TERMf (SMOOTHL1_FOUR(f, 0) + SMOOTHL1_FOUR(f, 4))
 #define SMOOTHL1_TERM SMOOTHL1_FOUR(, 0)
+#define SMOOTHL1_ADD_GROUP(SUFFIX, COUNTER)                                                   \
+    for (int l = 0; l < SMOOTHL1_LANES; l++) {                                                \
+        COUNTER count = below[l];                                                             \
+        smoothl1_lane_add##SUFFIX(hi + l, lo + l, SMOOTHL1_TERM##SUFFIX);                     \
+        below[l] = count;                                                                     \
+    }
+#endif
 
 /* Ask for each line of x and y, ``count`` elements from i on, as far ahead as is wanted. */
 #define SMOOTHL1_ASK(T, i, count)                                                             \
@@ -134,11 +140,7 @@ SMOOTHL1_INLINE void smoothl1_fold_lanes(double *hi, double *lo, int half) {
         }                                                                                     \
         for (ptrdiff_t i = 0; i < n; i += group) {                                            \
             SMOOTHL1_ASK(T, i, group)                                                         \
-            for (int l = 0; l < SMOOTHL1_LANES; l++) {                                        \
-                COUNTER count = below[l];                                                     \
-                smoothl1_lane_add##SUFFIX(hi + l, lo + l, SMOOTHL1_TERM##SUFFIX);             \
-                below[l] = count;                                                             \
-            }                                                                                 \
+            SMOOTHL1_ADD_GROUP(SUFFIX, COUNTER)                                               \
         }                                                                                     \
         for (int l = 0; l < SMOOTHL1_LANES; l++) { total += below[l]; }                       \
         if (folds) {                                                                          \

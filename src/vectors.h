@@ -1,5 +1,5 @@
-/* Vectors of 64 bytes (AVX-512) or 32 (AVX2) under one name, for ``fours.h``: of float64, and, with
-   an f at the end, of float32. ``which`` is what a comparison gives. */
+/* Vectors of 64 bytes (AVX-512) or 32 (AVX2) under one name, for ``fours.h`` and ``abreast.h``: of
+   float64, and, with an f at the end, of float32. ``which`` is what a comparison gives. */
 #ifndef SMOOTHL1_VECTORS_H
 #define SMOOTHL1_VECTORS_H
 
@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#include "groups.h"
+#include "inline.h"
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
   #define SMOOTHL1_V(name) _mm512_##name
@@ -67,6 +67,13 @@ SMOOTHL1_INLINE smoothl1_which smoothl1_above(smoothl1_v a, smoothl1_v b) {
 }
 SMOOTHL1_INLINE smoothl1_whichf smoothl1_abovef(smoothl1_vf a, smoothl1_vf b) {
     return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ);
+}
+/* Where a is below b, or NaN. */
+SMOOTHL1_INLINE smoothl1_which smoothl1_below(smoothl1_v a, smoothl1_v b) {
+    return _mm512_cmp_pd_mask(a, b, _CMP_NGE_UQ);
+}
+SMOOTHL1_INLINE smoothl1_whichf smoothl1_belowf(smoothl1_vf a, smoothl1_vf b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_NGE_UQ);
 }
 /* Where |a| is at most b. */
 SMOOTHL1_INLINE smoothl1_which smoothl1_within(smoothl1_v a, smoothl1_v b) {
@@ -149,6 +156,13 @@ SMOOTHL1_INLINE smoothl1_counts smoothl1_count(smoothl1_counts v, smoothl1_which
 SMOOTHL1_INLINE smoothl1_countsf smoothl1_countf(smoothl1_countsf v, smoothl1_whichf which, int k) {
     return _mm512_mask_add_epi32(v, which, v, _mm512_set1_epi32(1 << 8 * k));
 }
+/* An item counts for itself. */
+SMOOTHL1_INLINE smoothl1_counts smoothl1_one_more(smoothl1_counts v, smoothl1_which which) {
+    return _mm512_mask_add_epi64(v, which, v, _mm512_set1_epi64(1));
+}
+SMOOTHL1_INLINE smoothl1_countsf smoothl1_one_moref(smoothl1_countsf v, smoothl1_whichf which) {
+    return _mm512_mask_add_epi32(v, which, v, _mm512_set1_epi32(1));
+}
 SMOOTHL1_INLINE void smoothl1_tally(smoothl1_counts v, int n, smoothl1_v *counts) {
     const __m512i fours = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
     const __m512i four = _mm512_setr_epi64(0, 8, 0, 8, 16, 24, 16, 24);
@@ -206,6 +220,12 @@ SMOOTHL1_INLINE smoothl1_which smoothl1_above(smoothl1_v a, smoothl1_v b) {
 }
 SMOOTHL1_INLINE smoothl1_whichf smoothl1_abovef(smoothl1_vf a, smoothl1_vf b) {
     return _mm256_cmp_ps(a, b, _CMP_NLT_UQ);
+}
+SMOOTHL1_INLINE smoothl1_which smoothl1_below(smoothl1_v a, smoothl1_v b) {
+    return _mm256_cmp_pd(a, b, _CMP_NGE_UQ);
+}
+SMOOTHL1_INLINE smoothl1_whichf smoothl1_belowf(smoothl1_vf a, smoothl1_vf b) {
+    return _mm256_cmp_ps(a, b, _CMP_NGE_UQ);
 }
 SMOOTHL1_INLINE smoothl1_which smoothl1_within(smoothl1_v a, smoothl1_v b) {
     return _mm256_cmp_pd(smoothl1_size(a), b, _CMP_LE_OQ);
@@ -284,6 +304,13 @@ SMOOTHL1_INLINE smoothl1_counts smoothl1_count(smoothl1_counts v, smoothl1_which
 SMOOTHL1_INLINE smoothl1_countsf smoothl1_countf(smoothl1_countsf v, smoothl1_whichf which, int k) {
     const __m256i one = _mm256_set1_epi32(1 << 8 * k);
     return _mm256_add_epi32(v, _mm256_and_si256(_mm256_castps_si256(which), one));
+}
+/* A comparison gives -1 where it holds. */
+SMOOTHL1_INLINE smoothl1_counts smoothl1_one_more(smoothl1_counts v, smoothl1_which which) {
+    return _mm256_sub_epi64(v, _mm256_castpd_si256(which));
+}
+SMOOTHL1_INLINE smoothl1_countsf smoothl1_one_moref(smoothl1_countsf v, smoothl1_whichf which) {
+    return _mm256_sub_epi32(v, _mm256_castps_si256(which));
 }
 SMOOTHL1_INLINE void smoothl1_tally(smoothl1_counts v, int n, smoothl1_v *counts) {
     const __m256i four = _mm256_setr_epi64x(0, 8, 16, 24), two = _mm256_setr_epi64x(0, 8, 0, 8);
