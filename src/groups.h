@@ -173,4 +173,48 @@ SMOOTHL1_DEFINE_ELEMENT(double, , int64_t)
 SMOOTHL1_DEFINE_GROUPS(float, f, int32_t)
 SMOOTHL1_DEFINE_GROUPS(double, , int64_t)
 
+/* The same of a leaf that is too short for groups: n elements, a multiple of LANES, of which each
+   enters its lane. */
+#define SMOOTHL1_DEFINE_SHORT(T, SUFFIX, COUNTER)                                             \
+    SMOOTHL1_INLINE int64_t smoothl1_short##SUFFIX(                                           \
+        const T *SMOOTHL1_RESTRICT x, const T *SMOOTHL1_RESTRICT y, ptrdiff_t n,              \
+        const smoothl1_numbers##SUFFIX *p, int shape, double *SMOOTHL1_RESTRICT sums,         \
+        double *SMOOTHL1_RESTRICT rests                                                       \
+    ) {                                                                                       \
+        const T beta = p->beta, s = p->s, c = p->c;                                           \
+        double hi[SMOOTHL1_LANES], lo[SMOOTHL1_LANES];                                        \
+        COUNTER below[SMOOTHL1_LANES];                                                        \
+        int64_t total = 0;                                                                    \
+        for (int l = 0; l < SMOOTHL1_LANES; l++) {                                            \
+            hi[l] = sums[l] + 0.0;                                                            \
+            lo[l] = rests[l] + 0.0;                                                           \
+            below[l] = 0;                                                                     \
+        }                                                                                     \
+        for (ptrdiff_t i = 0; i < n; i += SMOOTHL1_LANES) {                                   \
+            for (int l = 0; l < SMOOTHL1_LANES; l++) {                                        \
+                COUNTER count = below[l];                                                     \
+                const T term = smoothl1_element##SUFFIX(                                      \
+                    x[i + l], y[i + l], beta, s, c, 0, 0, shape, 0, NULL, &count              \
+                );                                                                            \
+                smoothl1_lane_add##SUFFIX(hi + l, lo + l, term);                              \
+                below[l] = count;                                                             \
+            }                                                                                 \
+        }                                                                                     \
+        for (int l = 0; l < SMOOTHL1_LANES; l++) {                                            \
+            sums[l] = hi[l] + 0.0;                                                            \
+            rests[l] = lo[l] + 0.0;                                                           \
+            total += below[l];                                                                \
+        }                                                                                     \
+        return total;                                                                         \
+    }                                                                                         \
+    static int64_t smoothl1_short_leaf##SUFFIX(                                               \
+        const T *x, const T *y, ptrdiff_t n, int product, const smoothl1_numbers##SUFFIX *p,  \
+        double *hi, double *lo                                                                \
+    ) {                                                                                       \
+        if (product) { return smoothl1_short##SUFFIX(x, y, n, p, SMOOTHL1_PRODUCT, hi, lo); } \
+        return smoothl1_short##SUFFIX(x, y, n, p, SMOOTHL1_PAIRS, hi, lo);                    \
+    }
+SMOOTHL1_DEFINE_SHORT(float, f, int32_t)
+SMOOTHL1_DEFINE_SHORT(double, , int64_t)
+
 #endif

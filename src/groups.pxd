@@ -1,4 +1,4 @@
-"""The sums of long leaves for one threshold: terms and their sum in one loop.
+"""The sums of leaves for one threshold: terms and their sum in one loop.
 
 The loops are in C: ``groups.h`` for elements that all take part, the commonest and fastest, and
 ``chosen.h`` for weights and selections. What is missing of a last group is filled up here.
@@ -28,6 +28,14 @@ cdef extern from "groups.h":
     int64_t smoothl1_whole_groups(
         const double* x, const double* y, double* out, Py_ssize_t n, Py_ssize_t ahead, bint product,
         bint folds, const NumbersDouble* numbers, double* hi, double* lo,
+    ) noexcept nogil
+    int64_t smoothl1_short_leaff(
+        const float* x, const float* y, Py_ssize_t n, bint product, const NumbersSingle* numbers,
+        double* hi, double* lo,
+    ) noexcept nogil
+    int64_t smoothl1_short_leaf(
+        const double* x, const double* y, Py_ssize_t n, bint product, const NumbersDouble* numbers,
+        double* hi, double* lo,
     ) noexcept nogil
 
 cdef extern from "chosen.h":
@@ -94,6 +102,25 @@ cdef inline int64_t chosen_groups(
             x, y, w, mask, out, n, ahead, product, folds, &numbers.wide, <CLanes*>loss,
             <CLanes*>linear,
         )
+
+
+cdef inline void sum_rows(
+    const floating* x, const floating* y, Py_ssize_t n, const Params* p, Lanes* loss,
+    double* counted,
+) noexcept nogil:
+    """Add n elements, a multiple of LANES, of a leaf that is too short for groups."""
+    cdef int64_t below
+    cdef bint product = p.form == PRODUCT
+    cdef Gradient none
+    cdef Numbers numbers
+    none.factor = none.edge = 0.0
+    set_numbers(p, &none, &numbers, <floating>0)
+    if floating is float:
+        below = smoothl1_short_leaff(x, y, n, product, &numbers.single, loss.hi, loss.lo)
+    else:
+        below = smoothl1_short_leaf(x, y, n, product, &numbers.wide, loss.hi, loss.lo)
+    if not product:
+        counted[0] += n - below
 
 
 cdef inline void fill_group(

@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
 from cache cimport aligned, prefetch, smoothl1_stream, smoothl1_stream_end
-from groups cimport sum_alike, sum_chosen, sum_of_groups
+from groups cimport sum_alike, sum_chosen, sum_of_groups, sum_rows
 from jobs cimport BOTH, CURVATURE, Job, SLOPE, VALUE, WEIGHTS, weighs_unscaled
 from kernels cimport (
     count_selected, fill, mend_curvatures, mend_slopes, mend_values,
@@ -15,7 +15,7 @@ from lanes cimport LONG, Lanes, clear_lanes, fill_up, first_lane, fold_lanes, su
 from operands cimport in_place
 from packing cimport load, load_mask, store
 from pairs cimport pair_add, pair_of
-from sizes cimport CHUNK, LEAF, LINE
+from sizes cimport CHUNK, LANES, LEAF, LINE
 from smoothl1._smoothl1 cimport floating
 from terms cimport ARRAY, Gradient, PRODUCT, Params, make_gradient, unscaled
 from thresholds cimport sum_array
@@ -126,15 +126,20 @@ cdef inline void ask_for_next(
 cdef inline void sum_short(
     const floating* x, const floating* y, Py_ssize_t n, const Params* p, Running* running
 ) noexcept nogil:
-    """Add a part of a leaf that is too short for groups, for PRODUCT or PAIR."""
-    cdef char space[CHUNK * 8 + LINE]
+    """Add a part of a leaf that is too short for groups, for PRODUCT or PAIR.
+
+    All parts but the last are whole rows of lanes.
+    """
+    cdef char space[LANES * 8 + LINE]
     cdef floating* terms = <floating*>aligned(space)
-    cdef Py_ssize_t i = 0, m
-    while i < n:
-        m = CHUNK if n - i > CHUNK else n - i
-        running.counted += write_terms(x + i, y + i, <const floating*>NULL, m, p, terms)
-        sum_terms(terms, m, False, &running.loss)
-        i += m
+    cdef Py_ssize_t rest = n % LANES, whole = n - rest
+    if whole > 0:
+        sum_rows(x, y, whole, p, &running.loss, &running.counted)
+    if rest > 0:
+        running.counted += write_terms(
+            x + whole, y + whole, <const floating*>NULL, rest, p, terms
+        )
+        sum_terms(terms, rest, False, &running.loss)
 
 
 cdef inline const floating* at(const floating* a, Py_ssize_t i) noexcept nogil:
