@@ -45,7 +45,9 @@ from exact cimport Wanted, row_size
 from exact_arrays cimport (
     carry_rows, carry_table, check_rows, form_of, settle_rows, settled_loss, sums_of_outputs,
 )
-from group_arrays cimport figures_of_table, scan_groups, scatter_groups, stage_groups
+from group_arrays cimport (
+    figures_of_table, scan_groups, scatter_groups, stage_groups, stage_keyed, unpack_rows,
+)
 from jobs cimport (
     ADJACENT, ALONE, BOTH, CURVATURE, Job, MEAN, Operation, Reduction, SHORT, SLOPE, SUM, Side,
     Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, set_scale,
@@ -691,9 +693,33 @@ def exact_stage(
     return stage_groups(&work.job, work.betas, work.huber, groups, rows, memory, _threads)
 
 
+def exact_stage_keys(
+    Work work not None, cnp.ndarray keys not None, cnp.ndarray memory=None,
+):
+    """The exact sums of groups whose keys are integers that are less than 512 apart.
+
+    Parameters
+    ----------
+    keys : ndarray of int64, shape (n,)
+        The key of each element.
+    memory : ndarray of uint8, optional
+        As for ``exact_stage``.
+
+    Returns
+    -------
+    memory : ndarray of uint8
+        Buffers for the next call.
+    rows : ndarray of int64, shape (512, entries), or None
+        The rows of the groups, that of a key at its last 9 bits; None if keys are further apart.
+    least, most : int
+        Between these are all keys.
+    """
+    return stage_keyed(&work.job, work.betas, work.huber, keys, memory, _threads)
+
+
 def exact_scatter(
     Work work not None, cnp.ndarray groups not None, cnp.ndarray table not None,
-    cnp.ndarray windows not None,
+    cnp.ndarray windows not None, bint compact=False,
 ):
     """Add the terms of each element to the row of its group.
 
@@ -706,8 +732,20 @@ def exact_scatter(
     windows : ndarray of int64, shape (sums, 4)
         For each sum the column of its first digit, which digit that is, how many there are, and
         the column of the counts of what is no number. They hold what ``exact_scan`` found.
+    compact : bool
+        Rows and windows are those of ``compact.pxd``.
     """
-    scatter_groups(&work.job, work.betas, work.huber, groups, table, windows, _threads)
+    scatter_groups(&work.job, work.betas, work.huber, groups, table, windows, compact, _threads)
+
+
+def exact_unpack(
+    cnp.ndarray compact not None, cnp.ndarray windows not None, cnp.ndarray table not None,
+):
+    """Write compact rows to a table of as many, in which the digits of each sum follow those before.
+
+    ``windows`` are those of the compact rows; the table has two spare columns.
+    """
+    unpack_rows(compact, windows, table)
 
 
 def exact_carry_table(cnp.ndarray table not None, cnp.ndarray windows not None):
@@ -767,11 +805,11 @@ def read_digits(
 
 def exact_figures(
     cnp.ndarray table not None, cnp.ndarray windows not None, cnp.ndarray order not None,
-    list betas, bint huber, bint single, str reduction, int n_threads=1,
+    list betas, bint huber, bint single, str reduction, int n_threads=1, bint compact=False,
 ):
     """The figures of some groups of a table, as far as double-double settles them.
 
-    ``order``: an array of int64, the rows of the groups.
+    ``order``: an array of int64, the rows of the groups. ``compact``: see ``exact_scatter``.
 
     Returns
     -------
@@ -785,7 +823,7 @@ def exact_figures(
         Whether all of a group's figures are the correctly rounded ones.
     """
     return figures_of_table(
-        table, windows, order, betas, huber, single, reduction, n_threads, _threads
+        table, windows, order, betas, huber, single, reduction, n_threads, compact, _threads
     )
 
 

@@ -146,18 +146,24 @@ cdef inline const int32_t* checked_codes(
     return codes
 
 
-cdef inline int check_table(cnp.ndarray table, cnp.ndarray windows, Py_ssize_t sums) except -1:
-    """Raise ``ValueError`` unless all windows are within the table's rows."""
-    cdef Window* window
-    cdef Py_ssize_t i, width
+cdef inline int check_arrays(cnp.ndarray table, cnp.ndarray windows, Py_ssize_t sums) except -1:
+    """Raise ``ValueError`` unless these are a table and the windows of so many sums."""
     if (
         cnp.PyArray_TYPE(table) != cnp.NPY_INT64 or cnp.PyArray_NDIM(table) != 2
         or not PyArray_ISCARRAY(table) or cnp.PyArray_TYPE(windows) != cnp.NPY_INT64
         or not PyArray_ISCARRAY(windows) or cnp.PyArray_SIZE(windows) != 4 * sums
     ):
         raise ValueError("table and windows must be contiguous arrays of int64")
+    return 0
+
+
+cdef inline int check_table(cnp.ndarray table, cnp.ndarray windows, Py_ssize_t sums) except -1:
+    """Raise ``ValueError`` unless all windows are within the table's rows."""
+    cdef const Window* window
+    cdef Py_ssize_t i, width
+    check_arrays(table, windows, sums)
     width = cnp.PyArray_DIM(table, 1)
-    window = <Window*>cnp.PyArray_DATA(windows)
+    window = <const Window*>cnp.PyArray_DATA(windows)
     for i in range(sums):
         if (
             window[i].column < 1 or window[i].digits < 1

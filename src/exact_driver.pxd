@@ -5,6 +5,8 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+cimport numpy as cnp
+
 from bygroup cimport Extent, Window, no_extent, scan_any_type, sums_of_group, unite
 from cache cimport aligned
 from exact cimport (
@@ -17,7 +19,7 @@ from scattered cimport (
     scatter_any_type,
 )
 from sizes cimport GROUP, LEAF, LINE
-from staged cimport stage_any_type, staged_size
+from staged cimport Staging, stage_any_type, staged_size
 from team cimport allocate, run_tasks
 
 
@@ -34,11 +36,12 @@ cdef struct Exact:
     Extent* extents
     int sums                # of a group
     const int32_t* groups   # of each element
-    int32_t count
-    char* staged            # memory of each thread for the terms of ``count`` groups
+    Staging* staging        # of each thread, of a few groups
+    char* staged            # memory of each thread for their terms
     const Window* windows
     int64_t* table
     Py_ssize_t width        # of the table
+    bint compact            # its rows are those of ``compact.pxd``
     Py_ssize_t start        # the elements of this step, and of each thread's part
     Py_ssize_t stop
     Py_ssize_t each
@@ -166,10 +169,11 @@ cdef inline int run_scan(const Job* job, int threads, Extent* result) except -1:
 cdef inline void stage_part(const void* context, Py_ssize_t task, int thread) noexcept nogil:
     """A part of the elements, to rows of its own."""
     cdef const Exact* exact = <const Exact*>context
+    cdef Staging* staging = exact.staging + task
     stage_any_type(
-        exact.job, exact.each * task, min(exact.each * (task + 1), exact.job.n), exact.groups,
-        exact.count, exact.staged + task * staged_size(exact.job, exact.count),
-        exact.rows + task * exact.count * exact.entries, exact.wanted,
+        exact.job, exact.each * task, min(exact.each * (task + 1), exact.job.n), staging,
+        exact.staged + task * staged_size(exact.job, staging.count),
+        exact.rows + task * staging.count * exact.entries, exact.wanted,
         exact.scratch + task * SCRATCH,
     )
 
@@ -181,17 +185,17 @@ cdef inline Py_ssize_t stage_memory(const Job* job, int32_t count, int threads) 
 
 
 cdef inline int run_staged(
-    const Job* job, const Wanted* wanted, const int32_t* groups, int32_t count, int threads,
-    char* memory, int64_t* rows,
+    const Job* job, const Wanted* wanted, Staging* staging, int threads, char* memory,
+    int64_t* rows,
 ) noexcept nogil:
-    """Add the sums of a few groups to their rows."""
+    """Add the sums of a few groups to their rows. ``staging``: of each thread."""
     cdef Exact exact
     cdef Py_ssize_t size, i
+    cdef int32_t count = staging.count
     cdef int thread
     exact.job = job
     exact.wanted = wanted
-    exact.groups = groups
-    exact.count = count
+    exact.staging = staging
     exact.entries = row_size(job)
     exact.each = (job.n + threads - 1) // threads
     size = count * exact.entries
@@ -217,7 +221,7 @@ cdef inline void scatter_part(const void* context, Py_ssize_t task, int thread) 
     cdef const Exact* exact = <const Exact*>context
     scatter_any_type(
         exact.job, exact.start, exact.stop, exact.groups, exact.windows, exact.table, exact.width,
-        <int>task, exact.threads, exact.scratch + task * SCRATCH,
+        exact.compact, <int>task, exact.threads, exact.scratch + task * SCRATCH,
     )
 
 
@@ -248,7 +252,7 @@ cdef inline void add_parts(const void* context, Py_ssize_t task, int thread) noe
         if bounds[part] < bounds[part + 1] and bounds[part] * exact.threads // total == task:
             add_records_of_any_type(
                 exact.job, bounds[part], bounds[part + 1], exact.records, exact.windows,
-                exact.table, exact.width, exact.scratch + task * SCRATCH,
+                exact.table, exact.width, exact.compact, exact.scratch + task * SCRATCH,
             )
 
 
@@ -268,9 +272,11 @@ cdef inline void place_parts(Exact* exact) noexcept nogil:
 cdef inline int run_parts(Exact* exact, Py_ssize_t rows) except -1:
     """Add the terms of each element to the row of its group, of so many rows, part by part."""
     cdef const Job* job = exact.job
-    cdef Py_ssize_t size, counts
-    # As much memory again as half of the table.
-    cdef Py_ssize_t most = max(GROUP * LEAF // 8, rows * exact.width // 8)
+    cdef cnp.npy_intp size
+    cdef Py_ssize_t counts
+    cdef Py_ssize_t steps = (job.n + GROUP * LEAF - 1) // (GROUP * LEAF)
+    cdef Py_ssize_t most = (job.n + steps - 1) // steps
+    cdef cnp.ndarray memory
     exact.shift = 0
     while (
         (2 << exact.shift) * exact.width * <Py_ssize_t>sizeof(int64_t) <= PART
@@ -278,12 +284,12 @@ cdef inline int run_parts(Exact* exact, Py_ssize_t rows) except -1:
     ):
         exact.shift += 1
     exact.parts = ((rows - 1) >> exact.shift) + 1
-    most = min(most, job.n)
     size = record_size(job) * (sizeof(float) if job.single else sizeof(double))
     counts = exact.threads * exact.parts * sizeof(Py_ssize_t)
-    exact.places = <Py_ssize_t*>allocate(
-        counts + (exact.parts + 1) * sizeof(Py_ssize_t) + LINE + most * size
-    )
+    size = counts + (exact.parts + 1) * sizeof(Py_ssize_t) + LINE + most * size
+    # NumPy's, which asks for huge pages: records go to hundreds of places in turn.
+    memory = cnp.PyArray_EMPTY(1, &size, cnp.NPY_UINT8, 0)
+    exact.places = <Py_ssize_t*>cnp.PyArray_DATA(memory)
     exact.bounds = exact.places + exact.threads * exact.parts
     exact.records = aligned(<char*>(exact.bounds + exact.parts + 1))
     exact.start = 0
@@ -297,13 +303,12 @@ cdef inline int run_parts(Exact* exact, Py_ssize_t rows) except -1:
             run_tasks(deal_range, exact, exact.threads, exact.threads, False)
             run_tasks(add_parts, exact, exact.threads, exact.threads, False)
             exact.start = exact.stop
-    free(exact.places)
     return 0
 
 
 cdef inline int run_scatter(
     const Job* job, const int32_t* groups, const Window* windows, int64_t* table,
-    Py_ssize_t rows, Py_ssize_t width, int threads,
+    Py_ssize_t rows, Py_ssize_t width, bint compact, int threads,
 ) except -1:
     """Add the terms of each element to the row of its group."""
     cdef Exact exact
@@ -313,6 +318,7 @@ cdef inline int run_scatter(
     exact.windows = windows
     exact.table = table
     exact.width = width
+    exact.compact = compact
     exact.threads = threads
     exact.scratch = aligned(scratch)
     exact.start = 0

@@ -66,7 +66,7 @@ cdef inline Pair number_of(
         last = <double>(digits[i] & -digits[i]) * power_of_two(power)
         r = pair_add(r, pair_of(<double>digits[i] * power_of_two(power)))
     # 106 bits hold it, less one for the sign between them.
-    doubt.exact = doubt.exact and r.hi * power_of_two(-100) < last
+    doubt.exact = doubt.exact and r.hi * power_of_two(-100) <= last
     return r
 
 

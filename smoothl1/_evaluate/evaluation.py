@@ -23,8 +23,9 @@ from smoothl1 import _arguments as arguments
 from smoothl1 import sums
 from smoothl1._evaluate.scratch import Scratch
 from smoothl1._sums.keys import Coded, canonical, from_state, to_state
+from smoothl1._sums.table import Table
 from smoothl1._typing import AnyArray
-from smoothl1.grouped import GroupedLossSums, Table
+from smoothl1.grouped import GroupedLossSums
 from smoothl1.sums import LossSums
 
 _MAGIC = b"SL1E\x01"

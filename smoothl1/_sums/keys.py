@@ -84,20 +84,29 @@ class Keys:
             if not columns:
                 raise ValueError("by must hold at least one array of keys")
             return self._tuples(columns)
-        keys = _column(by, shape)
+        integers = self.integers(by, shape)
+        keys = _column(by, shape) if integers is None else integers
         if keys.size == 0:
             return np.empty(0, np.int32)
         if keys.dtype.kind in "iu":
-            if keys.dtype == np.uint64:
+            if integers is None:
                 least, most = int(np.minimum.reduce(keys)), int(np.maximum.reduce(keys))
             else:
-                keys = np.ascontiguousarray(keys, np.int64)
                 least, most = core.exact_range(keys, threads)
             if self._cover(least, most, keys.size):
                 return self._look_up(keys, threads)
         unique, inverse = _factorised(keys)
         codes: NDArray[np.int32] = self.codes_of(unique)[inverse]
         return codes
+
+    def integers(self, by: Any, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+        """Return the keys in C order if they are integers of 64 bits, else None."""
+        if isinstance(by, (Coded, tuple)):
+            return None
+        keys = _column(by, shape)
+        if keys.dtype.kind not in "iu" or keys.dtype == np.uint64:
+            return None
+        return np.ascontiguousarray(keys, np.int64)
 
     def written(self, codes: AnyArray) -> tuple[AnyArray, IntegerKeys | list[bytes]]:
         """Return codes in the order of their keys' bytes, and these."""
