@@ -27,7 +27,9 @@ from smoothl1._typing import AnyArray
 # So many groups have buffers of elements that stay in a cache.
 _FEW = 512
 
-# Elements that are worth the buffers of so many groups, whichever there are.
+# Keys that are less than this apart need no codes (``core.exact_stage_keys``), for so many elements
+# that buffers for all of them are worth it.
+_SLOTS = 512
 _NEAR = 2**16
 
 
@@ -198,7 +200,7 @@ class GroupedLossSums(Mergeable):
         if keys is None or keys.size < _NEAR or len(self._keys) > _FEW:
             return False
         some = keys[:: keys.size // 64]
-        if int(np.maximum.reduce(some)) - int(np.minimum.reduce(some)) >= _FEW:
+        if int(np.maximum.reduce(some)) - int(np.minimum.reduce(some)) >= _SLOTS:
             return False
         self._memory, found, least, most = core.exact_stage_keys(
             self._work(operands, threads), keys, self._memory
@@ -206,7 +208,7 @@ class GroupedLossSums(Mergeable):
         if found is None:
             return False
         every = np.arange(most - least + 1) + least
-        slots = every % _FEW
+        slots = every % _SLOTS
         there = found[slots, 0] != 0
         codes = self._keys.codes(every[there], (int(np.count_nonzero(there)),))
         rows, layout = self._few_rows(), self._spec.layout

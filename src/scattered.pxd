@@ -12,11 +12,12 @@ from exact cimport EXACT_BUFFERS, KEPT
 from jobs cimport Job
 from kernels cimport fill
 from packing cimport load_mask
+from sizes cimport LINE
 from smoothl1._smoothl1 cimport floating
 
 
 cdef enum:
-    # Rows that are asked for ahead of their use.
+    # Rows that are asked for ahead of their use; of records, those of the next PIECE.
     AHEAD = 16
     # Bytes of a table that a second-level cache holds beside what it is added from, and at most so
     # many parts of a larger one: each has a place that is written to.
@@ -133,7 +134,7 @@ cdef inline void scatter_block(
     for i in range(taken):
         rows[i] = table + groups[i if own is NULL else own[i]] * width
     for i in range(taken):
-        if i + AHEAD < taken:
+        if own is not NULL and i + AHEAD < taken:
             prefetch(<const char*>rows[i + AHEAD], width * <Py_ssize_t>sizeof(int64_t))
         rows[i][0] += 1
     for sum in range(sums_of_group(job)):
@@ -242,11 +243,25 @@ cdef inline void deal_elements(
             group = groups[start + i]
             record = <floating*>records + places[group >> shift] * size
             places[group >> shift] += 1
+            # The part's next line: more of them would be waited for than stores that wait.
+            prefetch(<const char*>record + LINE, 1)
             record[0] = z[i]
             if w is not NULL:
                 record[1] = w[i]
             memcpy(record + size - 1, &group, sizeof(group))
         start += n
+
+
+cdef inline void ask_for_rows(
+    const char* records, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t size, const int64_t* table,
+    Py_ssize_t width, const floating* tag,
+) noexcept nogil:
+    """Ask for the rows of some records."""
+    cdef Py_ssize_t i
+    cdef int32_t group
+    for i in range(start, stop):
+        memcpy(&group, <const floating*>records + (i + 1) * size - 1, sizeof(group))
+        prefetch(<const char*>(table + group * width), width * <Py_ssize_t>sizeof(int64_t))
 
 
 cdef inline void add_records(
@@ -277,6 +292,7 @@ cdef inline void add_records(
             if block.w is not NULL:
                 w[i] = record[1]
             memcpy(groups + i, record + size - 1, sizeof(groups[0]))
+        ask_for_rows(records, start + n, min(stop, start + n + PIECE), size, table, width, tag)
         scatter_block(job, &block, NULL, n, groups, windows, table, width, compact, scratch, tag)
         start += n
 

@@ -3,7 +3,7 @@
 Of an element its difference is collected, which all terms are of, and its weight, if there are any.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t, uint8_t
 
 from bygroup cimport Block, load_block
 from cache cimport aligned
@@ -85,6 +85,31 @@ cdef inline bint take_keys(
     return <uint64_t>most - <uint64_t>least < SLOTS
 
 
+cdef inline Py_ssize_t collect(
+    const floating* z, const floating* w, const uint8_t* mask, const int32_t* groups,
+    Py_ssize_t i, Py_ssize_t n, int64_t* staged, floating* buffers, Py_ssize_t most,
+    Py_ssize_t width,
+) noexcept nogil:
+    """Put elements from i on to their groups' buffers, until one is full; returns what follows.
+
+    Without a call in it, the loop has all it needs in registers.
+    """
+    cdef floating* to
+    cdef int64_t have
+    while i < n:
+        if mask is NULL or mask[i] != 0:
+            have = staged[groups[i]]
+            to = buffers + groups[i] * width + have
+            to[0] = z[i]
+            if w is not NULL:
+                to[most] = w[i]
+            staged[groups[i]] = have + 1
+            if have + 1 == most:
+                return i + 1
+        i += 1
+    return i
+
+
 cdef inline void stage_elements(
     const Job* job, Py_ssize_t start, Py_ssize_t stop, Staging* staging, char* memory,
     int64_t* rows, const Wanted* wanted, char* scratch, const floating* tag,
@@ -93,12 +118,11 @@ cdef inline void stage_elements(
 
     Elements of a group are collected until they are worth the vectorised sums.
     """
-    cdef Py_ssize_t entries = row_size(job), most = staged_elements(job, staging.count), n, i, have
+    cdef Py_ssize_t entries = row_size(job), most = staged_elements(job, staging.count), n, i
     cdef Py_ssize_t width = most * staged_operands(job)
     cdef int64_t* staged = <int64_t*>memory
     cdef floating* zeros = <floating*>aligned(memory + staging.count * sizeof(int64_t))
     cdef floating* buffers = zeros + most
-    cdef floating* buffer
     cdef const floating* x
     cdef const floating* y
     cdef const floating* w
@@ -124,26 +148,22 @@ cdef inline void stage_elements(
         z = <floating*>(scratch + 4 * TERMS * sizeof(double))  # not where ``add_staged`` writes
         for i in range(n):
             z[i] = x[i] - y[i]
-        for i in range(n):
-            if block.mask is not NULL and block.mask[i] == 0:
-                continue
-            group = groups[i]
-            have = staged[group]
-            buffer = buffers + group * width
-            buffer[have] = z[i]
-            if w is not NULL:
-                buffer[most + have] = w[i]
-            have += 1
-            if have == most:
-                add_staged(job, buffer, zeros, most, have, wanted, scratch, rows + group * entries)
-                have = 0
-            staged[group] = have
+        i = 0
+        while i < n:
+            i = collect(z, w, block.mask, groups, i, n, staged, buffers, most, width)
+            group = groups[i - 1]
+            if staged[group] == most:
+                add_staged(
+                    job, buffers + group * width, zeros, most, most, wanted, scratch,
+                    rows + group * entries,
+                )
+                staged[group] = 0
         start += n
     for group in range(staging.count):
         if staged[group] > 0:
-            buffer = buffers + group * width
             add_staged(
-                job, buffer, zeros, most, staged[group], wanted, scratch, rows + group * entries
+                job, buffers + group * width, zeros, most, staged[group], wanted, scratch,
+                rows + group * entries,
             )
         if rows[group * entries] != 0:
             carry_row(job, rows + group * entries)
