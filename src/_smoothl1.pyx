@@ -46,13 +46,14 @@ from exact_arrays cimport (
     carry_rows, carry_table, check_rows, form_of, settle_rows, settled_loss, sums_of_outputs,
 )
 from group_arrays cimport (
-    figures_of_table, scan_groups, scatter_groups, stage_groups, stage_keyed, unpack_rows,
+    figures_of_table, scan_groups, scatter_groups, scatter_keyed, stage_groups, stage_keyed,
+    unpack_rows,
 )
 from jobs cimport (
     ADJACENT, ALONE, BOTH, CURVATURE, Job, MEAN, Operation, Reduction, SHORT, SLOPE, SUM, Side,
     Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, set_scale,
 )
-from key_arrays cimport codes_of_keys, range_of_keys
+from key_arrays cimport learn_keys, range_of_keys, write_codes_of
 from location_arrays cimport derivatives_of, location_of
 from operands cimport Operand, axes_size, set_operand, set_shrink, use_axes
 from plain cimport (
@@ -738,6 +739,19 @@ def exact_scatter(
     scatter_groups(&work.job, work.betas, work.huber, groups, table, windows, compact, _threads)
 
 
+def exact_scatter_keys(
+    Work work not None, cnp.ndarray keys not None, int64_t least, cnp.ndarray lookup not None,
+    cnp.ndarray words, cnp.ndarray rows not None, cnp.ndarray windows not None,
+):
+    """``exact_scatter`` to compact rows of the codes that ``exact_write`` would write.
+
+    They are written a piece at a time, for which memory need not be fresh.
+    """
+    scatter_keyed(
+        &work.job, work.betas, work.huber, keys, least, lookup, words, rows, windows, _threads
+    )
+
+
 def exact_unpack(
     cnp.ndarray compact not None, cnp.ndarray windows not None, cnp.ndarray table not None,
 ):
@@ -763,7 +777,25 @@ def exact_codes(
     contiguous and of one length, ``lookup`` (int32) is contiguous. Such keys get codes from
     ``following`` on, in ascending order; 0: none has one yet. Returns the one that follows then.
     """
-    return codes_of_keys(keys, least, lookup, codes, following, n_threads, _threads)
+    following, words = learn_keys(keys, least, lookup, following, n_threads, _threads)
+    write_codes_of(keys, least, lookup, words, codes, n_threads, _threads)
+    return following
+
+
+def exact_learn(
+    cnp.ndarray keys not None, int64_t least, cnp.ndarray lookup not None, int32_t following,
+    int n_threads=1,
+):
+    """``exact_codes`` without writing codes: what follows, and what ``exact_write`` wants."""
+    return learn_keys(keys, least, lookup, following, n_threads, _threads)
+
+
+def exact_write(
+    cnp.ndarray keys not None, int64_t least, cnp.ndarray lookup not None, cnp.ndarray words,
+    cnp.ndarray codes not None, int n_threads=1,
+):
+    """Write the codes of keys that ``exact_learn`` was handed; ``words`` is what it returned."""
+    write_codes_of(keys, least, lookup, words, codes, n_threads, _threads)
 
 
 def exact_range(cnp.ndarray keys not None, int n_threads=1):

@@ -12,6 +12,7 @@ cimport numpy as cnp
 
 from bygroup cimport Window
 from calls cimport run_exact_job
+from coding cimport range_of_codes
 from digits cimport COUNTS, DIGITS_DOUBLE, carry
 from exact cimport Wanted, row_size
 from jobs cimport Job, Reduction
@@ -131,16 +132,13 @@ cdef inline const int32_t* checked_codes(
     """The codes of the groups, one for each element; ``ValueError`` beyond ``count``."""
     cdef const int32_t* codes = <const int32_t*>cnp.PyArray_DATA(groups)
     cdef int32_t least = 0, most = -1
-    cdef Py_ssize_t i
     if (
         cnp.PyArray_TYPE(groups) != cnp.NPY_INT32 or not PyArray_ISCARRAY_RO(groups)
         or cnp.PyArray_SIZE(groups) != job.n
     ):
         raise ValueError("groups must be a contiguous array of int32, one for each element")
     with nogil:
-        for i in range(job.n):
-            least = codes[i] if codes[i] < least else least
-            most = codes[i] if codes[i] > most else most
+        range_of_codes(codes, job.n, &least, &most)
     if least < 0 or most >= count:
         raise ValueError(f"groups must be within 0 and {count}, got {least} and {most}")
     return codes

@@ -5,17 +5,16 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-cimport numpy as cnp
-
 from bygroup cimport Extent, Window, no_extent, scan_any_type, sums_of_group, unite
 from cache cimport aligned
+from coding cimport Coding, range_of_codes, write_piece
 from exact cimport (
     EXACT_CHUNK, SCRATCH, Wanted, carry_row, elements_of_any_type, pour_kept, prepare,
     row_size,
 )
 from jobs cimport Job
 from scattered cimport (
-    MOST_PARTS, PART, add_records_of_any_type, count_parts, deal_any_type, record_size,
+    MOST_PARTS, PART, RECORDS, add_records_of_any_type, count_parts, deal_any_type, record_size,
     scatter_any_type,
 )
 from sizes cimport GROUP, LEAF, LINE
@@ -35,7 +34,9 @@ cdef struct Exact:
     Py_ssize_t entries      # of a row
     Extent* extents
     int sums                # of a group
-    const int32_t* groups   # of each element
+    const int32_t* groups   # of each element; NULL if ``coding`` writes them
+    const Coding* coding
+    int32_t* codes          # those of this step
     Staging* staging        # of each thread, of a few groups
     char* staged            # memory of each thread for their terms
     const Window* windows
@@ -269,14 +270,31 @@ cdef inline void place_parts(Exact* exact) noexcept nogil:
     exact.bounds[exact.parts] = at
 
 
-cdef inline int run_parts(Exact* exact, Py_ssize_t rows) except -1:
-    """Add the terms of each element to the row of its group, of so many rows, part by part."""
+cdef inline bint code_step(Exact* exact, Py_ssize_t rows) noexcept nogil:
+    """Write the groups of the elements of this step; returns whether each has one of the rows."""
+    cdef int32_t least = 0, most = -1
+    cdef Py_ssize_t n = exact.stop - exact.start
+    if exact.coding is NULL:
+        return True
+    if not write_piece(exact.coding, exact.start, exact.stop, exact.codes, exact.threads):
+        return False
+    range_of_codes(exact.codes, n, &least, &most)
+    exact.groups = exact.codes - exact.start  # an element's index is that of its group
+    return least >= 0 and most < rows
+
+
+cdef inline bint run_parts(Exact* exact, Py_ssize_t rows) except -1:
+    """Add the terms of each element to the row of its group, of so many rows, part by part.
+
+    Returns whether each element has one.
+    """
     cdef const Job* job = exact.job
-    cdef cnp.npy_intp size
-    cdef Py_ssize_t counts
-    cdef Py_ssize_t steps = (job.n + GROUP * LEAF - 1) // (GROUP * LEAF)
+    cdef Py_ssize_t size = record_size(job), counts
+    # At most a quarter of the table's.
+    cdef Py_ssize_t memory = max(RECORDS, rows * exact.width * 2)
+    cdef Py_ssize_t steps = (job.n * size + memory - 1) // memory
     cdef Py_ssize_t most = (job.n + steps - 1) // steps
-    cdef cnp.ndarray memory
+    cdef bint whole = True
     exact.shift = 0
     while (
         (2 << exact.shift) * exact.width * <Py_ssize_t>sizeof(int64_t) <= PART
@@ -284,18 +302,27 @@ cdef inline int run_parts(Exact* exact, Py_ssize_t rows) except -1:
     ):
         exact.shift += 1
     exact.parts = ((rows - 1) >> exact.shift) + 1
-    size = record_size(job) * (sizeof(float) if job.single else sizeof(double))
     counts = exact.threads * exact.parts * sizeof(Py_ssize_t)
-    size = counts + (exact.parts + 1) * sizeof(Py_ssize_t) + LINE + most * size
-    # NumPy's, which asks for huge pages: records go to hundreds of places in turn.
-    memory = cnp.PyArray_EMPTY(1, &size, cnp.NPY_UINT8, 0)
-    exact.places = <Py_ssize_t*>cnp.PyArray_DATA(memory)
+    exact.places = <Py_ssize_t*>allocate(
+        counts + (exact.parts + 1) * sizeof(Py_ssize_t) + LINE + most * size
+    )
+    try:
+        # Each by itself is of a size that is kept.
+        exact.codes = <int32_t*>allocate(
+            0 if exact.coding is NULL else most * <Py_ssize_t>sizeof(int32_t)
+        )
+    except MemoryError:
+        free(exact.places)
+        raise
     exact.bounds = exact.places + exact.threads * exact.parts
     exact.records = aligned(<char*>(exact.bounds + exact.parts + 1))
     exact.start = 0
     with nogil:
         while exact.start < job.n:
             exact.stop = min(job.n, exact.start + most)
+            if not code_step(exact, rows):
+                whole = False
+                break
             exact.each = (exact.stop - exact.start + exact.threads - 1) // exact.threads
             memset(exact.places, 0, counts)
             run_tasks(count_range, exact, exact.threads, exact.threads, False)
@@ -303,18 +330,32 @@ cdef inline int run_parts(Exact* exact, Py_ssize_t rows) except -1:
             run_tasks(deal_range, exact, exact.threads, exact.threads, False)
             run_tasks(add_parts, exact, exact.threads, exact.threads, False)
             exact.start = exact.stop
-    return 0
+    free(exact.codes)
+    free(exact.places)
+    return whole
 
 
-cdef inline int run_scatter(
-    const Job* job, const int32_t* groups, const Window* windows, int64_t* table,
-    Py_ssize_t rows, Py_ssize_t width, bint compact, int threads,
+cdef inline bint in_parts(const Job* job, Py_ssize_t rows, Py_ssize_t width) noexcept nogil:
+    """Whether elements are dealt out first.
+
+    Fewer of them than rows would fetch as many of these from memory one way or the other.
+    """
+    return rows * width * <Py_ssize_t>sizeof(int64_t) > 4 * PART and job.n >= rows
+
+
+cdef inline bint run_scatter(
+    const Job* job, const int32_t* groups, const Coding* coding, const Window* windows,
+    int64_t* table, Py_ssize_t rows, Py_ssize_t width, bint compact, int threads,
 ) except -1:
-    """Add the terms of each element to the row of its group."""
+    """Add the terms of each element to the row of its group; returns whether all have one.
+
+    ``coding``: instead of the groups, if they are dealt out.
+    """
     cdef Exact exact
     cdef char* scratch = <char*>allocate(SCRATCH * threads + LINE)
     exact.job = job
     exact.groups = groups
+    exact.coding = coding
     exact.windows = windows
     exact.table = table
     exact.width = width
@@ -323,8 +364,7 @@ cdef inline int run_scatter(
     exact.scratch = aligned(scratch)
     exact.start = 0
     try:
-        # Fewer elements than rows would fetch as many of these from memory one way or the other.
-        if rows * width * <Py_ssize_t>sizeof(int64_t) > 4 * PART and job.n >= rows:
+        if in_parts(job, rows, width):
             return run_parts(&exact, rows)
         with nogil:
             while exact.start < job.n:
@@ -334,4 +374,4 @@ cdef inline int run_scatter(
                 exact.start = exact.stop
     finally:
         free(scratch)
-    return 0
+    return True

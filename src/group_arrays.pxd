@@ -13,11 +13,13 @@ cimport numpy as cnp
 from bygroup cimport Extent, Window, sums_of_group
 from calls cimport team_of_elements, team_of_groups
 from exact cimport Wanted, row_size
+from coding cimport Coding
 from compact cimport MOST_WORDS, unpack_row, unpacked_windows
 from exact_arrays cimport check_arrays, check_rows, check_table, checked_codes, set_moments
-from exact_driver cimport run_scan, run_scatter, run_staged, stage_memory
+from exact_driver cimport in_parts, run_scan, run_scatter, run_staged, stage_memory
 from figures cimport Figures, figures_count, run_figures
 from jobs cimport Job
+from key_arrays cimport outside_of, set_coded, write_codes_of
 from plain cimport PyArray_ISCARRAY, PyArray_ISCARRAY_RO
 from staged cimport SLOTS, Staging
 from team cimport allocate
@@ -174,10 +176,36 @@ cdef inline int scatter_groups(
         check_table(table, windows, sums_of_group(job))
     codes = checked_codes(job, groups, cnp.PyArray_DIM(table, 0))
     run_scatter(
-        job, codes, <const Window*>cnp.PyArray_DATA(windows),
+        job, codes, NULL, <const Window*>cnp.PyArray_DATA(windows),
         <int64_t*>cnp.PyArray_DATA(table), cnp.PyArray_DIM(table, 0), cnp.PyArray_DIM(table, 1),
         compact, group_team(job, policy),
     )
+    return 0
+
+
+cdef inline int scatter_keyed(
+    Job* job, list betas, bint huber, cnp.ndarray keys, int64_t least, cnp.ndarray lookup,
+    cnp.ndarray words, cnp.ndarray rows, cnp.ndarray windows, object policy,
+) except -1:
+    """Add the terms of each element to its key's compact row."""
+    cdef Coding coding
+    cdef cnp.ndarray codes
+    cdef cnp.npy_intp size = job.n
+    set_moments(job, betas, huber)
+    check_compact(rows, windows, sums_of_group(job))
+    set_coded(&coding, keys, least, lookup, words)
+    if coding.n != job.n:
+        raise ValueError("keys must be one for each element")
+    if not in_parts(job, cnp.PyArray_DIM(rows, 0), cnp.PyArray_DIM(rows, 1)):
+        codes = cnp.PyArray_EMPTY(1, &size, cnp.NPY_INT32, 0)
+        write_codes_of(keys, least, lookup, words, codes, job.n_threads, policy)
+        return scatter_groups(job, betas, huber, codes, rows, windows, True, policy)
+    if not run_scatter(
+        job, NULL, &coding, <const Window*>cnp.PyArray_DATA(windows),
+        <int64_t*>cnp.PyArray_DATA(rows), cnp.PyArray_DIM(rows, 0), cnp.PyArray_DIM(rows, 1),
+        True, group_team(job, policy),
+    ):
+        raise outside_of(&coding)
     return 0
 
 

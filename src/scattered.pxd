@@ -23,6 +23,9 @@ cdef enum:
     # many parts of a larger one: each has a place that is written to.
     PART = 1 << 19
     MOST_PARTS = 1024
+    # Bytes of records at a time: as much memory as malloc keeps for the next call. Fresh pages take
+    # longer than what is written to them.
+    RECORDS = 30 << 20
 
 
 cdef inline void add_to_window(
@@ -192,11 +195,12 @@ cdef inline void scatter_elements(
 
 # A table that no cache holds: elements are dealt out first, to parts of neighbouring rows that one
 # does hold. An element is dealt out as a record of its difference, which all terms are of, its
-# weight, if there are any, and, as wide as these, its group.
+# weight, if there are any, and its group.
 
 cdef inline Py_ssize_t record_size(const Job* job) noexcept nogil:
-    """Operands of the working dtype in a record."""
-    return 3 if job.options.has_weight else 2
+    """Bytes of a record."""
+    cdef Py_ssize_t size = sizeof(float) if job.single else sizeof(double)
+    return (2 if job.options.has_weight else 1) * size + <Py_ssize_t>sizeof(int32_t)
 
 
 cdef inline void count_parts(
@@ -226,7 +230,7 @@ cdef inline void deal_elements(
     cdef const floating* y
     cdef const floating* w
     cdef floating* z
-    cdef floating* record
+    cdef char* record
     cdef int32_t group
     while start < stop:
         n = TERMS if stop - start > TERMS else stop - start
@@ -241,26 +245,26 @@ cdef inline void deal_elements(
             if block.mask is not NULL and block.mask[i] == 0:
                 continue
             group = groups[start + i]
-            record = <floating*>records + places[group >> shift] * size
+            record = records + places[group >> shift] * size
             places[group >> shift] += 1
             # The part's next line: more of them would be waited for than stores that wait.
-            prefetch(<const char*>record + LINE, 1)
-            record[0] = z[i]
+            prefetch(record + LINE, 1)
+            memcpy(record, &group, sizeof(group))
+            memcpy(record + sizeof(group), z + i, sizeof(z[0]))
             if w is not NULL:
-                record[1] = w[i]
-            memcpy(record + size - 1, &group, sizeof(group))
+                memcpy(record + sizeof(group) + sizeof(z[0]), w + i, sizeof(w[0]))
         start += n
 
 
 cdef inline void ask_for_rows(
     const char* records, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t size, const int64_t* table,
-    Py_ssize_t width, const floating* tag,
+    Py_ssize_t width,
 ) noexcept nogil:
     """Ask for the rows of some records."""
     cdef Py_ssize_t i
     cdef int32_t group
     for i in range(start, stop):
-        memcpy(&group, <const floating*>records + (i + 1) * size - 1, sizeof(group))
+        memcpy(&group, records + i * size, sizeof(group))
         prefetch(<const char*>(table + group * width), width * <Py_ssize_t>sizeof(int64_t))
 
 
@@ -275,7 +279,7 @@ cdef inline void add_records(
     cdef floating* y = <floating*>(scratch + buffer)
     cdef floating* w = <floating*>(scratch + 3 * buffer)
     cdef int32_t* groups = <int32_t*>(scratch + 4 * buffer)
-    cdef const floating* record
+    cdef const char* record
     cdef Block block
     block.x = x
     block.y = y
@@ -287,12 +291,12 @@ cdef inline void add_records(
     while start < stop:
         n = block.n = min(stop - start, PIECE)
         for i in range(n):
-            record = <const floating*>records + (start + i) * size
-            x[i] = record[0]
+            record = records + (start + i) * size
+            memcpy(groups + i, record, sizeof(groups[0]))
+            memcpy(x + i, record + sizeof(groups[0]), sizeof(x[0]))
             if block.w is not NULL:
-                w[i] = record[1]
-            memcpy(groups + i, record + size - 1, sizeof(groups[0]))
-        ask_for_rows(records, start + n, min(stop, start + n + PIECE), size, table, width, tag)
+                memcpy(w + i, record + sizeof(groups[0]) + sizeof(x[0]), sizeof(w[0]))
+        ask_for_rows(records, start + n, min(stop, start + n + PIECE), size, table, width)
         scatter_block(job, &block, NULL, n, groups, windows, table, width, compact, scratch, tag)
         start += n
 

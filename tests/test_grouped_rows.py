@@ -103,15 +103,14 @@ def test_compact_rows_are_made_a_table_for_everything_else(rng):
     assert few.to_bytes() == expected.to_bytes()
 
 
-def test_ties_beside_a_sum_of_zero_are_settled_in_the_core(dtype):
-    # All elements are in the quadratic piece; the mean is in the middle between two floats.
-    last = np.finfo(dtype).eps
-    x = np.tile(np.array([0.75, 0.25 * (1 + 2 * last)], dtype), 50)
-    by = np.repeat(np.arange(50), 2)
+def test_ties_beside_a_sum_of_zero_are_settled_in_the_core(dtype, rng):
+    # No element is in the linear piece; every other mean of two is in the middle of two floats.
+    x = rng.uniform(0.25, 0.9, 800).astype(dtype)
+    by = np.repeat(np.arange(400), 2)
     sums = GroupedLossSums(dtype=dtype).update(x, np.zeros_like(x), by)
     table = sums._table
     _, _, sure = core.exact_figures(
-        table.rows, table.windows, np.arange(50), [1.0], False, dtype is np.float32, "mean"
+        table.rows, table.windows, np.arange(400), [1.0], False, dtype is np.float32, "mean"
     )
     assert sure.all()
     same_figures(sums, by_each(1.0, dtype, by, x, np.zeros_like(x)))

@@ -156,7 +156,7 @@ class Evaluation:
                     )
             else:
                 operands = sums.prepare(self._groups._spec, prediction, target, weight, where)
-                codes = self._groups._add(operands, self._signed(keys, above), threads)
+                codes = self._groups._add(operands, self._signed(keys, above), threads).all()
                 counts.reserve(len(self._groups._keys))
             self._note_largest(residual, codes, where)
         for mask, into in ((dropped, counts.dropped), (bad, counts.nan)):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from smoothl1._simd import core
+from smoothl1._sums.keys import Codes, Look
 from smoothl1._sums.states import Spec
 from smoothl1._sums.table import Table, columns_of
 from smoothl1._typing import AnyArray
@@ -59,7 +62,15 @@ class Compact:
         self._stops, self._n = stops, self._n + n
         return True
 
-    def reserve(self, count: int) -> None:
+    def add(self, work: Any, codes: Codes, count: int) -> None:
+        """Add elements that it takes, of so many groups."""
+        self._reserve(count)
+        if isinstance(codes.source, Look):
+            core.exact_scatter_keys(work, *codes.source, self.rows, self.windows)
+        else:
+            core.exact_scatter(work, codes.source, self.rows, self.windows, True)
+
+    def _reserve(self, count: int) -> None:
         """Make room for so many rows."""
         have, width = self.rows.shape
         if count > have:
