@@ -755,7 +755,7 @@ def exact_scatter_keys(
 def exact_unpack(
     cnp.ndarray compact not None, cnp.ndarray windows not None, cnp.ndarray table not None,
 ):
-    """Write compact rows to a table of as many, in which the digits of each sum follow those before.
+    """Write compact rows to a table of as many: the digits of each sum follow those before.
 
     ``windows`` are those of the compact rows; the table has two spare columns.
     """

@@ -5,8 +5,8 @@ complement, of one word to three, the lowest first: carries do not wait. So ther
 many magnitudes, nor for what is no number: ordinary data have use for neither, and others go to a
 table. A sum of 0 and 1 is a word, that of weights of 1 the number of elements itself.
 
-A window (``bygroup.pxd``) says where a sum is: its column, the digit of 32 bits that it begins with,
-and how many of these it has, two a word; 1 for a count.
+A window (``bygroup.pxd``) says where a sum is: its column, the digit of 32 bits that it begins
+with, and how many of these it has, two a word; 1 for a count.
 """
 
 from libc.stdint cimport int64_t, uint64_t
