@@ -147,14 +147,6 @@ def exact_unpack(
     compact: NDArray[int64], windows: NDArray[int64], table: NDArray[int64]
 ) -> None: ...
 def exact_carry_table(table: NDArray[int64], windows: NDArray[int64]) -> None: ...
-def exact_codes(
-    keys: NDArray[int64],
-    least: int,
-    lookup: NDArray[int32],
-    codes: NDArray[int32],
-    following: int,
-    n_threads: int = 1,
-) -> int: ...
 def exact_learn(
     keys: NDArray[int64],
     least: int,

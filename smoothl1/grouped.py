@@ -54,8 +54,8 @@ class GroupedLossSums(Mergeable):
     gone; one that has fewer elements than are taken out, or none, is a ``ValueError``, and nothing
     changes.
 
-    A group takes about 80 bytes for ordinary data, and about 200 once objects are merged, subtracted
-    or stored; more for data of many magnitudes.
+    A group takes about 80 bytes for ordinary data, and about 200 once objects are merged,
+    subtracted or stored; more for data of many magnitudes.
 
     Examples
     --------

@@ -767,26 +767,16 @@ def exact_carry_table(cnp.ndarray table not None, cnp.ndarray windows not None):
     carry_table(table, windows)
 
 
-def exact_codes(
-    cnp.ndarray keys not None, int64_t least, cnp.ndarray lookup not None,
-    cnp.ndarray codes not None, int32_t following, int n_threads=1,
-):
-    """The code of each key by a table of codes, where -1 stands for a key that has none.
-
-    ``keys`` (int64, each within ``least`` and the length of ``lookup``) and ``codes`` (int32) are
-    contiguous and of one length, ``lookup`` (int32) is contiguous. Such keys get codes from
-    ``following`` on, in ascending order; 0: none has one yet. Returns the one that follows then.
-    """
-    following, words = learn_keys(keys, least, lookup, following, n_threads, _threads)
-    write_codes_of(keys, least, lookup, words, codes, n_threads, _threads)
-    return following
-
-
 def exact_learn(
     cnp.ndarray keys not None, int64_t least, cnp.ndarray lookup not None, int32_t following,
     int n_threads=1,
 ):
-    """``exact_codes`` without writing codes: what follows, and what ``exact_write`` wants."""
+    """Give codes to keys, in a table of codes, where -1 stands for a key that has none.
+
+    ``keys`` (int64, each within ``least`` and the length of ``lookup``) and ``lookup`` (int32) are
+    contiguous. Keys without a code get some from ``following`` on, in ascending order; 0: none has
+    one yet. Returns the one that follows then, and what ``exact_write`` wants to know.
+    """
     return learn_keys(keys, least, lookup, following, n_threads, _threads)
 
 
@@ -794,7 +784,7 @@ def exact_write(
     cnp.ndarray keys not None, int64_t least, cnp.ndarray lookup not None, cnp.ndarray words,
     cnp.ndarray codes not None, int n_threads=1,
 ):
-    """Write the codes of keys that ``exact_learn`` was handed; ``words`` is what it returned."""
+    """Write the codes (int32) of keys that ``exact_learn`` was handed; ``words`` are from there."""
     write_codes_of(keys, least, lookup, words, codes, n_threads, _threads)
 
 

@@ -190,3 +190,25 @@ def test_core_refuses_rows_and_keys_that_are_none():
     for bad in (keys[:2], keys.astype(np.int32), keys[::-1]):
         with pytest.raises(ValueError, match="keys must be a contiguous array of int64, one for"):
             core.exact_stage_keys(work, bad)
+
+
+def test_core_refuses_codes_that_are_no_rows():
+    n = 100_000
+    x = np.ones(n)
+    work = core.Work(x, x, betas=[1.0, 0.0, 0.0], huber=False, single=False)
+    windows = np.array([[0, 34, 1, -1], [1, 30, 4, -1], [3, 34, 1, -1], [4, 30, 6, -1]])
+    windows = np.concatenate([windows, [[7, 30, 6, -1]]])
+    keys = np.arange(n)
+    lookup = np.full(n, -1, np.int32)
+    following, words = core.exact_learn(keys, 0, lookup, 0, 2)
+    assert following == n
+    rows = np.zeros((n, 10), np.int64)
+    core.exact_scatter_keys(work, keys, 0, lookup, words, rows, windows)
+    assert (rows[:, 0] == 1).all()
+    with pytest.raises(ValueError, match="keys must be one for each element"):
+        core.exact_scatter_keys(work, keys[1:], 0, lookup, words, rows, windows)
+    for few in (1000, n - 1):
+        with pytest.raises(ValueError, match="must be within 0 and"):
+            core.exact_scatter_keys(work, keys, 0, lookup, words, rows[:few], windows)
+    with pytest.raises(ValueError, match="keys must be within 0 and"):
+        core.exact_scatter_keys(work, keys + 1, 0, lookup, words, rows, windows)
