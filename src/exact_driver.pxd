@@ -307,7 +307,7 @@ cdef inline bint run_parts(Exact* exact, Py_ssize_t rows) except -1:
         counts + (exact.parts + 1) * sizeof(Py_ssize_t) + LINE + most * size
     )
     try:
-        # Each by itself is of a size that is kept.
+        # By itself, so that the records are of a size that malloc may keep.
         exact.codes = <int32_t*>allocate(
             0 if exact.coding is NULL else most * <Py_ssize_t>sizeof(int32_t)
         )

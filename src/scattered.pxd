@@ -23,8 +23,8 @@ cdef enum:
     # many parts of a larger one: each has a place that is written to.
     PART = 1 << 19
     MOST_PARTS = 1024
-    # Bytes of records at a time: as much memory as malloc keeps for the next call. Fresh pages take
-    # longer than what is written to them.
+    # Bytes of records at a time: fresh pages take longer than what is written to them. Of less than
+    # 32 MiB, malloc may have some from the call before.
     RECORDS = 30 << 20
 
 
