@@ -140,18 +140,44 @@ def exact_stage(
     rows: NDArray[int64],
     memory: NDArray[uint8] | None = None,
 ) -> NDArray[uint8]: ...
+def exact_stage_keys(
+    work: Work, keys: NDArray[int64], memory: NDArray[uint8] | None = None
+) -> tuple[NDArray[uint8], NDArray[int64] | None, int, int]: ...
 def exact_scatter(
-    work: Work, groups: NDArray[int32], table: NDArray[int64], windows: NDArray[int64]
+    work: Work,
+    groups: NDArray[int32],
+    table: NDArray[int64],
+    windows: NDArray[int64],
+    compact: bool = False,
 ) -> None: ...
-def exact_carry_table(table: NDArray[int64], windows: NDArray[int64]) -> None: ...
-def exact_codes(
+def exact_scatter_keys(
+    work: Work,
     keys: NDArray[int64],
     least: int,
     lookup: NDArray[int32],
-    codes: NDArray[int32],
+    words: NDArray[int64] | None,
+    rows: NDArray[int64],
+    windows: NDArray[int64],
+) -> None: ...
+def exact_unpack(
+    compact: NDArray[int64], windows: NDArray[int64], table: NDArray[int64]
+) -> None: ...
+def exact_carry_table(table: NDArray[int64], windows: NDArray[int64]) -> None: ...
+def exact_learn(
+    keys: NDArray[int64],
+    least: int,
+    lookup: NDArray[int32],
     following: int,
     n_threads: int = 1,
-) -> int: ...
+) -> tuple[int, NDArray[int64] | None]: ...
+def exact_write(
+    keys: NDArray[int64],
+    least: int,
+    lookup: NDArray[int32],
+    words: NDArray[int64] | None,
+    codes: NDArray[int32],
+    n_threads: int = 1,
+) -> None: ...
 def exact_range(keys: NDArray[int64], n_threads: int = 1) -> tuple[int, int]: ...
 def read_groups(
     data: NDArray[uint8],
@@ -177,6 +203,7 @@ def exact_figures(
     single: bool,
     reduction: str,
     n_threads: int = 1,
+    compact: bool = False,
 ) -> tuple[NDArray[int64], list[NDArray[float64]], NDArray[bool_]]: ...
 def exact_settle(
     work: Work, rows: NDArray[int64], reduction: str

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import operator
 import threading
-import warnings
 from typing import Any, Self, SupportsIndex
 
 import numpy as np
@@ -17,261 +15,22 @@ from smoothl1 import sums
 from smoothl1._labels import check_labels
 from smoothl1._simd import core
 from smoothl1._sums import rounding, states
-from smoothl1._sums.keys import Keys, canonical
+from smoothl1._sums.compact import Compact
+from smoothl1._sums.keys import Codes, Keys, canonical
 from smoothl1._sums.mergeable import Mergeable
-from smoothl1._sums.packed import counts_of, encoded, windows_of
-from smoothl1._sums.rounding import ENTRY_LIMIT, Number
+from smoothl1._sums.packed import encoded
+from smoothl1._sums.rounding import Number
 from smoothl1._sums.states import Spec
+from smoothl1._sums.table import Table
 from smoothl1._typing import AnyArray
-
-# Elements, or tables, that are added between two carries: a digit has room for 2**30.
-_ROOM = 2**29
 
 # So many groups have buffers of elements that stay in a cache.
 _FEW = 512
 
-
-class Table:
-    """One row of integers a group: the number of its elements, and its sums.
-
-    Each sum has a window of digits, the same in all rows (``src/bygroup.pxd``).
-    """
-
-    def __init__(self, spec: Spec) -> None:
-        self.spec = spec
-        one = -spec.layout.exponent // 32  # the digit of the ones
-        count = 3 + 2 * len(spec.betas)
-        # Of each sum: column, first digit, digits, column of the counts of what is no number.
-        self.windows = np.array([[0, one, 1, -1]] * count, np.int64)
-        self.rows = np.zeros((0, self._place()), np.int64)
-        self._since = 0
-
-    def widen(self, first: AnyArray, last: AnyArray, special: AnyArray) -> None:
-        """Make room for digits from first to last, inclusive, and for what is no number."""
-        old = self.windows.copy()
-        low = np.minimum(old[:, 1], first)
-        high = np.maximum(old[:, 1] + old[:, 2] - 1, last)
-        special = special | (old[:, 3] >= 0)
-        differ = (low != old[:, 1]) | (high - low + 1 != old[:, 2]) | (special != (old[:, 3] >= 0))
-        if not np.logical_or.reduce(differ):
-            return
-        rows = self.rows
-        self.windows[:, 1], self.windows[:, 2] = low, high - low + 1
-        self.windows[:, 3] = np.where(special, 0, -1)
-        width = self._place()
-        self.rows = np.zeros((len(rows), width), np.int64)
-        self._copy(rows, old, self.rows)
-
-    def reserve(self, count: int) -> None:
-        """Make room for so many rows."""
-        have, width = self.rows.shape
-        if count > have:
-            rows = np.zeros((max(count, 2 * have), width), np.int64)
-            rows[:have] = self.rows
-            self.rows = rows
-
-    def add(self, other: Table, codes: AnyArray) -> None:
-        """Add the rows of another table to those of these codes."""
-        first, digits = other.windows[:, 1], other.windows[:, 2]
-        self.widen(first, first + digits - 1, other.windows[:, 3] >= 0)
-        self.reserve(int(np.maximum.reduce(codes, initial=-1)) + 1)
-        moved = np.zeros((len(codes), self.rows.shape[1]), np.int64)
-        self._copy(other.rows[: len(codes)], other.windows, moved)
-        self.note(1)
-        self.rows[codes] += moved
-
-    def add_sums(self, rows: AnyArray) -> None:
-        """Add the rows of ``core.exact_stage`` to the first rows."""
-        layout, count = self.spec.layout, len(rows)
-        entries = rows[:, 1:].reshape(count, -1, layout.size)
-        # The moments have no use for weights in the linear piece.
-        entries = np.delete(entries, [entries.shape[1] - 3, entries.shape[1] - 1], axis=1)
-        digits, counts = entries[..., : layout.digits], entries[..., layout.digits :]
-        negative = digits[..., -1:] < 0
-        # Above the highest digit that counts all repeat the sign.
-        sign = np.where(negative, 0xFFFFFFFF, 0)
-        plain = digits != sign
-        plain[..., -1:] = digits[..., -1:] != -negative.astype(np.int64)
-        highest = np.maximum.reduce(np.where(plain, np.arange(layout.digits), -1), axis=(0, 2))
-        lowest = np.where(digits != 0, np.arange(layout.digits), layout.digits)
-        lowest = np.minimum.reduce(lowest, axis=(0, 2))
-        highest = np.maximum(highest, np.minimum(lowest, layout.digits - 1))
-        used = lowest < layout.digits
-        first = np.where(used, lowest, self.windows[:, 1])
-        last = np.where(used, highest, self.windows[:, 1])
-        self.widen(first, last, np.logical_or.reduce(counts != 0, axis=(0, 2)))
-        self.note(1)
-        self.rows[:count, 0] += rows[:, 0]
-        for j, (column, start, _, special) in enumerate(self.windows.tolist()):
-            low, high = int(first[j]), int(last[j])
-            part = digits[:, j, low : high + 1].copy()
-            if high < layout.digits - 1:
-                part[:, -1:] -= negative[:, j].astype(np.int64) << 32
-            at = column + low - start
-            self.rows[:count, at : at + high + 1 - low] += part
-            if special >= 0:
-                self.rows[:count, special : special + 3] += counts[:, j]
-
-    def take_out(self, other: Table, codes: AnyArray) -> int | None:
-        """Subtract the rows of another table from those of these codes.
-
-        If they were not part of these, nothing changes, and the first that was not is returned.
-        """
-        first, digits = other.windows[:, 1], other.windows[:, 2]
-        self.widen(first, first + digits - 1, other.windows[:, 3] >= 0)
-        self.carry()
-        moved = np.zeros((len(codes), self.rows.shape[1]), np.int64)
-        self._copy(other.rows, other.windows, moved)
-        left = self.rows[codes] - moved
-        core.exact_carry_table(left, self.windows)
-        empty = left[:, 0] == 0
-        wrong = (left[:, 0] < 0) | (empty & np.logical_or.reduce(left != 0, axis=1))
-        if np.logical_or.reduce(wrong):
-            return int(np.argmax(wrong))
-        self.rows[codes] = left
-        return None
-
-    def note(self, additions: int) -> None:
-        """Carry if so many additions are more than digits have room for."""
-        if self._since + additions > _ROOM:
-            self.carry()
-        self._since += additions
-
-    def carry(self) -> None:
-        """Bring all digits but the highest between 0 and 2**32 - 1."""
-        if self._since:
-            core.exact_carry_table(self.rows, self.windows)
-            self._since = 0
-
-    def numbers(self, row: AnyArray) -> list[Number]:
-        """Return the sums of a row."""
-        found = []
-        for column, first, digits, special in self.windows.tolist():
-            parts = row[column : column + digits].tolist()
-            value = sum(part << (32 * (first + i)) for i, part in enumerate(parts))
-            counts = row[special : special + 3].tolist() if special >= 0 else (0, 0, 0)
-            found.append(Number(value, *counts))
-        return found
-
-    def written(self, row: AnyArray) -> bytes:
-        """Return the bytes of a row in a state."""
-        writer = states.Writer(states.GROUPED, self.spec)
-        start = len(writer)
-        writer.integer(int(row[0]))
-        for number in self.numbers(row):
-            writer.number(number)
-        return writer.since(start)
-
-    @classmethod
-    def read(cls, spec: Spec, packed: states.Packed, codes: NDArray[np.int32]) -> Table:
-        """Return the table of the groups of a state, each in the row of its code."""
-        table = cls(spec)
-        counts = [counts_of(packed, j) for j in range(len(table.windows))]
-        for window, place, special in zip(
-            table.windows, windows_of(packed, spec.layout), counts, strict=True
-        ):
-            window[1:3] = place
-            window[3] = 0 if np.logical_or.reduce(special, axis=None) else -1
-        table.rows = np.zeros((len(packed.n), table._place()), np.int64)
-        core.read_digits(
-            np.frombuffer(packed.data, np.uint8), packed.places, codes, table.rows, table.windows
-        )
-        for (column, _, digits, special), found in zip(table.windows.tolist(), counts, strict=True):
-            top = table.rows[:, column + digits - 1]
-            if np.logical_or.reduce((top >= ENTRY_LIMIT) | (top <= -ENTRY_LIMIT)):
-                raise ValueError("a sum is beyond what any data give")
-            if special >= 0:
-                table.rows[codes, special : special + 3] = found
-        return table
-
-    def put(self, row: int, n: int, numbers: list[Number]) -> None:
-        """Write a row, whose windows hold the numbers."""
-        self.rows[row, 0] = n
-        for window, number in zip(self.windows.tolist(), numbers, strict=True):
-            column, first, digits, special = window
-            value = number.value >> (32 * first)
-            for i in range(digits - 1):
-                self.rows[row, column + i] = value & 0xFFFFFFFF
-                value >>= 32
-            self.rows[row, column + digits - 1] = value
-            if special >= 0:
-                self.rows[row, special : special + 3] = number[1:]
-
-    def copy(self) -> Table:
-        """Return a table of its own."""
-        self.carry()
-        found = Table(self.spec)
-        found.rows, found.windows = self.rows.copy(), self.windows.copy()
-        return found
-
-    def chosen(self, codes: AnyArray) -> Table:
-        """Return a table of some of the rows."""
-        self.carry()
-        found = Table(self.spec)
-        found.rows, found.windows = self.rows[codes], self.windows.copy()
-        return found
-
-    def sums_of(self, row: AnyArray) -> sums.LossSums:
-        """Return a row as an object of its own."""
-        entries = [int(row[0])]
-        for number in self.numbers(row):
-            entries += self.spec.layout.entries(number)
-        return sums.LossSums._of(self.spec, entries)
-
-    def figures(self, how: str, order: NDArray[np.intp] | None = None) -> dict[str, AnyArray]:
-        """Return the figures of some rows, or of all, as columns."""
-        spec, rows, threads = self.spec, self.rows, arguments.thread_argument()
-        dtype = np.dtype(np.float32 if spec.single else np.float64)
-        if order is None:
-            order = np.arange(len(rows))
-        n, figures, sure = core.exact_figures(
-            rows,
-            self.windows,
-            order.astype(np.int64, copy=False),
-            list(spec.betas),
-            spec.huber,
-            spec.single,
-            how,
-            threads,
-        )
-        if not np.logical_and.reduce(sure):
-            left = np.flatnonzero(~sure)
-            some = rows[order[left]]
-            core.exact_carry_table(some, self.windows)
-            for i, row in zip(left.tolist(), some, strict=True):
-                for column, figure in zip(figures, _figures(self.sums_of(row), how), strict=True):
-                    column[i] = figure
-        count = len(spec.betas)
-        columns = {
-            "n": n,
-            "weight_sum": figures[-1],
-            "mae": figures[count].astype(dtype, copy=False),
-            "rmse": figures[count + 1].astype(dtype, copy=False),
-        }
-        for k, beta in enumerate(spec.betas):
-            suffix = "" if spec.scalar else f"_{short(beta, spec)}"
-            columns[f"loss{suffix}"] = figures[k].astype(dtype, copy=False)
-            columns[f"quadratic_share{suffix}"] = figures[count + 2 + k]
-        return columns
-
-    def _place(self) -> int:
-        """Give each window its columns; return the width of a row, two spare ones included."""
-        column = 1
-        for window in self.windows:
-            window[0] = column
-            column += int(window[2])
-            if window[3] >= 0:
-                window[3] = column
-                column += 3
-        return column + 2
-
-    def _copy(self, rows: AnyArray, windows: AnyArray, to: AnyArray) -> None:
-        to[:, 0] = rows[:, 0]
-        for old, new in zip(windows.tolist(), self.windows.tolist(), strict=True):
-            start = new[0] + old[1] - new[1]
-            to[:, start : start + old[2]] = rows[:, old[0] : old[0] + old[2]]
-            if old[3] >= 0:
-                to[:, new[3] : new[3] + 3] = rows[:, old[3] : old[3] + 3]
+# Keys that are less than this apart need no codes (``core.exact_stage_keys``), for so many elements
+# that buffers for all of them are worth it.
+_SLOTS = 512
+_NEAR = 2**16
 
 
 class GroupedLossSums(Mergeable):
@@ -295,7 +54,8 @@ class GroupedLossSums(Mergeable):
     gone; one that has fewer elements than are taken out, or none, is a ``ValueError``, and nothing
     changes.
 
-    A group takes about 200 bytes for ordinary data, more for data of many magnitudes.
+    A group takes about 80 bytes for ordinary data, and about 200 once objects are merged,
+    subtracted or stored; more for data of many magnitudes.
 
     Examples
     --------
@@ -321,7 +81,9 @@ class GroupedLossSums(Mergeable):
     def _start(self, spec: Spec) -> None:
         self._spec = spec
         self._settled = Table(spec)
-        # The sums of a few groups that are not in the table yet, and buffers to add to them.
+        # What is not in the table yet: compact rows of all groups; the sums of a few, and the
+        # buffers to add to them.
+        self._compact: Compact | None = None
         self._rows: AnyArray | None = None
         self._memory: AnyArray | None = None
         self._keys = Keys()
@@ -331,6 +93,8 @@ class GroupedLossSums(Mergeable):
     def _table(self) -> Table:
         """The sums of all groups."""
         with self._lock:
+            if self._compact is not None:
+                self._settled, self._compact = self._compact.table(), None
             if self._rows is not None:
                 self._settled.reserve(len(self._rows))
                 self._settled.add_sums(self._rows)
@@ -339,7 +103,14 @@ class GroupedLossSums(Mergeable):
 
     @_table.setter
     def _table(self, table: Table) -> None:
-        self._settled, self._rows = table, None
+        self._settled, self._compact, self._rows = table, None, None
+
+    @property
+    def _source(self) -> Table | Compact:
+        """What has the sums of all groups: compact rows, if that is all there is."""
+        if self._compact is not None and self._rows is None:
+            return self._compact
+        return self._table
 
     def update(
         self,
@@ -379,38 +150,77 @@ class GroupedLossSums(Mergeable):
         keys = by if isinstance(by, tuple) else (by,)
         names = [f"by[{i}]" for i in range(len(keys))] if isinstance(by, tuple) else ["by"]
         check_labels(["input", "target", *names], [input, target, *keys])
-        self._add(operands, by, threads)
+        with self._lock:
+            if not self._add_near(operands, by, threads):
+                self._add(operands, by, threads)
         return self
 
-    def _add(self, operands: arguments.Operands, by: Any, threads: int) -> NDArray[np.int32]:
-        """Add the losses of a piece; return the code of each element's group."""
+    def _work(self, operands: arguments.Operands, threads: int) -> Any:
         spec, arrays = self._spec, operands.arrays
+        return core.Work(
+            arrays["input"],
+            arrays["target"],
+            betas=[*spec.betas, 0.0, 0.0],
+            huber=spec.huber,
+            single=spec.single,
+            weight=arrays.get("weight"),
+            where=arrays.get("where"),
+            n_threads=threads,
+        )
+
+    def _add(self, operands: arguments.Operands, by: Any, threads: int) -> Codes:
+        """Add the losses of a piece; return the code of each element's group."""
         with self._lock:
-            codes = self._keys.codes(by, operands.input.shape, threads)
+            codes = self._keys.learn(by, operands.input.shape, threads)
             if codes.size == 0:
                 return codes
-            work = core.Work(
-                arrays["input"],
-                arrays["target"],
-                betas=[*spec.betas, 0.0, 0.0],
-                huber=spec.huber,
-                single=spec.single,
-                weight=arrays.get("weight"),
-                where=arrays.get("where"),
-                n_threads=threads,
-            )
-            if len(self._keys) <= min(_FEW, codes.size // 64):
-                self._stage(work, codes)
+            work = self._work(operands, threads)
+            count = len(self._keys)
+            if count <= min(_FEW, codes.size // 64):
+                rows = self._few_rows()
+                self._memory = core.exact_stage(work, codes.all(), rows, self._memory)
+                return codes
+            extents = core.exact_scan(work)
+            if self._takes(extents, codes.size, "weight" in operands.arrays):
+                assert self._compact is not None
+                self._compact.add(work, codes, count)
                 return codes
             table = self._table
-            self._widen(core.exact_scan(work))
-            table.reserve(len(self._keys))
+            self._widen(extents)
+            table.reserve(count)
             table.note(codes.size)
-            core.exact_scatter(work, codes, table.rows, table.windows)
+            core.exact_scatter(work, codes.all(), table.rows, table.windows)
         return codes
 
-    def _stage(self, work: Any, codes: NDArray[np.int32]) -> None:
-        """Add the losses of a piece to sums that come to the table later, with those of others."""
+    def _add_near(self, operands: arguments.Operands, by: Any, threads: int) -> bool:
+        """Add the losses of a piece whose keys are a few integers close together, without codes.
+
+        Returns whether they are.
+        """
+        keys = self._keys.integers(by, operands.input.shape)
+        if keys is None or keys.size < _NEAR or len(self._keys) > _FEW:
+            return False
+        some = keys[:: keys.size // 64]
+        if int(np.maximum.reduce(some)) - int(np.minimum.reduce(some)) >= _SLOTS:
+            return False
+        self._memory, found, least, most = core.exact_stage_keys(
+            self._work(operands, threads), keys, self._memory
+        )
+        if found is None:
+            return False
+        every = np.arange(most - least + 1) + least
+        slots = every % _SLOTS
+        there = found[slots, 0] != 0
+        codes = self._keys.codes(every[there], (int(np.count_nonzero(there)),))
+        rows, layout = self._few_rows(), self._spec.layout
+        added = rows[codes] + found[slots[there]]
+        sums_of_groups = added[:, 1:].copy()
+        core.exact_carry(sums_of_groups, layout.size, layout.digits)
+        rows[codes, 0], rows[codes, 1:] = added[:, 0], sums_of_groups
+        return True
+
+    def _few_rows(self) -> AnyArray:
+        """Return rows for all groups, a few, whose sums come to the table with those of others."""
         count, rows = len(self._keys), self._rows
         if rows is None or len(rows) < count:
             have = 0 if rows is None else len(rows)
@@ -419,7 +229,17 @@ class GroupedLossSums(Mergeable):
             if rows is not None:
                 wider[:have] = rows
             self._rows = rows = wider
-        self._memory = core.exact_stage(work, codes, rows, self._memory)
+        return rows
+
+    def _takes(self, extents: NDArray[np.int64], n: int, weighted: bool) -> bool:
+        """Return whether compact rows take these elements: in a table they stay."""
+        compact = self._compact
+        if compact is None and self._rows is None and not len(self._settled.rows):
+            compact = Compact(self._spec, extents, weighted)
+        if compact is None or not compact.takes(extents, n, weighted):
+            return False
+        self._compact = compact
+        return True
 
     def _widen(self, extents: NDArray[np.int64]) -> None:
         start, stop, special = extents.T
@@ -484,7 +304,7 @@ class GroupedLossSums(Mergeable):
         how = arguments.check_reduction(reduction, arguments.REDUCTIONS[1:])
         with self._lock:
             order, by = self._keys.ordered(self._present())
-            return {"by": by, **self._table.figures(how, order)}
+            return {"by": by, **self._source.figures(how, order)}
 
     def take(self, key: Any, group: sums.LossSums) -> Self:
         """Add the sums of one group, of the same thresholds, loss and dtype; return itself."""
@@ -693,7 +513,7 @@ class GroupedLossSums(Mergeable):
 
     def _present(self) -> NDArray[np.intp]:
         """Return the codes of the groups that have elements."""
-        return np.flatnonzero(self._table.rows[: len(self._keys), 0])
+        return np.flatnonzero(self._source.rows[: len(self._keys), 0])
 
 
 def _integers(given: AnyArray) -> AnyArray:
@@ -711,7 +531,7 @@ def _full(spec: Spec, count: int) -> Table:
     """Return a table of zeros with whole sums for windows: its rows are those of `LossSums`."""
     table = Table(spec)
     table.windows[:, 1:] = 0, spec.layout.digits, 0
-    table.rows = np.zeros((count, table._place()), np.int64)
+    table.rows = np.zeros((count, table.place()), np.int64)
     return table
 
 
@@ -727,20 +547,3 @@ def _digits_of(numbers: list[Number]) -> tuple[AnyArray, AnyArray, AnyArray]:
         last.append(-1 if low is None or high is None else max(low, high))
         special.append(number.special is not None)
     return np.array(first), np.array(last), np.array(special)
-
-
-def _figures(one: sums.LossSums, reduction: str) -> list[float]:
-    """Return the figures of a group by integers, in the order of ``core.exact_figures``."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            losses = np.atleast_1d(one.compute(reduction)).tolist()
-        except ValueError:  # the weights sum to 0
-            losses = [math.nan] * np.size(one.beta)
-    shares = np.atleast_1d(one.quadratic_share).tolist()
-    return [*losses, float(one.mae), float(one.rmse), *shares, float(one.weight_sum)]
-
-
-def short(beta: float, spec: Spec) -> str:
-    """Return a threshold as it is part of the name of a column."""
-    return f"{np.float32(beta) if spec.single else beta:g}"

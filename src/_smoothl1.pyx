@@ -46,12 +46,15 @@ from exact cimport Wanted, row_size
 from exact_arrays cimport (
     carry_rows, carry_table, check_rows, form_of, settle_rows, settled_loss, sums_of_outputs,
 )
-from group_arrays cimport figures_of_table, scan_groups, scatter_groups, stage_groups
+from group_arrays cimport (
+    figures_of_table, scan_groups, scatter_groups, scatter_keyed, stage_groups, stage_keyed,
+    unpack_rows,
+)
 from jobs cimport (
     ADJACENT, ALONE, BOTH, CURVATURE, Job, MEAN, Operation, Reduction, SHORT, SLOPE, SUM, Side,
     Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, set_scale,
 )
-from key_arrays cimport codes_of_keys, range_of_keys
+from key_arrays cimport learn_keys, range_of_keys, write_codes_of
 from location_arrays cimport derivatives_of, location_of
 from operands cimport Operand, axes_size, set_operand, set_shrink, use_axes
 from plain cimport (
@@ -741,9 +744,33 @@ def exact_stage(
     return stage_groups(&work.job, work.betas, work.huber, groups, rows, memory, _threads)
 
 
+def exact_stage_keys(
+    Work work not None, cnp.ndarray keys not None, cnp.ndarray memory=None,
+):
+    """The exact sums of groups whose keys are integers that are less than 512 apart.
+
+    Parameters
+    ----------
+    keys : ndarray of int64, shape (n,)
+        The key of each element.
+    memory : ndarray of uint8, optional
+        As for ``exact_stage``.
+
+    Returns
+    -------
+    memory : ndarray of uint8
+        Buffers for the next call.
+    rows : ndarray of int64, shape (512, entries), or None
+        The rows of the groups, that of a key at its last 9 bits; None if keys are further apart.
+    least, most : int
+        Between these are all keys.
+    """
+    return stage_keyed(&work.job, work.betas, work.huber, keys, memory, _threads)
+
+
 def exact_scatter(
     Work work not None, cnp.ndarray groups not None, cnp.ndarray table not None,
-    cnp.ndarray windows not None,
+    cnp.ndarray windows not None, bint compact=False,
 ):
     """Add the terms of each element to the row of its group.
 
@@ -756,8 +783,33 @@ def exact_scatter(
     windows : ndarray of int64, shape (sums, 4)
         For each sum the column of its first digit, which digit that is, how many there are, and
         the column of the counts of what is no number. They hold what ``exact_scan`` found.
+    compact : bool
+        Rows and windows are those of ``compact.pxd``.
     """
-    scatter_groups(&work.job, work.betas, work.huber, groups, table, windows, _threads)
+    scatter_groups(&work.job, work.betas, work.huber, groups, table, windows, compact, _threads)
+
+
+def exact_scatter_keys(
+    Work work not None, cnp.ndarray keys not None, int64_t least, cnp.ndarray lookup not None,
+    cnp.ndarray words, cnp.ndarray rows not None, cnp.ndarray windows not None,
+):
+    """``exact_scatter`` to compact rows of the codes that ``exact_write`` would write.
+
+    They are written a piece at a time, for which memory need not be fresh.
+    """
+    scatter_keyed(
+        &work.job, work.betas, work.huber, keys, least, lookup, words, rows, windows, _threads
+    )
+
+
+def exact_unpack(
+    cnp.ndarray compact not None, cnp.ndarray windows not None, cnp.ndarray table not None,
+):
+    """Write compact rows to a table of as many: the digits of each sum follow those before.
+
+    ``windows`` are those of the compact rows; the table has two spare columns.
+    """
+    unpack_rows(compact, windows, table)
 
 
 def exact_carry_table(cnp.ndarray table not None, cnp.ndarray windows not None):
@@ -765,17 +817,25 @@ def exact_carry_table(cnp.ndarray table not None, cnp.ndarray windows not None):
     carry_table(table, windows)
 
 
-def exact_codes(
-    cnp.ndarray keys not None, int64_t least, cnp.ndarray lookup not None,
-    cnp.ndarray codes not None, int32_t following, int n_threads=1,
+def exact_learn(
+    cnp.ndarray keys not None, int64_t least, cnp.ndarray lookup not None, int32_t following,
+    int n_threads=1,
 ):
-    """The code of each key by a table of codes, where -1 stands for a key that has none.
+    """Give codes to keys, in a table of codes, where -1 stands for a key that has none.
 
-    ``keys`` (int64, each within ``least`` and the length of ``lookup``) and ``codes`` (int32) are
-    contiguous and of one length, ``lookup`` (int32) is contiguous. Such keys get codes from
-    ``following`` on, in ascending order; 0: none has one yet. Returns the one that follows then.
+    ``keys`` (int64, each within ``least`` and the length of ``lookup``) and ``lookup`` (int32) are
+    contiguous. Keys without a code get some from ``following`` on, in ascending order; 0: none has
+    one yet. Returns the one that follows then, and what ``exact_write`` wants to know.
     """
-    return codes_of_keys(keys, least, lookup, codes, following, n_threads, _threads)
+    return learn_keys(keys, least, lookup, following, n_threads, _threads)
+
+
+def exact_write(
+    cnp.ndarray keys not None, int64_t least, cnp.ndarray lookup not None, cnp.ndarray words,
+    cnp.ndarray codes not None, int n_threads=1,
+):
+    """Write the codes (int32) of keys that ``exact_learn`` was handed; ``words`` are from there."""
+    write_codes_of(keys, least, lookup, words, codes, n_threads, _threads)
 
 
 def exact_range(cnp.ndarray keys not None, int n_threads=1):
@@ -817,11 +877,11 @@ def read_digits(
 
 def exact_figures(
     cnp.ndarray table not None, cnp.ndarray windows not None, cnp.ndarray order not None,
-    list betas, bint huber, bint single, str reduction, int n_threads=1,
+    list betas, bint huber, bint single, str reduction, int n_threads=1, bint compact=False,
 ):
     """The figures of some groups of a table, as far as double-double settles them.
 
-    ``order``: an array of int64, the rows of the groups.
+    ``order``: an array of int64, the rows of the groups. ``compact``: see ``exact_scatter``.
 
     Returns
     -------
@@ -835,7 +895,7 @@ def exact_figures(
         Whether all of a group's figures are the correctly rounded ones.
     """
     return figures_of_table(
-        table, windows, order, betas, huber, single, reduction, n_threads, _threads
+        table, windows, order, betas, huber, single, reduction, n_threads, compact, _threads
     )
 
 

@@ -40,7 +40,8 @@ cdef struct Coding:
     int32_t* table
     int32_t* codes
     int32_t* outside   # whether there is a key that the table does not cover
-    Word* words        # of the table, and then of each thread, for keys that have no codes yet
+    Word* words        # of the table, for keys that have no codes yet
+    Word* each         # the same of each thread
 
 
 cdef inline Py_ssize_t coding_tasks(Py_ssize_t n) noexcept nogil:
@@ -89,28 +90,42 @@ cdef inline void mark_keys(const void* context, Py_ssize_t task, int thread) noe
 cdef inline void write_codes(const void* context, Py_ssize_t task, int thread) noexcept nogil:
     cdef const Coding* coding = <const Coding*>context
     cdef Py_ssize_t i
+    cdef int64_t key
     for i in range(task * KEYS, min(coding.n, (task + 1) * KEYS)):
-        coding.codes[i] = coding.table[coding.keys[i] - coding.least]
+        key = coding.keys[i]
+        if key < coding.least or key - coding.least >= coding.size:
+            SMOOTHL1_MARK(coding.outside, True)
+            return
+        coding.codes[i] = coding.table[key - coding.least]
 
 
 cdef inline int32_t code_keys(Coding* coding, int32_t following, int threads) noexcept nogil:
-    """Write the codes of keys; returns what follows the last code, or -1.
+    """Give codes to keys that have none, from ``following`` on, in their order.
 
-    Keys that have none get codes from ``following`` on, in their order. -1: the table does not
-    cover all keys, and nothing changed.
+    Returns what follows the last code, or -1: the table does not cover all keys, and nothing
+    changed.
     """
-    cdef Py_ssize_t tasks = coding_tasks(coding.n), i
+    cdef Py_ssize_t i
     cdef int32_t outside = False
     coding.outside = &outside
-    run_tasks(mark_keys, coding, tasks, threads, False)
+    run_tasks(mark_keys, coding, coding_tasks(coding.n), threads, False)
     for i in range(coding.size):
         if coding.table[i] == FRESH:
             coding.table[i] = NO_KEY if outside else following
             following += 1
-    if outside:
-        return -1
-    run_tasks(write_codes, coding, tasks, threads, False)
-    return following
+    return -1 if outside else following
+
+
+cdef inline void range_of_codes(
+    const int32_t* codes, Py_ssize_t n, int32_t* least, int32_t* most
+) noexcept nogil:
+    """Widen a range to some codes."""
+    cdef int32_t low = least[0], high = most[0]
+    cdef Py_ssize_t i
+    for i in range(n):
+        low = codes[i] if codes[i] < low else low
+        high = codes[i] if codes[i] > high else high
+    least[0], most[0] = low, high
 
 
 # The first keys of all: their codes are their ranks, found by bits, which a cache holds sooner than
@@ -122,7 +137,7 @@ cdef inline Py_ssize_t words_of(int64_t size) noexcept nogil:
 
 cdef inline void note_keys(const void* context, Py_ssize_t task, int thread) noexcept nogil:
     cdef const Coding* coding = <const Coding*>context
-    cdef Word* words = coding.words + (thread + 1) * words_of(coding.size)
+    cdef Word* words = coding.each + thread * words_of(coding.size)
     cdef Py_ssize_t i
     cdef int64_t key
     for i in range(task * KEYS, min(coding.n, (task + 1) * KEYS)):
@@ -140,7 +155,11 @@ cdef inline void write_ranks(const void* context, Py_ssize_t task, int thread) n
     cdef int64_t key
     cdef const Word* word
     for i in range(task * KEYS, min(coding.n, (task + 1) * KEYS)):
-        key = coding.keys[i] - coding.least
+        key = coding.keys[i]
+        if key < coding.least or key - coding.least >= coding.size:
+            SMOOTHL1_MARK(coding.outside, True)
+            return
+        key -= coding.least
         word = coding.words + (key >> 6)
         coding.codes[i] = <int32_t>(
             word.before + SMOOTHL1_BITS(word.bits & ((<uint64_t>1 << (key & 63)) - 1))
@@ -149,20 +168,41 @@ cdef inline void write_ranks(const void* context, Py_ssize_t task, int thread) n
 
 cdef inline int32_t rank_keys(Coding* coding, int threads) noexcept nogil:
     """``code_keys`` for a table that has no codes yet."""
-    cdef Py_ssize_t tasks = coding_tasks(coding.n), count = words_of(coding.size), i
+    cdef Py_ssize_t count = words_of(coding.size), i
     cdef int32_t following = 0, outside = False
     cdef int thread, bit
     coding.outside = &outside
-    run_tasks(note_keys, coding, tasks, threads, False)
+    run_tasks(note_keys, coding, coding_tasks(coding.n), threads, False)
     if outside:
         return -1
     for i in range(count):
         for thread in range(threads):
-            coding.words[i].bits |= coding.words[(thread + 1) * count + i].bits
+            coding.words[i].bits |= coding.each[thread * count + i].bits
         coding.words[i].before = following
         for bit in range(min(64, coding.size - 64 * i)):
             if coding.words[i].bits >> bit & 1:
                 coding.table[64 * i + bit] = following
                 following += 1
-    run_tasks(write_ranks, coding, tasks, threads, False)
     return following
+
+
+cdef inline bint write_piece(
+    const Coding* whole, Py_ssize_t start, Py_ssize_t stop, int32_t* codes, int threads
+) noexcept nogil:
+    """Write the codes of some keys, which have some; returns whether the table covers them."""
+    cdef Coding coding = whole[0]
+    coding.keys += start
+    coding.n = stop - start
+    coding.codes = codes
+    return write_all(&coding, threads)
+
+
+cdef inline bint write_all(Coding* coding, int threads) noexcept nogil:
+    """Write the codes of all keys; returns whether the table covers them."""
+    cdef int32_t outside = False
+    coding.outside = &outside
+    if coding.words is NULL:
+        run_tasks(write_codes, coding, coding_tasks(coding.n), threads, False)
+    else:
+        run_tasks(write_ranks, coding, coding_tasks(coding.n), threads, False)
+    return not outside

@@ -12,6 +12,7 @@ cimport numpy as cnp
 
 from bygroup cimport Window
 from calls cimport run_exact_job
+from coding cimport range_of_codes
 from digits cimport COUNTS, DIGITS_DOUBLE, carry
 from exact cimport Wanted, row_size
 from jobs cimport Job, Reduction
@@ -131,33 +132,36 @@ cdef inline const int32_t* checked_codes(
     """The codes of the groups, one for each element; ``ValueError`` beyond ``count``."""
     cdef const int32_t* codes = <const int32_t*>cnp.PyArray_DATA(groups)
     cdef int32_t least = 0, most = -1
-    cdef Py_ssize_t i
     if (
         cnp.PyArray_TYPE(groups) != cnp.NPY_INT32 or not PyArray_ISCARRAY_RO(groups)
         or cnp.PyArray_SIZE(groups) != job.n
     ):
         raise ValueError("groups must be a contiguous array of int32, one for each element")
     with nogil:
-        for i in range(job.n):
-            least = codes[i] if codes[i] < least else least
-            most = codes[i] if codes[i] > most else most
+        range_of_codes(codes, job.n, &least, &most)
     if least < 0 or most >= count:
         raise ValueError(f"groups must be within 0 and {count}, got {least} and {most}")
     return codes
 
 
-cdef inline int check_table(cnp.ndarray table, cnp.ndarray windows, Py_ssize_t sums) except -1:
-    """Raise ``ValueError`` unless all windows are within the table's rows."""
-    cdef Window* window
-    cdef Py_ssize_t i, width
+cdef inline int check_arrays(cnp.ndarray table, cnp.ndarray windows, Py_ssize_t sums) except -1:
+    """Raise ``ValueError`` unless these are a table and the windows of so many sums."""
     if (
         cnp.PyArray_TYPE(table) != cnp.NPY_INT64 or cnp.PyArray_NDIM(table) != 2
         or not PyArray_ISCARRAY(table) or cnp.PyArray_TYPE(windows) != cnp.NPY_INT64
         or not PyArray_ISCARRAY(windows) or cnp.PyArray_SIZE(windows) != 4 * sums
     ):
         raise ValueError("table and windows must be contiguous arrays of int64")
+    return 0
+
+
+cdef inline int check_table(cnp.ndarray table, cnp.ndarray windows, Py_ssize_t sums) except -1:
+    """Raise ``ValueError`` unless all windows are within the table's rows."""
+    cdef const Window* window
+    cdef Py_ssize_t i, width
+    check_arrays(table, windows, sums)
     width = cnp.PyArray_DIM(table, 1)
-    window = <Window*>cnp.PyArray_DATA(windows)
+    window = <const Window*>cnp.PyArray_DATA(windows)
     for i in range(sums):
         if (
             window[i].column < 1 or window[i].digits < 1

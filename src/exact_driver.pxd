@@ -7,17 +7,18 @@ from libc.string cimport memset
 
 from bygroup cimport Extent, Window, no_extent, scan_any_type, sums_of_group, unite
 from cache cimport aligned
+from coding cimport Coding, range_of_codes, write_piece
 from exact cimport (
     EXACT_CHUNK, SCRATCH, Wanted, carry_row, elements_of_any_type, pour_kept, prepare,
     row_size,
 )
 from jobs cimport Job
 from scattered cimport (
-    MOST_PARTS, PART, add_records_of_any_type, count_parts, deal_any_type, record_size,
+    MOST_PARTS, PART, RECORDS, add_records_of_any_type, count_parts, deal_any_type, record_size,
     scatter_any_type,
 )
 from sizes cimport GROUP, LEAF, LINE
-from staged cimport stage_any_type, staged_size
+from staged cimport Staging, stage_any_type, staged_size
 from team cimport allocate, run_tasks
 
 
@@ -33,12 +34,15 @@ cdef struct Exact:
     Py_ssize_t entries      # of a row
     Extent* extents
     int sums                # of a group
-    const int32_t* groups   # of each element
-    int32_t count
-    char* staged            # memory of each thread for the terms of ``count`` groups
+    const int32_t* groups   # of each element; NULL if ``coding`` writes them
+    const Coding* coding
+    int32_t* codes          # those of this step
+    Staging* staging        # of each thread, of a few groups
+    char* staged            # memory of each thread for their terms
     const Window* windows
     int64_t* table
     Py_ssize_t width        # of the table
+    bint compact            # its rows are those of ``compact.pxd``
     Py_ssize_t start        # the elements of this step, and of each thread's part
     Py_ssize_t stop
     Py_ssize_t each
@@ -166,10 +170,11 @@ cdef inline int run_scan(const Job* job, int threads, Extent* result) except -1:
 cdef inline void stage_part(const void* context, Py_ssize_t task, int thread) noexcept nogil:
     """A part of the elements, to rows of its own."""
     cdef const Exact* exact = <const Exact*>context
+    cdef Staging* staging = exact.staging + task
     stage_any_type(
-        exact.job, exact.each * task, min(exact.each * (task + 1), exact.job.n), exact.groups,
-        exact.count, exact.staged + task * staged_size(exact.job, exact.count),
-        exact.rows + task * exact.count * exact.entries, exact.wanted,
+        exact.job, exact.each * task, min(exact.each * (task + 1), exact.job.n), staging,
+        exact.staged + task * staged_size(exact.job, staging.count),
+        exact.rows + task * staging.count * exact.entries, exact.wanted,
         exact.scratch + task * SCRATCH,
     )
 
@@ -181,17 +186,17 @@ cdef inline Py_ssize_t stage_memory(const Job* job, int32_t count, int threads) 
 
 
 cdef inline int run_staged(
-    const Job* job, const Wanted* wanted, const int32_t* groups, int32_t count, int threads,
-    char* memory, int64_t* rows,
+    const Job* job, const Wanted* wanted, Staging* staging, int threads, char* memory,
+    int64_t* rows,
 ) noexcept nogil:
-    """Add the sums of a few groups to their rows."""
+    """Add the sums of a few groups to their rows. ``staging``: of each thread."""
     cdef Exact exact
     cdef Py_ssize_t size, i
+    cdef int32_t count = staging.count
     cdef int thread
     exact.job = job
     exact.wanted = wanted
-    exact.groups = groups
-    exact.count = count
+    exact.staging = staging
     exact.entries = row_size(job)
     exact.each = (job.n + threads - 1) // threads
     size = count * exact.entries
@@ -217,7 +222,7 @@ cdef inline void scatter_part(const void* context, Py_ssize_t task, int thread) 
     cdef const Exact* exact = <const Exact*>context
     scatter_any_type(
         exact.job, exact.start, exact.stop, exact.groups, exact.windows, exact.table, exact.width,
-        <int>task, exact.threads, exact.scratch + task * SCRATCH,
+        exact.compact, <int>task, exact.threads, exact.scratch + task * SCRATCH,
     )
 
 
@@ -248,7 +253,7 @@ cdef inline void add_parts(const void* context, Py_ssize_t task, int thread) noe
         if bounds[part] < bounds[part + 1] and bounds[part] * exact.threads // total == task:
             add_records_of_any_type(
                 exact.job, bounds[part], bounds[part + 1], exact.records, exact.windows,
-                exact.table, exact.width, exact.scratch + task * SCRATCH,
+                exact.table, exact.width, exact.compact, exact.scratch + task * SCRATCH,
             )
 
 
@@ -265,12 +270,31 @@ cdef inline void place_parts(Exact* exact) noexcept nogil:
     exact.bounds[exact.parts] = at
 
 
-cdef inline int run_parts(Exact* exact, Py_ssize_t rows) except -1:
-    """Add the terms of each element to the row of its group, of so many rows, part by part."""
+cdef inline bint code_step(Exact* exact, Py_ssize_t rows) noexcept nogil:
+    """Write the groups of the elements of this step; returns whether each has one of the rows."""
+    cdef int32_t least = 0, most = -1
+    cdef Py_ssize_t n = exact.stop - exact.start
+    if exact.coding is NULL:
+        return True
+    if not write_piece(exact.coding, exact.start, exact.stop, exact.codes, exact.threads):
+        return False
+    range_of_codes(exact.codes, n, &least, &most)
+    exact.groups = exact.codes - exact.start  # an element's index is that of its group
+    return least >= 0 and most < rows
+
+
+cdef inline bint run_parts(Exact* exact, Py_ssize_t rows) except -1:
+    """Add the terms of each element to the row of its group, of so many rows, part by part.
+
+    Returns whether each element has one.
+    """
     cdef const Job* job = exact.job
-    cdef Py_ssize_t size, counts
-    # As much memory again as half of the table.
-    cdef Py_ssize_t most = max(GROUP * LEAF // 8, rows * exact.width // 8)
+    cdef Py_ssize_t size = record_size(job), counts
+    # At most a quarter of the table's.
+    cdef Py_ssize_t memory = max(RECORDS, rows * exact.width * 2)
+    cdef Py_ssize_t steps = (job.n * size + memory - 1) // memory
+    cdef Py_ssize_t most = (job.n + steps - 1) // steps
+    cdef bint whole = True
     exact.shift = 0
     while (
         (2 << exact.shift) * exact.width * <Py_ssize_t>sizeof(int64_t) <= PART
@@ -278,18 +302,27 @@ cdef inline int run_parts(Exact* exact, Py_ssize_t rows) except -1:
     ):
         exact.shift += 1
     exact.parts = ((rows - 1) >> exact.shift) + 1
-    most = min(most, job.n)
-    size = record_size(job) * (sizeof(float) if job.single else sizeof(double))
     counts = exact.threads * exact.parts * sizeof(Py_ssize_t)
     exact.places = <Py_ssize_t*>allocate(
         counts + (exact.parts + 1) * sizeof(Py_ssize_t) + LINE + most * size
     )
+    try:
+        # By itself, so that the records are of a size that malloc may keep.
+        exact.codes = <int32_t*>allocate(
+            0 if exact.coding is NULL else most * <Py_ssize_t>sizeof(int32_t)
+        )
+    except MemoryError:
+        free(exact.places)
+        raise
     exact.bounds = exact.places + exact.threads * exact.parts
     exact.records = aligned(<char*>(exact.bounds + exact.parts + 1))
     exact.start = 0
     with nogil:
         while exact.start < job.n:
             exact.stop = min(job.n, exact.start + most)
+            if not code_step(exact, rows):
+                whole = False
+                break
             exact.each = (exact.stop - exact.start + exact.threads - 1) // exact.threads
             memset(exact.places, 0, counts)
             run_tasks(count_range, exact, exact.threads, exact.threads, False)
@@ -297,28 +330,41 @@ cdef inline int run_parts(Exact* exact, Py_ssize_t rows) except -1:
             run_tasks(deal_range, exact, exact.threads, exact.threads, False)
             run_tasks(add_parts, exact, exact.threads, exact.threads, False)
             exact.start = exact.stop
+    free(exact.codes)
     free(exact.places)
-    return 0
+    return whole
 
 
-cdef inline int run_scatter(
-    const Job* job, const int32_t* groups, const Window* windows, int64_t* table,
-    Py_ssize_t rows, Py_ssize_t width, int threads,
+cdef inline bint in_parts(const Job* job, Py_ssize_t rows, Py_ssize_t width) noexcept nogil:
+    """Whether elements are dealt out first.
+
+    Fewer of them than rows would fetch as many of these from memory one way or the other.
+    """
+    return rows * width * <Py_ssize_t>sizeof(int64_t) > 4 * PART and job.n >= rows
+
+
+cdef inline bint run_scatter(
+    const Job* job, const int32_t* groups, const Coding* coding, const Window* windows,
+    int64_t* table, Py_ssize_t rows, Py_ssize_t width, bint compact, int threads,
 ) except -1:
-    """Add the terms of each element to the row of its group."""
+    """Add the terms of each element to the row of its group; returns whether all have one.
+
+    ``coding``: instead of the groups, if they are dealt out.
+    """
     cdef Exact exact
     cdef char* scratch = <char*>allocate(SCRATCH * threads + LINE)
     exact.job = job
     exact.groups = groups
+    exact.coding = coding
     exact.windows = windows
     exact.table = table
     exact.width = width
+    exact.compact = compact
     exact.threads = threads
     exact.scratch = aligned(scratch)
     exact.start = 0
     try:
-        # Fewer elements than rows would fetch as many of these from memory one way or the other.
-        if rows * width * <Py_ssize_t>sizeof(int64_t) > 4 * PART and job.n >= rows:
+        if in_parts(job, rows, width):
             return run_parts(&exact, rows)
         with nogil:
             while exact.start < job.n:
@@ -328,4 +374,4 @@ cdef inline int run_scatter(
                 exact.start = exact.stop
     finally:
         free(scratch)
-    return 0
+    return True

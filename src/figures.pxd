@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy
 
 from bygroup cimport Window
+from compact cimport unpack_row
 from digits cimport carry
 from quotients cimport figures_of_group
 from team cimport run_tasks
@@ -17,7 +18,9 @@ cdef enum:
 cdef struct Figures:
     const int64_t* table
     Py_ssize_t width        # of the table
-    const Window* windows
+    const Window* compact   # of the table if its rows are compact, else NULL
+    const Window* windows   # of a row that is not
+    Py_ssize_t entries      # of such a row
     const int64_t* order    # the rows whose figures are wanted
     Py_ssize_t rows
     int losses
@@ -38,15 +41,20 @@ cdef inline int figures_count(int losses) noexcept nogil:
 
 cdef inline void settle_rows(const void* context, Py_ssize_t task, int thread) noexcept nogil:
     cdef const Figures* f = <const Figures*>context
-    cdef int64_t* row = f.memory + thread * f.width
+    cdef int64_t* row = f.memory + thread * f.entries
+    cdef const int64_t* source
     cdef int count = figures_count(f.losses), k
     cdef double* results = f.results + thread * count
     cdef Py_ssize_t i
     cdef int careful
     for i in range(task * ROWS, min(f.rows, (task + 1) * ROWS)):
-        memcpy(row, f.table + f.order[i] * f.width, f.width * sizeof(int64_t))
+        source = f.table + f.order[i] * f.width
+        if f.compact is NULL:
+            memcpy(row, source, f.width * sizeof(int64_t))
+        else:
+            unpack_row(source, f.compact, f.windows, count, row)
         for k in range(count):
-            if f.windows[k].digits > 1:
+            if f.compact is NULL and f.windows[k].digits > 1:
                 carry(row + f.windows[k].column, <int>f.windows[k].digits)
             results[k] = 0.0
         f.n[i] = row[0]

@@ -66,7 +66,7 @@ cdef inline Pair number_of(
         last = <double>(digits[i] & -digits[i]) * power_of_two(power)
         r = pair_add(r, pair_of(<double>digits[i] * power_of_two(power)))
     # 106 bits hold it, less one for the sign between them.
-    doubt.exact = doubt.exact and r.hi * power_of_two(-100) < last
+    doubt.exact = doubt.exact and r.hi * power_of_two(-100) <= last
     return r
 
 
@@ -267,11 +267,14 @@ cdef inline bint figures_of_group(
     weight = sum_of_group(row, &windows[0], exponent, careful, &doubt)
     if doubt.whole:
         return False
-    figures[2 * losses + 2] = settled_quotient(
-        weight, pair_of(1.0), doubt.exact, False, &sure
-    )
-    if not sure:
-        return False
+    if counts and weight.lo == 0.0:
+        figures[2 * losses + 2] = weight.hi
+    else:
+        figures[2 * losses + 2] = settled_quotient(
+            weight, pair_of(1.0), doubt.exact, False, &sure
+        )
+        if not sure:
+            return False
     exact = doubt.exact
     divisor = weight if weighted else pair_of(<double>row[0] if mean else 1.0)
     for k in range(losses):

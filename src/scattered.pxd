@@ -1,27 +1,31 @@
-"""Exact sums of many groups: terms are scattered to the rows of a table (``bygroup.pxd``)."""
+"""Exact sums of many groups: terms are scattered to the rows of a table (``bygroup.pxd``), or to
+compact ones (``compact.pxd``)."""
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
 from bygroup cimport Block, Window, counts_only, load_block, sum_terms, sums_of_group
 from cache cimport prefetch
+from compact cimport PIECE, Finite, apart, compact_sum
 from digits cimport BASE_DOUBLE, BASE_SINGLE, TERMS, base_of, bits_of_double, bits_of_float
 from exact cimport EXACT_BUFFERS, KEPT
 from jobs cimport Job
 from kernels cimport fill
 from packing cimport load_mask
+from sizes cimport LINE
 from smoothl1._smoothl1 cimport floating
 
 
 cdef enum:
-    # Rows that are asked for ahead of their use.
+    # Rows that are asked for ahead of their use; of records, those of the next PIECE.
     AHEAD = 16
-    # Elements whose rows a first-level cache holds.
-    PIECE = 128
     # Bytes of a table that a second-level cache holds beside what it is added from, and at most so
     # many parts of a larger one: each has a place that is written to.
     PART = 1 << 19
     MOST_PARTS = 1024
+    # Bytes of records at a time: fresh pages take longer than what is written to them. Of less than
+    # 32 MiB, malloc may have some from the call before.
+    RECORDS = 30 << 20
 
 
 cdef inline void add_to_window(
@@ -74,29 +78,19 @@ cdef inline void split_terms(
     OUT: places, counted from the last digit of the sum; parts, of each digit from there on PIECE.
     """
     cdef Py_ssize_t i
-    cdef uint64_t bits, mantissa, exponent, position, shift, low, high, sign
+    cdef uint64_t shift, low, high
+    cdef Finite a
     for i in range(n):
-        if floating is float:
-            bits = <uint32_t>bits_of_float(terms[i])
-            exponent = (bits >> 23) & 0xFF
-            mantissa = (bits & 0x7FFFFF) | <uint64_t>(exponent > 0) << 23
-            position = exponent + (exponent == 0) + (BASE_SINGLE - 150)
-            sign = 0 - (bits >> 31)  # 0 or -1: (a ^ sign) - sign is a or -a
-        else:
-            bits = bits_of_double(terms[i])
-            exponent = (bits >> 52) & 0x7FF
-            mantissa = (bits & 0xFFFFFFFFFFFFFULL) | <uint64_t>(exponent > 0) << 52
-            position = exponent + (exponent == 0) + (BASE_DOUBLE - 1075)
-            sign = 0 - (bits >> 63)
-        shift = position & 31
-        low = (mantissa & 0xFFFFFFFFU) << shift
-        high = ((mantissa >> 32) << shift) + (low >> 32)
+        a = apart(terms[i])
+        shift = a.position & 31
+        low = (a.mantissa & 0xFFFFFFFFU) << shift
+        high = ((a.mantissa >> 32) << shift) + (low >> 32)
         # Of 0 all parts are, which may be added anywhere.
-        places[i] = first if mantissa == 0 else <int64_t>(position >> 5)
-        parts[i] = ((low & 0xFFFFFFFFU) ^ sign) - sign
-        parts[PIECE + i] = ((high & 0xFFFFFFFFU) ^ sign) - sign
+        places[i] = first if a.mantissa == 0 else <int64_t>(a.position >> 5)
+        parts[i] = ((low & 0xFFFFFFFFU) ^ a.sign) - a.sign
+        parts[PIECE + i] = ((high & 0xFFFFFFFFU) ^ a.sign) - a.sign
         if floating is double:
-            parts[2 * PIECE + i] = ((high >> 32) ^ sign) - sign
+            parts[2 * PIECE + i] = ((high >> 32) ^ a.sign) - a.sign
 
 
 cdef inline void scatter_sum(
@@ -126,8 +120,8 @@ cdef inline void scatter_sum(
 
 cdef inline void scatter_block(
     const Job* job, const Block* block, const int32_t* own, Py_ssize_t taken,
-    const int32_t* groups, const Window* windows, int64_t* table, Py_ssize_t width, char* scratch,
-    const floating* tag,
+    const int32_t* groups, const Window* windows, int64_t* table, Py_ssize_t width, bint compact,
+    char* scratch, const floating* tag,
 ) noexcept nogil:
     """Add the terms of those elements of a block that are listed to the rows of their groups.
 
@@ -137,37 +131,43 @@ cdef inline void scatter_block(
     cdef int64_t** rows = <int64_t**>(scratch + EXACT_BUFFERS * TERMS * sizeof(double) + KEPT)
     cdef int64_t* places = <int64_t*>(rows + TERMS)
     cdef floating* terms = <floating*>block.terms
-    cdef Py_ssize_t i, start
+    cdef Py_ssize_t i, n, start
     cdef int64_t unit
     cdef int sum
     for i in range(taken):
         rows[i] = table + groups[i if own is NULL else own[i]] * width
     for i in range(taken):
-        if i + AHEAD < taken:
+        if own is not NULL and i + AHEAD < taken:
             prefetch(<const char*>rows[i + AHEAD], width * <Py_ssize_t>sizeof(int64_t))
         rows[i][0] += 1
     for sum in range(sums_of_group(job)):
+        if compact and windows[sum].column == 0:  # the number of elements
+            continue
         sum_terms(job, sum, block, tag)
         if own is not NULL:
             for i in range(taken):
                 terms[i] = terms[own[i]]
         if counts_only(job, sum):
-            unit = windows[sum].column - windows[sum].first + (base_of(job.single) >> 5)
+            unit = windows[sum].column
+            if not compact:
+                unit += (base_of(job.single) >> 5) - windows[sum].first
             for i in range(taken):
                 rows[i][unit] += <int64_t>terms[i]
             continue
         start = 0
         while start < taken:
-            scatter_sum(
-                terms + start, min(taken - start, PIECE), &windows[sum], rows + start, places
-            )
+            n = min(taken - start, PIECE)
+            if compact:
+                compact_sum(terms + start, n, &windows[sum], rows + start, places)
+            else:
+                scatter_sum(terms + start, n, &windows[sum], rows + start, places)
             start += PIECE
 
 
 cdef inline void scatter_elements(
     const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups,
-    const Window* windows, int64_t* table, Py_ssize_t width, int thread, int threads,
-    char* scratch, const floating* tag,
+    const Window* windows, int64_t* table, Py_ssize_t width, bint compact, int thread,
+    int threads, char* scratch, const floating* tag,
 ) noexcept nogil:
     """Add the terms of some elements to the rows of their groups.
 
@@ -188,18 +188,19 @@ cdef inline void scatter_elements(
                 and (block.mask is NULL or block.mask[i] != 0)
             )
         scatter_block(
-            job, &block, own, taken, groups + start, windows, table, width, scratch, tag
+            job, &block, own, taken, groups + start, windows, table, width, compact, scratch, tag
         )
         start += n
 
 
 # A table that no cache holds: elements are dealt out first, to parts of neighbouring rows that one
 # does hold. An element is dealt out as a record of its difference, which all terms are of, its
-# weight, if there are any, and, as wide as these, its group.
+# weight, if there are any, and its group.
 
 cdef inline Py_ssize_t record_size(const Job* job) noexcept nogil:
-    """Operands of the working dtype in a record."""
-    return 3 if job.options.has_weight else 2
+    """Bytes of a record."""
+    cdef Py_ssize_t size = sizeof(float) if job.single else sizeof(double)
+    return (2 if job.options.has_weight else 1) * size + <Py_ssize_t>sizeof(int32_t)
 
 
 cdef inline void count_parts(
@@ -229,7 +230,7 @@ cdef inline void deal_elements(
     cdef const floating* y
     cdef const floating* w
     cdef floating* z
-    cdef floating* record
+    cdef char* record
     cdef int32_t group
     while start < stop:
         n = TERMS if stop - start > TERMS else stop - start
@@ -244,18 +245,33 @@ cdef inline void deal_elements(
             if block.mask is not NULL and block.mask[i] == 0:
                 continue
             group = groups[start + i]
-            record = <floating*>records + places[group >> shift] * size
+            record = records + places[group >> shift] * size
             places[group >> shift] += 1
-            record[0] = z[i]
+            # The part's next line: more of them would be waited for than stores that wait.
+            prefetch(record + LINE, 1)
+            memcpy(record, &group, sizeof(group))
+            memcpy(record + sizeof(group), z + i, sizeof(z[0]))
             if w is not NULL:
-                record[1] = w[i]
-            memcpy(record + size - 1, &group, sizeof(group))
+                memcpy(record + sizeof(group) + sizeof(z[0]), w + i, sizeof(w[0]))
         start += n
+
+
+cdef inline void ask_for_rows(
+    const char* records, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t size, const int64_t* table,
+    Py_ssize_t width,
+) noexcept nogil:
+    """Ask for the rows of some records."""
+    cdef Py_ssize_t i
+    cdef int32_t group
+    for i in range(start, stop):
+        memcpy(&group, records + i * size, sizeof(group))
+        prefetch(<const char*>(table + group * width), width * <Py_ssize_t>sizeof(int64_t))
 
 
 cdef inline void add_records(
     const Job* job, Py_ssize_t start, Py_ssize_t stop, const char* records,
-    const Window* windows, int64_t* table, Py_ssize_t width, char* scratch, const floating* tag,
+    const Window* windows, int64_t* table, Py_ssize_t width, bint compact, char* scratch,
+    const floating* tag,
 ) noexcept nogil:
     """Add the terms of some records to the rows of their groups."""
     cdef Py_ssize_t buffer = TERMS * sizeof(double), size = record_size(job), n, i
@@ -263,7 +279,7 @@ cdef inline void add_records(
     cdef floating* y = <floating*>(scratch + buffer)
     cdef floating* w = <floating*>(scratch + 3 * buffer)
     cdef int32_t* groups = <int32_t*>(scratch + 4 * buffer)
-    cdef const floating* record
+    cdef const char* record
     cdef Block block
     block.x = x
     block.y = y
@@ -275,27 +291,29 @@ cdef inline void add_records(
     while start < stop:
         n = block.n = min(stop - start, PIECE)
         for i in range(n):
-            record = <const floating*>records + (start + i) * size
-            x[i] = record[0]
+            record = records + (start + i) * size
+            memcpy(groups + i, record, sizeof(groups[0]))
+            memcpy(x + i, record + sizeof(groups[0]), sizeof(x[0]))
             if block.w is not NULL:
-                w[i] = record[1]
-            memcpy(groups + i, record + size - 1, sizeof(groups[0]))
-        scatter_block(job, &block, NULL, n, groups, windows, table, width, scratch, tag)
+                memcpy(w + i, record + sizeof(groups[0]) + sizeof(x[0]), sizeof(w[0]))
+        ask_for_rows(records, start + n, min(stop, start + n + PIECE), size, table, width)
+        scatter_block(job, &block, NULL, n, groups, windows, table, width, compact, scratch, tag)
         start += n
 
 
 cdef inline void scatter_any_type(
     const Job* job, Py_ssize_t start, Py_ssize_t stop, const int32_t* groups,
-    const Window* windows, int64_t* table, Py_ssize_t width, int part, int parts, char* scratch,
+    const Window* windows, int64_t* table, Py_ssize_t width, bint compact, int part, int parts,
+    char* scratch,
 ) noexcept nogil:
     if job.single:
         scatter_elements(
-            job, start, stop, groups, windows, table, width, part, parts, scratch,
+            job, start, stop, groups, windows, table, width, compact, part, parts, scratch,
             <const float*>NULL,
         )
     else:
         scatter_elements(
-            job, start, stop, groups, windows, table, width, part, parts, scratch,
+            job, start, stop, groups, windows, table, width, compact, part, parts, scratch,
             <const double*>NULL,
         )
 
@@ -316,13 +334,15 @@ cdef inline void deal_any_type(
 
 cdef inline void add_records_of_any_type(
     const Job* job, Py_ssize_t start, Py_ssize_t stop, const char* records,
-    const Window* windows, int64_t* table, Py_ssize_t width, char* scratch,
+    const Window* windows, int64_t* table, Py_ssize_t width, bint compact, char* scratch,
 ) noexcept nogil:
     if job.single:
         add_records(
-            job, start, stop, records, windows, table, width, scratch, <const float*>NULL
+            job, start, stop, records, windows, table, width, compact, scratch,
+            <const float*>NULL
         )
     else:
         add_records(
-            job, start, stop, records, windows, table, width, scratch, <const double*>NULL
+            job, start, stop, records, windows, table, width, compact, scratch,
+            <const double*>NULL
         )

@@ -586,9 +586,15 @@ def test_core_refuses_what_is_out_of_range():
     keys = np.arange(3)
     lookup, codes = np.full(2, -1, np.int32), np.zeros(3, np.int32)
     with pytest.raises(ValueError, match="keys must be within 0 and 2"):
-        core.exact_codes(keys, 0, lookup, codes, 0)
-    with pytest.raises(ValueError, match="keys, codes and lookup must be contiguous"):
-        core.exact_codes(keys, 0, lookup, codes[:2], 0)
+        core.exact_learn(keys, 0, lookup, 0)
+    with pytest.raises(ValueError, match="keys must be within 0 and 2"):
+        core.exact_write(keys, 0, lookup, None, codes)
+    with pytest.raises(ValueError, match="keys and lookup must be contiguous"):
+        core.exact_learn(keys.astype(np.int32), 0, lookup, 0)
+    with pytest.raises(ValueError, match="codes must be contiguous, of int32, one for each key"):
+        core.exact_write(keys, 0, lookup, None, codes[:2])
+    with pytest.raises(ValueError, match="words must be those of exact_learn"):
+        core.exact_write(keys, 0, lookup, np.zeros(3, np.int64), codes)
     with pytest.raises(ValueError, match="keys must be contiguous, of int64, one at least"):
         core.exact_range(keys[:0])
     assert core.exact_range(keys) == (0, 2)
@@ -625,12 +631,14 @@ def test_codes_are_in_the_order_of_keys(before, rng):
             lookup[:before] = np.arange(before)
         for n_threads in (1, 2):
             known = lookup.copy()
-            following = core.exact_codes(keys, -7, known, codes, before, n_threads)
+            following, words = core.exact_learn(keys, -7, known, before, n_threads)
+            assert (words is None) == (before > 0 or size == 100)
+            core.exact_write(keys, -7, known, words, codes, n_threads)
             there = np.union1d(keys + 7, np.arange(before))
             assert following == there.size
             assert known[there].tolist() == list(range(there.size))
             assert np.array_equal(codes, known[keys + 7])
             assert np.count_nonzero(known >= 0) == there.size
     with pytest.raises(ValueError, match="keys must be within -7 and"):
-        core.exact_codes(keys + size, -7, lookup, codes, before)
+        core.exact_learn(keys + size, -7, lookup, before)
     assert np.count_nonzero(lookup >= 0) == before

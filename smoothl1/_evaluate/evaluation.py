@@ -23,8 +23,9 @@ from smoothl1 import _arguments as arguments
 from smoothl1 import sums
 from smoothl1._evaluate.scratch import Scratch
 from smoothl1._sums.keys import Coded, canonical, from_state, to_state
+from smoothl1._sums.table import Table
 from smoothl1._typing import AnyArray
-from smoothl1.grouped import GroupedLossSums, Table
+from smoothl1.grouped import GroupedLossSums
 from smoothl1.sums import LossSums
 
 _MAGIC = b"SL1E\x01"
@@ -155,7 +156,7 @@ class Evaluation:
                     )
             else:
                 operands = sums.prepare(self._groups._spec, prediction, target, weight, where)
-                codes = self._groups._add(operands, self._signed(keys, above), threads)
+                codes = self._groups._add(operands, self._signed(keys, above), threads).all()
                 counts.reserve(len(self._groups._keys))
             self._note_largest(residual, codes, where)
         for mask, into in ((dropped, counts.dropped), (bad, counts.nan)):

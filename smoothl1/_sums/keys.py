@@ -28,6 +28,36 @@ class Coded(NamedTuple):
     keys: list[Any]
 
 
+class Look(NamedTuple):
+    """Keys of elements, and the table of codes that theirs are in (``core.exact_write``)."""
+
+    keys: NDArray[np.int64]
+    least: int
+    lookup: NDArray[np.int32]
+    words: NDArray[np.int64] | None
+
+
+class Codes:
+    """The codes of the keys of elements: written, or yet to be."""
+
+    def __init__(self, source: NDArray[np.int32] | Look, threads: int = 1) -> None:
+        self.source = source
+        self._threads = threads
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.source.keys.size if isinstance(self.source, Look) else self.source.size
+
+    def all(self) -> NDArray[np.int32]:
+        """Return the code of each element."""
+        if isinstance(self.source, Look):
+            codes = np.empty(self.size, np.int32)
+            core.exact_write(*self.source, codes, self._threads)
+            self.source = codes
+        return self.source
+
+
 class Keys:
     """The codes of keys, in the order in which they came."""
 
@@ -74,30 +104,41 @@ class Keys:
 
     def codes(self, by: Any, shape: tuple[int, ...], threads: int = 1) -> NDArray[np.int32]:
         """Return the code of each element's key, in C order."""
+        return self.learn(by, shape, threads).all()
+
+    def learn(self, by: Any, shape: tuple[int, ...], threads: int = 1) -> Codes:
+        """Give codes to the keys of elements."""
         if isinstance(by, Coded):
             if by.keys is not self._coded[0]:
                 self._coded = by.keys, self.codes_of(by.keys)
-            found: NDArray[np.int32] = self._coded[1][by.places]
-            return found
+            return Codes(self._coded[1][by.places])
         if isinstance(by, tuple):
             columns = [_column(part, shape) for part in by]
             if not columns:
                 raise ValueError("by must hold at least one array of keys")
-            return self._tuples(columns)
-        keys = _column(by, shape)
+            return Codes(self._tuples(columns))
+        integers = self.integers(by, shape)
+        keys = _column(by, shape) if integers is None else integers
         if keys.size == 0:
-            return np.empty(0, np.int32)
+            return Codes(np.empty(0, np.int32))
         if keys.dtype.kind in "iu":
-            if keys.dtype == np.uint64:
+            if integers is None:
                 least, most = int(np.minimum.reduce(keys)), int(np.maximum.reduce(keys))
             else:
-                keys = np.ascontiguousarray(keys, np.int64)
                 least, most = core.exact_range(keys, threads)
             if self._cover(least, most, keys.size):
                 return self._look_up(keys, threads)
         unique, inverse = _factorised(keys)
-        codes: NDArray[np.int32] = self.codes_of(unique)[inverse]
-        return codes
+        return Codes(self.codes_of(unique)[inverse])
+
+    def integers(self, by: Any, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+        """Return the keys in C order if they are integers of 64 bits, else None."""
+        if isinstance(by, (Coded, tuple)):
+            return None
+        keys = _column(by, shape)
+        if keys.dtype.kind not in "iu" or keys.dtype == np.uint64:
+            return None
+        return np.ascontiguousarray(keys, np.int64)
 
     def written(self, codes: AnyArray) -> tuple[AnyArray, IntegerKeys | list[bytes]]:
         """Return codes in the order of their keys' bytes, and these."""
@@ -125,7 +166,7 @@ class Keys:
         if count and np.logical_and.reduce((data[starts] == ord("i")) & (sizes > 1) & (sizes < 10)):
             keys = integers_of(data, starts + 1, sizes - 1)
             if self._cover(int(np.minimum.reduce(keys)), int(np.maximum.reduce(keys)), count):
-                return self._look_up(keys)
+                return self._look_up(keys).all()
             return self.codes_of(keys.tolist())
         ends = (starts + sizes).tolist()
         pairs = zip(starts.tolist(), ends, strict=True)
@@ -174,15 +215,14 @@ class Keys:
         self._least, self._lookup = low, lookup
         return True
 
-    def _look_up(self, keys: AnyArray, threads: int = 1) -> NDArray[np.int32]:
+    def _look_up(self, keys: AnyArray, threads: int = 1) -> Codes:
         assert self._lookup is not None
-        codes = np.empty(keys.size, np.int32)
         wide = np.ascontiguousarray(keys, np.int64)
         before = self._count
-        self._count = core.exact_codes(wide, self._least, self._lookup, codes, before, threads)
+        self._count, words = core.exact_learn(wide, self._least, self._lookup, before, threads)
         if self._count > before:  # codes of new keys are in their order
             self._fresh.append(np.flatnonzero(self._lookup >= before) + self._least)
-        return codes
+        return Codes(Look(wide, self._least, self._lookup, words), threads)
 
     def _tuples(self, columns: list[AnyArray]) -> NDArray[np.int32]:
         parts = [_factorised(column) for column in columns]
