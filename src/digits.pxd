@@ -30,12 +30,18 @@ from libc.math cimport INFINITY, ldexp
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy, memset
 
+from certificates cimport Certificate, dropped, power_of_two
 from exponents cimport (
     ByExponent, EXPONENTS_SIZE, smoothl1_by_exponent, smoothl1_by_exponentf, smoothl1_pour,
     smoothl1_pourf,
 )
 from sizes cimport LANES
 from smoothl1._smoothl1 cimport floating
+
+
+cdef extern from "windows.h":
+    const int SMOOTHL1_SHRUNK
+    const double SMOOTHL1_SHRINK
 
 
 cdef enum:
@@ -49,6 +55,10 @@ cdef enum:
     FEW_BY_EXPONENT = 256
     # Terms that are in no windows: see ``add_terms``.
     NO_TOP = -10000
+    # Below 2**HIGHEST_TOP terms are added as they are: windows do not overflow. Above 2**LOWEST_TOP windows are
+    # not subnormal.
+    HIGHEST_TOP = 1010
+    LOWEST_TOP = -900
     DIGITS_SINGLE = 12
     DIGITS_DOUBLE = 69
     BASE_SINGLE = 160
@@ -221,7 +231,7 @@ cdef inline void add_in_one_window(
     if i < n:
         for lane in range(LANES):
             lanes[lane] += terms[i + lane]
-    deposit(digits, steps_of(lanes, WIDE, start), top + SPARE_BITS - 51 + base)
+    deposit(digits, steps_of(lanes, WIDE, start), last_of_one(top) + base)
 
 
 cdef inline void add_in_two_windows(
@@ -250,8 +260,8 @@ cdef inline void add_in_two_windows(
         for lane in range(LANES):
             lanes[lane] = sums[lane]
         i += LANES
-    deposit(digits, steps_of(lanes, LANES, start), top + SPARE_BITS - 51 + base)
-    deposit(digits, steps_of(lows, LANES, start_low), top + 2 * SPARE_BITS - 103 + base)
+    deposit(digits, steps_of(lanes, LANES, start), last_of_one(top) + base)
+    deposit(digits, steps_of(lows, LANES, start_low), last_of_two(top) + base)
 
 
 cdef inline void pour(ByExponent* by, int base, const floating* tag) noexcept nogil:
@@ -322,18 +332,48 @@ cdef inline int last_of(int64_t smallest, const floating* tag) noexcept nogil:
     return max(exponent_of(smallest, tag), 1) - bias
 
 
+cdef inline int last_of_one(int top) noexcept nogil:
+    """The exponent of the last bit of a window for terms below 2**top."""
+    return top + SPARE_BITS - 51
+
+
+cdef inline int last_of_two(int top) noexcept nogil:
+    """The same of the second one."""
+    return top + 2 * SPARE_BITS - 103
+
+
 cdef inline bint in_two_windows(int top, int last) noexcept nogil:
     """Whether they hold numbers below 2**top that are multiples of 2**last."""
-    # The windows are not subnormal, and do not overflow.
-    return last >= top + 2 * SPARE_BITS - 103 and -900 < top <= 1010
+    return last >= last_of_two(top) and LOWEST_TOP < top <= HIGHEST_TOP
+
+
+cdef inline void add_dropping(
+    floating* terms, Py_ssize_t n, int top, int64_t* digits, int base, Certificate* certificate
+) noexcept nogil:
+    """Add terms below 2**top; what is below the last bit of a window is rounded, and noted.
+
+    Of float64 there are two windows. Terms may be changed.
+    """
+    cdef int shrunk = SMOOTHL1_SHRUNK if top > HIGHEST_TOP else 0
+    cdef Py_ssize_t i
+    if floating is float:
+        add_in_one_window(terms, n, top, digits, base)
+        certificate.bound += dropped(n, last_of_one(top), True)
+    else:
+        if shrunk:
+            for i in range(n):
+                terms[i] *= SMOOTHL1_SHRINK
+        add_in_two_windows(terms, n, top - shrunk, digits, base + shrunk)
+        certificate.bound += dropped(n, last_of_two(top), False)
 
 
 cdef inline int add_terms(
-    floating* terms, Py_ssize_t n, int64_t* digits, ByExponent* by
+    floating* terms, Py_ssize_t n, int64_t* digits, ByExponent* by, Certificate* certificate
 ) noexcept nogil:
     """Add a block of at most TERMS terms; the buffer has room for the next multiple of LANES.
 
-    Returns the exponent of a power of two above them if two windows hold them, else NO_TOP.
+    Returns the exponent of a power of two above them if two windows hold them, else NO_TOP. With a
+    certificate they may drop something.
     """
     cdef int top, last, base = BASE_SINGLE if floating is float else BASE_DOUBLE
     cdef int count = DIGITS_SINGLE if floating is float else DIGITS_DOUBLE
@@ -355,8 +395,14 @@ cdef inline int add_terms(
         return NO_TOP
     top = top_of(largest, terms)
     last = last_of(smallest, terms)
-    if last >= top + SPARE_BITS - 51 and top <= 1010:
+    if certificate is not NULL:
+        certificate.total += power_of_two(top - 1)  # of terms of one sign, it is no less
+    if last >= last_of_one(top) and top <= HIGHEST_TOP:
         add_in_one_window(terms, n, top, digits, base)
+    elif certificate is not NULL and top > LOWEST_TOP and (
+        floating is float or not in_two_windows(top, last)
+    ):
+        add_dropping(terms, n, top, digits, base, certificate)
     elif in_two_windows(top, last):
         add_in_two_windows(terms, n, top, digits, base)
     elif n >= FEW_BY_EXPONENT:

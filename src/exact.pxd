@@ -17,9 +17,11 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
 from cache cimport smoothl1_prefetches
+from certificates cimport Certificate, dropped, is_tight, power_of_two
 from digits cimport (
-    BASE_DOUBLE, BASE_SINGLE, COUNTS, NO_TOP, SPARE_BITS, TERMS, add_terms, base_of, carry,
-    deposit, digits_of, in_two_windows, last_of, pour, top_of,
+    BASE_DOUBLE, BASE_SINGLE, COUNTS, HIGHEST_TOP, LOWEST_TOP, NO_TOP, SMOOTHL1_SHRUNK, SPARE_BITS,
+    TERMS, add_terms, base_of, carry, deposit, digits_of, in_two_windows, last_of, last_of_one,
+    last_of_two, pour, top_of,
 )
 from exponents cimport EXPONENTS_SIZE, ByExponent, Exponents
 from groups cimport NumbersDouble, NumbersSingle
@@ -35,13 +37,17 @@ cdef extern from "windows.h":
     ctypedef struct Found "smoothl1_block":
         int64_t largest, smallest, high, low, below
         bint whole
+    cdef enum:
+        SMOOTHL1_EXACT
+        SMOOTHL1_CERTIFIED
+        SMOOTHL1_SCALED
     void smoothl1_sum_blockf(
         const float* x, const float* y, Py_ssize_t n, Py_ssize_t ahead, bint product,
-        const NumbersSingle* numbers, double start, double start_low, Found* found,
+        const NumbersSingle* numbers, int mode, double start, double start_low, Found* found,
     ) noexcept nogil
     void smoothl1_sum_block(
         const double* x, const double* y, Py_ssize_t n, Py_ssize_t ahead, bint product,
-        const NumbersDouble* numbers, double start, double start_low, Found* found,
+        const NumbersDouble* numbers, int mode, double start, double start_low, Found* found,
     ) noexcept nogil
 
 
@@ -124,7 +130,7 @@ cdef inline void add_linear(
     write_offsets(x, y, b, n, &p, buffer)
     weigh(buffer, w, mask, n)
     if job.options.has_beta or job.options.has_weight:
-        add_terms(buffer, n, digits, &kept.by)
+        add_terms(buffer, n, digits, &kept.by, NULL)
         return
     for i in range(n):
         count += <int32_t>buffer[i]
@@ -139,27 +145,35 @@ cdef inline double window(int exponent) noexcept nogil:
     return a
 
 
-cdef inline bint add_unwritten(
+cdef inline void sum_block(
     const floating* x, const floating* y, Py_ssize_t n, Py_ssize_t ahead, const Params* p,
-    int* guess, int64_t* digits, Py_ssize_t* linear,
+    int mode, int top, Found* found,
 ) noexcept nogil:
-    """Add the terms of a block, PRODUCT or PAIR, without a buffer; returns whether that went well.
-
-    OUT: linear, for PAIR: the number of elements in the linear piece.
-    """
-    cdef int top = guess[0], base = BASE_SINGLE if floating is float else BASE_DOUBLE
+    """Sum the terms of a block, PRODUCT or PAIR, without a buffer, as of numbers below 2**top."""
     cdef double start = window(top + SPARE_BITS + 1), low = window(top + 2 * SPARE_BITS - 51)
-    cdef Found found
     cdef NumbersSingle single
     cdef NumbersDouble wide
     if floating is float:
         single.beta, single.s, single.c = <float>p.beta, <float>p.s, <float>p.c
         single.factor = single.edge = 0
-        smoothl1_sum_blockf(x, y, n, ahead, p.form == PRODUCT, &single, start, low, &found)
+        smoothl1_sum_blockf(x, y, n, ahead, p.form == PRODUCT, &single, mode, start, low, found)
     else:
         wide.beta, wide.s, wide.c = p.beta, p.s, p.c
         wide.factor = wide.edge = 0
-        smoothl1_sum_block(x, y, n, ahead, p.form == PRODUCT, &wide, start, low, &found)
+        smoothl1_sum_block(x, y, n, ahead, p.form == PRODUCT, &wide, mode, start, low, found)
+
+
+cdef inline bint add_unwritten(
+    const floating* x, const floating* y, Py_ssize_t n, Py_ssize_t ahead, const Params* p,
+    int top, int64_t* digits, Py_ssize_t* linear,
+) noexcept nogil:
+    """Add the terms of a block without a buffer, if they are below 2**top; returns whether they are.
+
+    OUT: linear, for PAIR: the number of elements in the linear piece.
+    """
+    cdef int base = BASE_SINGLE if floating is float else BASE_DOUBLE
+    cdef Found found
+    sum_block(x, y, n, ahead, p, SMOOTHL1_EXACT, top, &found)
     linear[0] = n - <Py_ssize_t>found.below
     if not found.whole:
         return False
@@ -169,15 +183,43 @@ cdef inline bint add_unwritten(
         top, last_of(found.smallest + 1, x)
     ):
         return False
-    deposit(digits, found.high, top + SPARE_BITS - 51 + base)
-    deposit(digits, found.low, top + 2 * SPARE_BITS - 103 + base)
+    deposit(digits, found.high, last_of_one(top) + base)
+    deposit(digits, found.low, last_of_two(top) + base)
+    return True
+
+
+cdef inline bint add_certified(
+    const floating* x, const floating* y, Py_ssize_t n, Py_ssize_t ahead, const Params* p,
+    int top, int64_t* digits, Certificate* certificate, Py_ssize_t* linear,
+) noexcept nogil:
+    """The same of a sum that has a certificate; terms far below 2**top may be too uncertain for that."""
+    cdef bint single = floating is float
+    cdef int shrunk = SMOOTHL1_SHRUNK if not single and top > HIGHEST_TOP else 0
+    cdef int base = (BASE_SINGLE if single else BASE_DOUBLE) + shrunk
+    cdef int last = last_of_one(top) if single else last_of_two(top)
+    cdef Found found
+    cdef double total, bound = dropped(n, last, single)
+    sum_block(
+        x, y, n, ahead, p, SMOOTHL1_SCALED if shrunk else SMOOTHL1_CERTIFIED, top - shrunk, &found
+    )
+    linear[0] = n - <Py_ssize_t>found.below
+    if not found.whole:
+        return False
+    total = found.high * power_of_two(last_of_one(top))
+    if not is_tight(certificate, bound, total, single):
+        return False
+    certificate.bound += bound
+    certificate.total += total
+    deposit(digits, found.high, last_of_one(top - shrunk) + base)
+    if not single:
+        deposit(digits, found.low, last_of_two(top - shrunk) + base)
     return True
 
 
 cdef inline Py_ssize_t add_losses(
     const Job* job, const floating* x, const floating* y, const floating* b, const floating* w,
     const uint8_t* mask, Py_ssize_t n, int k, Py_ssize_t ahead, floating* buffer, int64_t* digits,
-    Kept* kept,
+    Certificate* certificate, Kept* kept,
 ) noexcept nogil:
     """Add the terms of a parameter set; returns, for PAIR, the elements in the linear piece."""
     cdef const Params* p = &job.params[k]
@@ -187,25 +229,33 @@ cdef inline Py_ssize_t add_losses(
     cdef bint guesses = (
         k < GUESSES and w is NULL and mask is NULL and p.form != ARRAY and n % LANES == 0
     )
-    if guesses and guess[0] != NO_TOP and add_unwritten(
-        x, y, n, ahead, p, guess, digits, &linear
-    ):
-        return linear
+    if guesses and guess[0] != NO_TOP:
+        if certificate is NULL:
+            if add_unwritten(x, y, n, ahead, p, guess[0], digits, &linear):
+                return linear
+        elif add_certified(x, y, n, ahead, p, guess[0], digits, certificate, &linear):
+            return linear
     linear = write_terms(x, y, b, n, p, buffer)
     weigh(buffer, w, mask, n)
-    top = add_terms(buffer, n, digits, &kept.by)
+    top = add_terms(buffer, n, digits, &kept.by, certificate)
     if guesses:
         # One more, so that the next maximum fits in.
-        guess[0] = top + 1 if in_two_windows(top + 1, top) else NO_TOP
+        guess[0] = NO_TOP
+        if in_two_windows(top + 1, top) or certificate is not NULL and top > LOWEST_TOP:
+            guess[0] = top + 1
     return linear
 
 
 cdef inline void add_block(
     const Job* job, const floating* x, const floating* y, const floating* b,
     const floating* w, const uint8_t* mask, Py_ssize_t n, const Wanted* wanted,
-    Py_ssize_t ahead, floating* thresholds, floating* buffer, int64_t* row, Kept* kept,
+    Py_ssize_t ahead, floating* thresholds, floating* buffer, int64_t* row,
+    Certificate* certificates, Kept* kept,
 ) noexcept nogil:
-    """Add the sums of a block of at most TERMS elements."""
+    """Add the sums of a block of at most TERMS elements.
+
+    ``certificates``: of the sums of the terms, if these have some; the others are exact in any case.
+    """
     cdef const Params* p
     cdef Py_ssize_t count = n
     cdef int64_t* digits
@@ -218,14 +268,15 @@ cdef inline void add_block(
     elif wanted.weights:
         memcpy(buffer, w, n * sizeof(floating))
         weigh(buffer, <const floating*>NULL, mask, n)
-        add_terms(buffer, n, sum_at(job, row, 0), &kept.by)
+        add_terms(buffer, n, sum_at(job, row, 0), &kept.by, NULL)
     for k in range(job.n_params):
         p = &job.params[k]
         if p.form == ARRAY and not job.options.has_beta:  # a subnormal threshold for all
             fill(<floating>p.beta, n, thresholds)
             b = <const floating*>thresholds
         count = add_losses(
-            job, x, y, b, w, mask, n, k, ahead, buffer, sum_at(job, row, 1 + 2 * k), kept
+            job, x, y, b, w, mask, n, k, ahead, buffer, sum_at(job, row, 1 + 2 * k),
+            NULL if certificates is NULL else certificates + k, kept,
         )
         if p.form == PRODUCT and not wanted.linear or wanted.moments and k >= job.n_params - 2:
             continue
@@ -240,7 +291,8 @@ cdef inline void add_block(
 
 cdef inline void add_elements(
     const Job* job, Py_ssize_t output, Py_ssize_t start, Py_ssize_t stop,
-    const Wanted* wanted, bint keeps, char* scratch, int64_t* row, const floating* tag,
+    const Wanted* wanted, bint keeps, char* scratch, int64_t* row, Certificate* certificates,
+    const floating* tag,
 ) noexcept nogil:
     """Add the sums of some elements of an output to a row.
 
@@ -275,7 +327,9 @@ cdef inline void add_elements(
             w = load(&job.weight, output, start, n, raw, w_buffer)
         if job.options.has_where:
             mask = load_mask(&job.where, output, start, n, mask_buffer)
-        add_block(job, x, y, b, w, mask, n, wanted, ahead, b_buffer, buffer, row, kept)
+        add_block(
+            job, x, y, b, w, mask, n, wanted, ahead, b_buffer, buffer, row, certificates, kept
+        )
         start += n
         since += n
         if since >= EXACT_CHUNK:
@@ -288,12 +342,16 @@ cdef inline void add_elements(
 
 cdef inline void elements_of_any_type(
     const Job* job, Py_ssize_t output, Py_ssize_t start, Py_ssize_t stop,
-    const Wanted* wanted, bint keeps, char* scratch, int64_t* row,
+    const Wanted* wanted, bint keeps, char* scratch, int64_t* row, Certificate* certificates,
 ) noexcept nogil:
     if job.single:
-        add_elements(job, output, start, stop, wanted, keeps, scratch, row, <const float*>NULL)
+        add_elements(
+            job, output, start, stop, wanted, keeps, scratch, row, certificates, <const float*>NULL
+        )
     else:
-        add_elements(job, output, start, stop, wanted, keeps, scratch, row, <const double*>NULL)
+        add_elements(
+            job, output, start, stop, wanted, keeps, scratch, row, certificates, <const double*>NULL
+        )
 
 
 cdef inline void pour_kept(const Job* job, char* scratch) noexcept nogil:

@@ -47,7 +47,7 @@ cdef inline void add_staged(
     add_block(
         job, staged, staged + most, <const floating*>NULL,
         staged + 2 * most if job.options.has_weight else <const floating*>NULL, NULL, n, wanted, 0,
-        <floating*>(scratch + 2 * size), <floating*>(scratch + 5 * size), row, kept,
+        <floating*>(scratch + 2 * size), <floating*>(scratch + 5 * size), row, NULL, kept,
     )
     pour(&kept.by, base_of(job.single), staged)
 
