@@ -231,7 +231,7 @@ cdef inline void add_in_one_window(
     if i < n:
         for lane in range(LANES):
             lanes[lane] += terms[i + lane]
-    deposit(digits, steps_of(lanes, WIDE, start), last_of_one(top) + base)
+    deposit(digits, steps_of(lanes, WIDE, start), last_of_one(top, SPARE_BITS) + base)
 
 
 cdef inline void add_in_two_windows(
@@ -260,8 +260,8 @@ cdef inline void add_in_two_windows(
         for lane in range(LANES):
             lanes[lane] = sums[lane]
         i += LANES
-    deposit(digits, steps_of(lanes, LANES, start), last_of_one(top) + base)
-    deposit(digits, steps_of(lows, LANES, start_low), last_of_two(top) + base)
+    deposit(digits, steps_of(lanes, LANES, start), last_of_one(top, SPARE_BITS) + base)
+    deposit(digits, steps_of(lows, LANES, start_low), last_of_two(top, SPARE_BITS) + base)
 
 
 cdef inline void pour(ByExponent* by, int base, const floating* tag) noexcept nogil:
@@ -332,19 +332,19 @@ cdef inline int last_of(int64_t smallest, const floating* tag) noexcept nogil:
     return max(exponent_of(smallest, tag), 1) - bias
 
 
-cdef inline int last_of_one(int top) noexcept nogil:
-    """The exponent of the last bit of a window for terms below 2**top."""
-    return top + SPARE_BITS - 51
+cdef inline int last_of_one(int top, int spare) noexcept nogil:
+    """The exponent of the last bit of a window for 2**spare additions of terms below 2**top."""
+    return top + spare - 51
 
 
-cdef inline int last_of_two(int top) noexcept nogil:
+cdef inline int last_of_two(int top, int spare) noexcept nogil:
     """The same of the second one."""
-    return top + 2 * SPARE_BITS - 103
+    return top + 2 * spare - 103
 
 
 cdef inline bint in_two_windows(int top, int last) noexcept nogil:
     """Whether they hold numbers below 2**top that are multiples of 2**last."""
-    return last >= last_of_two(top) and LOWEST_TOP < top <= HIGHEST_TOP
+    return last >= last_of_two(top, SPARE_BITS) and LOWEST_TOP < top <= HIGHEST_TOP
 
 
 cdef inline void add_dropping(
@@ -358,13 +358,13 @@ cdef inline void add_dropping(
     cdef Py_ssize_t i
     if floating is float:
         add_in_one_window(terms, n, top, digits, base)
-        certificate.bound += dropped(n, last_of_one(top), True)
+        certificate.bound += dropped(n, last_of_one(top, SPARE_BITS), True)
     else:
         if shrunk:
             for i in range(n):
                 terms[i] *= SMOOTHL1_SHRINK
         add_in_two_windows(terms, n, top - shrunk, digits, base + shrunk)
-        certificate.bound += dropped(n, last_of_two(top), False)
+        certificate.bound += dropped(n, last_of_two(top, SPARE_BITS), False)
 
 
 cdef inline int add_terms(
@@ -397,7 +397,7 @@ cdef inline int add_terms(
     last = last_of(smallest, terms)
     if certificate is not NULL:
         certificate.total += power_of_two(top - 1)  # of terms of one sign, it is no less
-    if last >= last_of_one(top) and top <= HIGHEST_TOP:
+    if last >= last_of_one(top, SPARE_BITS) and top <= HIGHEST_TOP:
         add_in_one_window(terms, n, top, digits, base)
     elif certificate is not NULL and top > LOWEST_TOP and (
         floating is float or not in_two_windows(top, last)

@@ -19,8 +19,8 @@ from libc.string cimport memcpy
 from cache cimport smoothl1_prefetches
 from certificates cimport Certificate, dropped, is_tight, power_of_two
 from digits cimport (
-    BASE_DOUBLE, BASE_SINGLE, COUNTS, HIGHEST_TOP, LOWEST_TOP, NO_TOP, SMOOTHL1_SHRUNK, SPARE_BITS,
-    TERMS, add_terms, base_of, carry, deposit, digits_of, in_two_windows, last_of, last_of_one,
+    BASE_DOUBLE, BASE_SINGLE, COUNTS, HIGHEST_TOP, LOWEST_TOP, NO_TOP, SMOOTHL1_SHRINK,
+    SMOOTHL1_SHRUNK, SPARE_BITS, TERMS, add_terms, base_of, carry, deposit, digits_of, in_two_windows, last_of, last_of_one,
     last_of_two, pour, top_of,
 )
 from exponents cimport EXPONENTS_SIZE, ByExponent, Exponents
@@ -40,14 +40,15 @@ cdef extern from "windows.h":
     cdef enum:
         SMOOTHL1_EXACT
         SMOOTHL1_CERTIFIED
-        SMOOTHL1_SCALED
     void smoothl1_sum_blockf(
         const float* x, const float* y, Py_ssize_t n, Py_ssize_t ahead, bint product,
-        const NumbersSingle* numbers, int mode, double start, double start_low, Found* found,
+        const NumbersSingle* numbers, int mode, double scale, double start,
+        double start_low, Found* found,
     ) noexcept nogil
     void smoothl1_sum_block(
         const double* x, const double* y, Py_ssize_t n, Py_ssize_t ahead, bint product,
-        const NumbersDouble* numbers, int mode, double start, double start_low, Found* found,
+        const NumbersDouble* numbers, int mode, double scale, double start,
+        double start_low, Found* found,
     ) noexcept nogil
 
 
@@ -56,6 +57,10 @@ cdef enum:
     EXACT_BUFFERS = 7
     # Parameter sets whose terms are summed without a buffer.
     GUESSES = 16
+    # Elements of a block that has a certificate, 2**LONG_SPARE_BITS additions to a lane: what a block
+    # costs beside its elements is a tenth of a mean in the caches at 1024 of them.
+    LONG_TERMS = 4096
+    LONG_SPARE_BITS = 8
     # Elements between two carries, and of a thread's task.
     EXACT_CHUNK = 32768
 
@@ -147,20 +152,27 @@ cdef inline double window(int exponent) noexcept nogil:
 
 cdef inline void sum_block(
     const floating* x, const floating* y, Py_ssize_t n, Py_ssize_t ahead, const Params* p,
-    int mode, int top, Found* found,
+    int mode, double scale, int top, int spare, Found* found,
 ) noexcept nogil:
-    """Sum the terms of a block, PRODUCT or PAIR, without a buffer, as of numbers below 2**top."""
-    cdef double start = window(top + SPARE_BITS + 1), low = window(top + 2 * SPARE_BITS - 51)
+    """Sum the terms of a block, PRODUCT or PAIR, times scale, without a buffer.
+
+    Windows are for 2**spare additions of numbers below 2**top.
+    """
+    cdef double start = window(top + spare + 1), low = window(top + 2 * spare - 51)
     cdef NumbersSingle single
     cdef NumbersDouble wide
     if floating is float:
         single.beta, single.s, single.c = <float>p.beta, <float>p.s, <float>p.c
         single.factor = single.edge = 0
-        smoothl1_sum_blockf(x, y, n, ahead, p.form == PRODUCT, &single, mode, start, low, found)
+        smoothl1_sum_blockf(
+            x, y, n, ahead, p.form == PRODUCT, &single, mode, scale, start, low, found
+        )
     else:
         wide.beta, wide.s, wide.c = p.beta, p.s, p.c
         wide.factor = wide.edge = 0
-        smoothl1_sum_block(x, y, n, ahead, p.form == PRODUCT, &wide, mode, start, low, found)
+        smoothl1_sum_block(
+            x, y, n, ahead, p.form == PRODUCT, &wide, mode, scale, start, low, found
+        )
 
 
 cdef inline bint add_unwritten(
@@ -173,7 +185,7 @@ cdef inline bint add_unwritten(
     """
     cdef int base = BASE_SINGLE if floating is float else BASE_DOUBLE
     cdef Found found
-    sum_block(x, y, n, ahead, p, SMOOTHL1_EXACT, top, &found)
+    sum_block(x, y, n, ahead, p, SMOOTHL1_EXACT, 1.0, top, SPARE_BITS, &found)
     linear[0] = n - <Py_ssize_t>found.below
     if not found.whole:
         return False
@@ -183,8 +195,8 @@ cdef inline bint add_unwritten(
         top, last_of(found.smallest + 1, x)
     ):
         return False
-    deposit(digits, found.high, last_of_one(top) + base)
-    deposit(digits, found.low, last_of_two(top) + base)
+    deposit(digits, found.high, last_of_one(top, SPARE_BITS) + base)
+    deposit(digits, found.low, last_of_two(top, SPARE_BITS) + base)
     return True
 
 
@@ -192,27 +204,32 @@ cdef inline bint add_certified(
     const floating* x, const floating* y, Py_ssize_t n, Py_ssize_t ahead, const Params* p,
     int top, int64_t* digits, Certificate* certificate, Py_ssize_t* linear,
 ) noexcept nogil:
-    """The same of a sum that has a certificate; terms far below 2**top may be too uncertain for that."""
+    """The same of a block of a sum that has a certificate, of at most LONG_TERMS.
+
+    Terms that are far below 2**top may be too uncertain for that.
+    """
     cdef bint single = floating is float
+    cdef int spare = SPARE_BITS if n <= TERMS else LONG_SPARE_BITS
+    cdef int first = last_of_one(top, spare), second = last_of_two(top, spare)
+    cdef int base = BASE_SINGLE if single else BASE_DOUBLE
     cdef int shrunk = SMOOTHL1_SHRUNK if not single and top > HIGHEST_TOP else 0
-    cdef int base = (BASE_SINGLE if single else BASE_DOUBLE) + shrunk
-    cdef int last = last_of_one(top) if single else last_of_two(top)
     cdef Found found
-    cdef double total, bound = dropped(n, last, single)
+    cdef double total, bound = dropped(n, first if single else second, single)
     sum_block(
-        x, y, n, ahead, p, SMOOTHL1_SCALED if shrunk else SMOOTHL1_CERTIFIED, top - shrunk, &found
+        x, y, n, ahead, p, SMOOTHL1_CERTIFIED, SMOOTHL1_SHRINK if shrunk else 1.0, top - shrunk,
+        spare, &found,
     )
     linear[0] = n - <Py_ssize_t>found.below
     if not found.whole:
         return False
-    total = found.high * power_of_two(last_of_one(top))
+    total = found.high * power_of_two(first)
     if not is_tight(certificate, bound, total, single):
         return False
     certificate.bound += bound
     certificate.total += total
-    deposit(digits, found.high, last_of_one(top - shrunk) + base)
+    deposit(digits, found.high, first + base)
     if not single:
-        deposit(digits, found.low, last_of_two(top - shrunk) + base)
+        deposit(digits, found.low, second + base)
     return True
 
 
@@ -221,9 +238,12 @@ cdef inline Py_ssize_t add_losses(
     const uint8_t* mask, Py_ssize_t n, int k, Py_ssize_t ahead, floating* buffer, int64_t* digits,
     Certificate* certificate, Kept* kept,
 ) noexcept nogil:
-    """Add the terms of a parameter set; returns, for PAIR, the elements in the linear piece."""
+    """Add the terms of a parameter set; returns, for PAIR, the elements in the linear piece.
+
+    Of more than TERMS elements, x and y are all that there is.
+    """
     cdef const Params* p = &job.params[k]
-    cdef Py_ssize_t linear = 0
+    cdef Py_ssize_t linear = 0, start = 0, part
     cdef int top
     cdef int* guess = &kept.tops[k if k < GUESSES else 0]
     cdef bint guesses = (
@@ -235,6 +255,16 @@ cdef inline Py_ssize_t add_losses(
                 return linear
         elif add_certified(x, y, n, ahead, p, guess[0], digits, certificate, &linear):
             return linear
+    linear = 0
+    if n > TERMS:
+        while start < n:
+            part = min(n - start, TERMS)
+            linear += add_losses(
+                job, x + start, y + start, b, w, mask, part, k, ahead, buffer, digits, certificate,
+                kept,
+            )
+            start += part
+        return linear
     linear = write_terms(x, y, b, n, p, buffer)
     weigh(buffer, w, mask, n)
     top = add_terms(buffer, n, digits, &kept.by, certificate)
@@ -289,6 +319,17 @@ cdef inline void add_block(
             add_linear(job, x, y, b, w, mask, n, p, buffer, digits, kept)
 
 
+cdef inline bint may_be_long(const Job* job) noexcept nogil:
+    """Whether blocks are of LONG_TERMS elements: nothing of them needs a buffer as a rule."""
+    cdef int k
+    for k in range(job.n_params):
+        if job.params[k].form == ARRAY:
+            return False
+    return job.x.direct and job.y.direct and not (
+        job.options.has_weight or job.options.has_where
+    )
+
+
 cdef inline void add_elements(
     const Job* job, Py_ssize_t output, Py_ssize_t start, Py_ssize_t stop,
     const Wanted* wanted, bint keeps, char* scratch, int64_t* row, Certificate* certificates,
@@ -298,7 +339,7 @@ cdef inline void add_elements(
 
     ``keeps``: not those that are kept by exponent, which ``pour_kept`` adds.
     """
-    cdef Py_ssize_t size = TERMS * sizeof(double), n, since = 0, ahead = 0
+    cdef Py_ssize_t size = TERMS * sizeof(double), n, most = TERMS, since = 0, ahead = 0
     cdef Kept* kept = kept_of(scratch)
     cdef floating* x_buffer = <floating*>scratch
     cdef floating* y_buffer = <floating*>(scratch + size)
@@ -317,8 +358,12 @@ cdef inline void add_elements(
         and smoothl1_prefetches()
     ):
         ahead = AHEAD
+    if certificates is not NULL and may_be_long(job):
+        most = LONG_TERMS
     while start < stop:
-        n = TERMS if stop - start > TERMS else stop - start
+        # A first block, whose terms nothing is known of, is short.
+        n = TERMS if kept.tops[0] == NO_TOP else most
+        n = min(n, stop - start)
         x = load(&job.x, output, start, n, raw, x_buffer)
         y = load(&job.y, output, start, n, raw, y_buffer)
         if job.options.has_beta:

@@ -12,10 +12,10 @@
 #include <string.h>
 #include "groups.h"
 
-/* EXACT: two windows, and between which terms they were. For a sum that a certificate stands by
-   (``certificates.pxd``) it is enough that they were not too large: CERTIFIED, of float32 in one window,
-   and SCALED, of terms that are multiplied by 2**-SHRUNK first. */
-enum { SMOOTHL1_EXACT, SMOOTHL1_CERTIFIED, SMOOTHL1_SCALED };
+/* EXACT: two windows, and between which terms they were. CERTIFIED: for a sum that a certificate stands
+   by (``certificates.pxd``) it is enough that they were not too large, and one window will do for float32.
+   Too large for any window are terms next to the largest number: these are multiplied by 2**-SHRUNK. */
+enum { SMOOTHL1_EXACT, SMOOTHL1_CERTIFIED };
 #define SMOOTHL1_SHRUNK 128
 #define SMOOTHL1_SHRINK 0x1p-128
 #define SMOOTHL1_TWO_CERTIFIEDf 0
@@ -73,6 +73,16 @@ SMOOTHL1_INLINE uint32_t smoothl1_bits_of_keyf(float key) { return smoothl1_bits
 SMOOTHL1_INLINE uint64_t smoothl1_bits_of_key(double key) { return smoothl1_bits(key); }
 #endif
 
+/* a b + c for a power of two b. A product is exact unless it is subnormal: far below what windows hold.
+   Where the set has it, it is one instruction, and not of the units that are busiest here. */
+SMOOTHL1_INLINE double smoothl1_add_scaled(double a, double b, double c) {
+#if SMOOTHL1_FMA
+    return fma(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
 /* Sum n elements, a multiple of LANES, into lanes that start at ``start``, and what these drop into
    others. ``ahead``: bytes from an element to what is asked for meanwhile; 0 for nothing.
 
@@ -83,9 +93,8 @@ SMOOTHL1_INLINE uint64_t smoothl1_bits_of_key(double key) { return smoothl1_bits
     SMOOTHL1_INLINE void smoothl1_windows##SUFFIX(                                            \
         const T *SMOOTHL1_RESTRICT x, const T *SMOOTHL1_RESTRICT y, ptrdiff_t n,              \
         ptrdiff_t ahead, const smoothl1_numbers##SUFFIX *p, int shape, int mode,              \
-        double start, double start_low, smoothl1_block *SMOOTHL1_RESTRICT found               \
+        double scale, double start, double start_low, smoothl1_block *SMOOTHL1_RESTRICT found \
     ) {                                                                                       \
-        const int two = mode == SMOOTHL1_EXACT || SMOOTHL1_TWO_CERTIFIED##SUFFIX;             \
         const T beta = p->beta, s = p->s, c = p->c, factor = p->factor, edge = p->edge;       \
         const double end = start / 3 * 4;                                                     \
         double hi[SMOOTHL1_LANES], lo[SMOOTHL1_LANES], check = 0;                             \
@@ -110,15 +119,20 @@ SMOOTHL1_INLINE uint64_t smoothl1_bits_of_key(double key) { return smoothl1_bits
                 const T term = smoothl1_element##SUFFIX(                                      \
                     x[i + l], y[i + l], beta, s, c, factor, edge, shape, 0, out, &count       \
                 );                                                                            \
-                const double added = mode == SMOOTHL1_SCALED ? term * SMOOTHL1_SHRINK : term; \
-                const double next = hi[l] + added;                                            \
+                double next;                                                                  \
                 if (mode == SMOOTHL1_EXACT) {                                                 \
                     const smoothl1_key##SUFFIX key = smoothl1_key_of##SUFFIX(term);           \
                     const smoothl1_key##SUFFIX less = smoothl1_before##SUFFIX(term);          \
                     most[l] = key > most[l] ? key : most[l];                                  \
                     least[l] = less < least[l] ? less : least[l];                             \
+                    next = hi[l] + term;                                                      \
+                    lo[l] += term - (next - hi[l]);                                           \
+                } else {                                                                      \
+                    next = smoothl1_add_scaled(term, scale, hi[l]);                           \
+                    if (SMOOTHL1_TWO_CERTIFIED##SUFFIX) {                                     \
+                        lo[l] += smoothl1_add_scaled(term, scale, hi[l] - next);              \
+                    }                                                                         \
                 }                                                                             \
-                if (two) { lo[l] += added - (next - hi[l]); }                                 \
                 hi[l] = next;                                                                 \
                 below[l] = count;                                                             \
             }                                                                                 \
@@ -142,39 +156,35 @@ SMOOTHL1_INLINE uint64_t smoothl1_bits_of_key(double key) { return smoothl1_bits
     }                                                                                         \
     SMOOTHL1_INLINE void smoothl1_shaped_block##SUFFIX(                                       \
         const T *x, const T *y, ptrdiff_t n, ptrdiff_t ahead, int product,                    \
-        const smoothl1_numbers##SUFFIX *p, int mode, double start, double start_low,          \
-        smoothl1_block *found                                                                 \
+        const smoothl1_numbers##SUFFIX *p, int mode, double scale, double start,              \
+        double start_low, smoothl1_block *found                                               \
     ) {                                                                                       \
         if (!product) {                                                                       \
             smoothl1_windows##SUFFIX(                                                         \
-                x, y, n, ahead, p, SMOOTHL1_PAIRS, mode, start, start_low, found              \
+                x, y, n, ahead, p, SMOOTHL1_PAIRS, mode, scale, start, start_low, found       \
             );                                                                                \
         } else if (p->s != 1) {                                                               \
             smoothl1_windows##SUFFIX(                                                         \
-                x, y, n, ahead, p, SMOOTHL1_PRODUCT, mode, start, start_low, found            \
+                x, y, n, ahead, p, SMOOTHL1_PRODUCT, mode, scale, start, start_low, found     \
             );                                                                                \
         } else {                                                                              \
             smoothl1_windows##SUFFIX(                                                         \
-                x, y, n, ahead, p, SMOOTHL1_UNIT, mode, start, start_low, found               \
+                x, y, n, ahead, p, SMOOTHL1_UNIT, mode, scale, start, start_low, found        \
             );                                                                                \
         }                                                                                     \
     }                                                                                         \
     static void smoothl1_sum_block##SUFFIX(                                                   \
         const T *x, const T *y, ptrdiff_t n, ptrdiff_t ahead, int product,                    \
-        const smoothl1_numbers##SUFFIX *p, int mode, double start, double start_low,          \
-        smoothl1_block *found                                                                 \
+        const smoothl1_numbers##SUFFIX *p, int mode, double scale, double start,              \
+        double start_low, smoothl1_block *found                                               \
     ) {                                                                                       \
         if (mode == SMOOTHL1_EXACT) {                                                         \
             smoothl1_shaped_block##SUFFIX(                                                    \
-                x, y, n, ahead, product, p, SMOOTHL1_EXACT, start, start_low, found           \
+                x, y, n, ahead, product, p, SMOOTHL1_EXACT, 1, start, start_low, found        \
             );                                                                                \
-        } else if (mode == SMOOTHL1_CERTIFIED) {                                              \
+        } else {                                                                              \
             smoothl1_shaped_block##SUFFIX(                                                    \
-                x, y, n, ahead, product, p, SMOOTHL1_CERTIFIED, start, start_low, found       \
-            );                                                                                \
-        } else if (sizeof(T) > sizeof(float)) {                                               \
-            smoothl1_shaped_block##SUFFIX(                                                    \
-                x, y, n, ahead, product, p, SMOOTHL1_SCALED, start, start_low, found          \
+                x, y, n, ahead, product, p, SMOOTHL1_CERTIFIED, scale, start, start_low, found\
             );                                                                                \
         }                                                                                     \
     }
