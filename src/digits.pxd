@@ -55,7 +55,7 @@ cdef enum:
     FEW_BY_EXPONENT = 256
     # Terms that are in no windows: see ``add_terms``.
     NO_TOP = -10000
-    # Below 2**HIGHEST_TOP terms are added as they are: windows do not overflow. Above 2**LOWEST_TOP windows are
+    # Windows for terms below 2**HIGHEST_TOP do not overflow, those for more than 2**LOWEST_TOP are
     # not subnormal.
     HIGHEST_TOP = 1010
     LOWEST_TOP = -900

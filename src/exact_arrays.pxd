@@ -16,7 +16,7 @@ from calls cimport run_exact_job
 from certificates cimport Certificate
 from digits cimport COUNTS, DIGITS_DOUBLE, carry
 from exact cimport Wanted, row_size
-from jobs cimport Job, Reduction
+from jobs cimport Job, Options, Reduction
 from plain cimport PyArray_ISCARRAY, PyArray_ISCARRAY_RO, scalar
 from quotients cimport settle_loss
 from terms cimport PRODUCT, Params, make_exact_params
@@ -130,17 +130,27 @@ cdef inline tuple losses_of_outputs(
     Job* job, list betas, bint huber, const Wanted* wanted, Py_ssize_t first, Py_ssize_t outputs,
     Reduction how, object policy,
 ):
-    """Losses of some outputs, whether each is sure, and rows, exact where a loss is not sure."""
+    """Losses of some outputs, whether each is sure, and rows, exact where a loss is not sure.
+
+    Of what may be a plain job, which ``settled_loss`` is in doubt about, sums are exact at once.
+    """
     cdef Py_ssize_t m = job.n_params, entries = row_size(job), start = outputs, stop = 0, i
     cdef Certificate* certificates = <Certificate*>calloc(
         outputs * m + 1, sizeof(Certificate)
     )
     cdef cnp.ndarray rows, sure
     cdef int64_t* again
+    cdef Options* options = &job.options
+    cdef bint plain = (
+        job.outputs == 1 and m == 1 and job.x.direct and job.y.direct
+        and not (options.has_beta or options.has_weight or options.has_where)
+    )
     if certificates is NULL:
         raise MemoryError(f"no memory for {outputs * m * sizeof(Certificate)} bytes of buffers")
     try:
-        rows = sums_of_outputs(job, betas, huber, wanted, first, outputs, certificates, policy)
+        rows = sums_of_outputs(
+            job, betas, huber, wanted, first, outputs, NULL if plain else certificates, policy
+        )
         losses, sure = settle_rows(job, rows, certificates, how)
         for i in range(outputs * m):
             if not (<const uint8_t*>cnp.PyArray_DATA(sure))[i] and certificates[i].bound > 0.0:

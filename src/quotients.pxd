@@ -147,6 +147,20 @@ cdef inline bint is_sum_exact(Pair a, Pair b) noexcept nogil:
     return low.lo == 0.0 and two_sum(high.lo, low.hi).lo == 0.0
 
 
+cdef inline Pair less_offsets(
+    Pair terms, Pair linear, const Params* p, Doubt* doubt
+) noexcept nogil:
+    """What is left of terms without a sign, of which at most half is subtracted; else it is in doubt."""
+    cdef Pair rest = pair_times(linear, p.offset), less = pair_add(terms, rest)
+    # Nothing is rounded where the parts are added without an error, and no product is subnormal.
+    doubt.exact = (
+        doubt.exact and linear.lo == 0.0 and p.offset.lo == 0.0 and is_sum_exact(terms, rest)
+        and (p.offset.hi == 0.0 or rest.hi < -1e-200)
+    )
+    doubt.whole = doubt.whole or less.hi < 0.1 * terms.hi
+    return less
+
+
 cdef inline double settled_quotient(
     Pair a, Pair b, double error, bint exact, bint single, uint8_t* sure
 ) noexcept nogil:
@@ -230,7 +244,7 @@ cdef inline double settle_loss(
     cdef const Params* p = &job.params[k]
     cdef Doubt doubt
     cdef Pair terms, linear, divisor = pair_of(1.0)
-    cdef double total, error = error_of(certificate)
+    cdef double error = error_of(certificate)
     cdef int scale
     doubt.whole = p.form == ARRAY and not job.options.has_beta
     doubt.exact = error == 0.0
@@ -247,12 +261,9 @@ cdef inline double settle_loss(
     if doubt.whole:
         return 0.0
     if linear.hi != 0.0:
-        # Of terms without a sign at most half is subtracted.
-        total = terms.hi
-        terms = pair_add(terms, pair_times(linear, p.offset))
-        if terms.hi < 0.1 * total:
+        terms = less_offsets(terms, linear, p, &doubt)
+        if doubt.whole:
             return 0.0
-        doubt.exact = False
     # Of what is normal, and so is a loss that large or infinite, a power of two changes no bit.
     return power_of_two(-scale) * settled_quotient(
         terms, pair_times(divisor, pair_of(p.over)), error * power_of_two(scale), doubt.exact,
@@ -270,8 +281,7 @@ cdef inline bint figures_of_group(
     """
     cdef int exponent = -(BASE_SINGLE if single else BASE_DOUBLE), k
     cdef Doubt doubt
-    cdef Pair weight, terms, linear, divisor, inside, rest
-    cdef double total
+    cdef Pair weight, terms, linear, divisor, inside
     cdef uint8_t sure = False
     cdef bint counts = windows[0].digits == 1 and windows[0].special < 0  # no weights but 1
     cdef bint exact
@@ -306,16 +316,8 @@ cdef inline bint figures_of_group(
         else:
             return False
         if params[k].form != PRODUCT:
-            # Of terms without a sign at most half is subtracted.
-            total = terms.hi
-            rest = pair_times(linear, params[k].offset)
-            # Nothing is rounded where the parts below are added without an error.
-            doubt.exact = (
-                doubt.exact and linear.lo == 0.0 and params[k].offset.lo == 0.0
-                and is_sum_exact(terms, rest)
-            )
-            terms = pair_add(terms, rest)
-            if terms.hi < 0.1 * total:
+            terms = less_offsets(terms, linear, &params[k], &doubt)
+            if doubt.whole:
                 return False
         figures[k] = settled_quotient(
             terms, pair_times(divisor, pair_of(params[k].over)), 0.0, doubt.exact, single, &sure
