@@ -16,40 +16,20 @@ with ``size`` entries a sum: its digits and its counts (``digits.pxd``).
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
+from blocks cimport LOWEST_TOP, NO_TOP, add_terms, in_two_windows, pour
 from cache cimport smoothl1_prefetches
-from certificates cimport Certificate, dropped, is_tight, power_of_two
+from certificates cimport Certificate
 from digits cimport (
-    BASE_DOUBLE, BASE_SINGLE, COUNTS, HIGHEST_TOP, LOWEST_TOP, NO_TOP, SMOOTHL1_SHRINK,
-    SMOOTHL1_SHRUNK, SPARE_BITS, TERMS, add_terms, base_of, carry, deposit, digits_of, in_two_windows, last_of, last_of_one,
-    last_of_two, pour, top_of,
+    BASE_DOUBLE, BASE_SINGLE, COUNTS, TERMS, base_of, carry, deposit, digits_of,
 )
 from exponents cimport EXPONENTS_SIZE, ByExponent, Exponents
-from groups cimport NumbersDouble, NumbersSingle
 from jobs cimport Job
 from kernels cimport count_below, count_selected, fill, weigh, write_offsets, write_terms
 from packing cimport load, load_mask
 from sizes cimport AHEAD, LANES, LINE, PREFETCHED
 from smoothl1._smoothl1 cimport floating
 from terms cimport ARRAY, PAIR, PRODUCT, Params
-
-
-cdef extern from "windows.h":
-    ctypedef struct Found "smoothl1_block":
-        int64_t largest, smallest, high, low, below
-        bint whole
-    cdef enum:
-        SMOOTHL1_EXACT
-        SMOOTHL1_CERTIFIED
-    void smoothl1_sum_blockf(
-        const float* x, const float* y, Py_ssize_t n, Py_ssize_t ahead, bint product,
-        const NumbersSingle* numbers, int mode, double scale, double start,
-        double start_low, Found* found,
-    ) noexcept nogil
-    void smoothl1_sum_block(
-        const double* x, const double* y, Py_ssize_t n, Py_ssize_t ahead, bint product,
-        const NumbersDouble* numbers, int mode, double scale, double start,
-        double start_low, Found* found,
-    ) noexcept nogil
+from unwritten cimport LONG_TERMS, add_certified, add_unwritten
 
 
 cdef enum:
@@ -57,10 +37,6 @@ cdef enum:
     EXACT_BUFFERS = 7
     # Parameter sets whose terms are summed without a buffer.
     GUESSES = 16
-    # Elements of a block that has a certificate, 2**LONG_SPARE_BITS additions to a lane: what a block
-    # costs beside its elements is a tenth of a mean in the caches at 1024 of them.
-    LONG_TERMS = 4096
-    LONG_SPARE_BITS = 8
     # Elements between two carries, and of a thread's task.
     EXACT_CHUNK = 32768
 
@@ -142,97 +118,6 @@ cdef inline void add_linear(
     deposit(digits, count, base_of(job.single))
 
 
-cdef inline double window(int exponent) noexcept nogil:
-    """1.5 * 2**exponent, for a normal number."""
-    cdef int64_t bits = <int64_t>(exponent + 1023) << 52 | <int64_t>1 << 51
-    cdef double a
-    memcpy(&a, &bits, sizeof(a))
-    return a
-
-
-cdef inline void sum_block(
-    const floating* x, const floating* y, Py_ssize_t n, Py_ssize_t ahead, const Params* p,
-    int mode, double scale, int top, int spare, Found* found,
-) noexcept nogil:
-    """Sum the terms of a block, PRODUCT or PAIR, times scale, without a buffer.
-
-    Windows are for 2**spare additions of numbers below 2**top.
-    """
-    cdef double start = window(top + spare + 1), low = window(top + 2 * spare - 51)
-    cdef NumbersSingle single
-    cdef NumbersDouble wide
-    if floating is float:
-        single.beta, single.s, single.c = <float>p.beta, <float>p.s, <float>p.c
-        single.factor = single.edge = 0
-        smoothl1_sum_blockf(
-            x, y, n, ahead, p.form == PRODUCT, &single, mode, scale, start, low, found
-        )
-    else:
-        wide.beta, wide.s, wide.c = p.beta, p.s, p.c
-        wide.factor = wide.edge = 0
-        smoothl1_sum_block(
-            x, y, n, ahead, p.form == PRODUCT, &wide, mode, scale, start, low, found
-        )
-
-
-cdef inline bint add_unwritten(
-    const floating* x, const floating* y, Py_ssize_t n, Py_ssize_t ahead, const Params* p,
-    int top, int64_t* digits, Py_ssize_t* linear,
-) noexcept nogil:
-    """Add the terms of a block without a buffer, if they are below 2**top; returns whether they are.
-
-    OUT: linear, for PAIR: the number of elements in the linear piece.
-    """
-    cdef int base = BASE_SINGLE if floating is float else BASE_DOUBLE
-    cdef Found found
-    sum_block(x, y, n, ahead, p, SMOOTHL1_EXACT, 1.0, top, SPARE_BITS, &found)
-    linear[0] = n - <Py_ssize_t>found.below
-    if not found.whole:
-        return False
-    if found.largest == 0:
-        return True
-    if top_of(found.largest, x) > top or not in_two_windows(
-        top, last_of(found.smallest + 1, x)
-    ):
-        return False
-    deposit(digits, found.high, last_of_one(top, SPARE_BITS) + base)
-    deposit(digits, found.low, last_of_two(top, SPARE_BITS) + base)
-    return True
-
-
-cdef inline bint add_certified(
-    const floating* x, const floating* y, Py_ssize_t n, Py_ssize_t ahead, const Params* p,
-    int top, int64_t* digits, Certificate* certificate, Py_ssize_t* linear,
-) noexcept nogil:
-    """The same of a block of a sum that has a certificate, of at most LONG_TERMS.
-
-    Terms that are far below 2**top may be too uncertain for that.
-    """
-    cdef bint single = floating is float
-    cdef int spare = SPARE_BITS if n <= TERMS else LONG_SPARE_BITS
-    cdef int first = last_of_one(top, spare), second = last_of_two(top, spare)
-    cdef int base = BASE_SINGLE if single else BASE_DOUBLE
-    cdef int shrunk = SMOOTHL1_SHRUNK if not single and top > HIGHEST_TOP else 0
-    cdef Found found
-    cdef double total, bound = dropped(n, first if single else second, single)
-    sum_block(
-        x, y, n, ahead, p, SMOOTHL1_CERTIFIED, SMOOTHL1_SHRINK if shrunk else 1.0, top - shrunk,
-        spare, &found,
-    )
-    linear[0] = n - <Py_ssize_t>found.below
-    if not found.whole:
-        return False
-    total = found.high * power_of_two(first)
-    if not is_tight(certificate, bound, total, single):
-        return False
-    certificate.bound += bound
-    certificate.total += total
-    deposit(digits, found.high, first + base)
-    if not single:
-        deposit(digits, found.low, second + base)
-    return True
-
-
 cdef inline Py_ssize_t add_losses(
     const Job* job, const floating* x, const floating* y, const floating* b, const floating* w,
     const uint8_t* mask, Py_ssize_t n, int k, Py_ssize_t ahead, floating* buffer, int64_t* digits,
@@ -284,7 +169,7 @@ cdef inline void add_block(
 ) noexcept nogil:
     """Add the sums of a block of at most TERMS elements.
 
-    ``certificates``: of the sums of the terms, if these have some; the others are exact in any case.
+    ``certificates``: of the sums of the terms, if these have some; the others are exact anyway.
     """
     cdef const Params* p
     cdef Py_ssize_t count = n

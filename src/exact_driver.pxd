@@ -80,7 +80,7 @@ cdef inline int run_exact(
 ) except -1:
     """Add the exact sums of some outputs to their rows, on the job's threads.
 
-    ``certificates``: NULL, or what stands by the sums of the terms, for each output and parameter set.
+    ``certificates``: NULL, or those of the sums of the terms, by output and parameter set.
     """
     cdef Exact exact
     cdef Py_ssize_t chunks = (job.n + EXACT_CHUNK - 1) // EXACT_CHUNK

@@ -150,7 +150,7 @@ cdef inline bint is_sum_exact(Pair a, Pair b) noexcept nogil:
 cdef inline Pair less_offsets(
     Pair terms, Pair linear, const Params* p, Doubt* doubt
 ) noexcept nogil:
-    """What is left of terms without a sign, of which at most half is subtracted; else it is in doubt."""
+    """What is left of terms without a sign, of which at most half is subtracted."""
     cdef Pair rest = pair_times(linear, p.offset), less = pair_add(terms, rest)
     # Nothing is rounded where the parts are added without an error, and no product is subnormal.
     doubt.exact = (
@@ -164,7 +164,7 @@ cdef inline Pair less_offsets(
 cdef inline double settled_quotient(
     Pair a, Pair b, double error, bint exact, bint single, uint8_t* sure
 ) noexcept nogil:
-    """A quotient of two numbers, the first of which has an error; if they are exact, of a tie, too."""
+    """A quotient of two numbers, the first one with an error; if they are exact, of a tie, too."""
     cdef double result, half
     cdef int64_t bits
     cdef Pair q, tie

@@ -2,9 +2,10 @@
 
 from libc.stdint cimport int32_t, int64_t
 
+from blocks cimport pour
 from bygroup cimport Block, load_block
 from cache cimport aligned
-from digits cimport TERMS, base_of, pour
+from digits cimport TERMS, base_of
 from exact cimport Kept, Wanted, add_block, carry_row, kept_of, row_size
 from jobs cimport Job
 from sizes cimport LINE

@@ -1,4 +1,4 @@
-/* The sum of a block of terms that are not written down: made, and added to windows (``digits.pxd``),
+/* The sum of a block of terms that are not written down: made, and added to windows (``blocks.pxd``),
    in one loop, so that memory is read as steadily as for a plain sum. How large the terms are is a
    guess; what is found beside says whether it was a good one.
 
@@ -12,9 +12,9 @@
 #include <string.h>
 #include "groups.h"
 
-/* EXACT: two windows, and between which terms they were. CERTIFIED: for a sum that a certificate stands
-   by (``certificates.pxd``) it is enough that they were not too large, and one window will do for float32.
-   Too large for any window are terms next to the largest number: these are multiplied by 2**-SHRUNK. */
+/* EXACT: two windows, and what the least and the largest of the terms were. CERTIFIED: for a sum that
+   has a certificate (``certificates.pxd``) it is enough that they were not too large, and one window will
+   do for float32. Terms next to the largest number are multiplied by 2**-SHRUNK, lest windows overflow. */
 enum { SMOOTHL1_EXACT, SMOOTHL1_CERTIFIED };
 #define SMOOTHL1_SHRUNK 128
 #define SMOOTHL1_SHRINK 0x1p-128

@@ -1,4 +1,4 @@
-"""Exact losses whose sums are only as exact as their rounding needs: see ``src/certificates.pxd``."""
+"""Exact losses of sums that are as exact as their rounding needs: see ``src/certificates.pxd``."""
 
 import numpy as np
 import pytest
@@ -141,6 +141,35 @@ def test_cancelling_weights(dtype, rng):
         check(x, weight=w)
         w[0] += 1
         check(x, "weighted_mean", 0.37, w)
+
+
+@pytest.mark.parametrize("n", [64, 1024, 1024 + 4096, 3 * 4096 + 332])
+def test_what_cancelling_leaves_is_rounded_by_windows(dtype, n):
+    # Of all terms but one nothing is left; that one ends below the last bit of the windows.
+    last = -44 if dtype is np.float32 else -90
+    x, w = np.ones(n, dtype), np.tile(np.array([1, -1], dtype), n // 2)
+    x[:2] = 1.375 * 2.0**last, 0
+    assert smooth_l1_loss(x, dtype(0), "sum", 0.0, weight=w, exact=True) == x[0]
+    assert is_exact(x, weight=w)
+    check(x, weight=w)
+    check(x, "mean", 0.37, w)
+
+
+def test_many_small_terms_decide_the_last_bit():
+    # Each is less than half of what a window of a block holds. Of float64 with two of them, they
+    # are less than what is beyond doubt in any case.
+    x = np.full(1024, 0.4 * 2.0**-20, np.float32)
+    x[:2] = 2.0**24, 1 - 100 * 2.0**-20  # with the others, it is more than a tie
+    assert smooth_l1_loss(x, np.zeros_like(x), "sum", 0.0, exact=True) == 2.0**24 + 2
+    assert is_exact(x)
+    check(x)
+    # A long block, of whose terms the first one, a short one, tells how large they are.
+    x = np.full(1024 + 4096, 0.4 * 2.0**-17, np.float32)
+    x[:1024], x[0], x[1024 : 1024 + 127] = 0, 2.0**24, 2.0**24
+    x[-1] = 128 - 2.0**-8
+    assert smooth_l1_loss(x, np.zeros_like(x), "sum", 0.0, exact=True) == 2.0**31 + 256
+    assert is_exact(x)
+    check(x)
 
 
 def test_midpoints(dtype, rng):
