@@ -35,11 +35,6 @@ from sizes cimport LANES
 from smoothl1._smoothl1 cimport floating
 
 
-cdef extern from "windows.h":
-    const int SMOOTHL1_SHRUNK
-    const double SMOOTHL1_SHRINK
-
-
 cdef enum:
     # A block of TERMS is 64 additions to a lane: lanes have room for 2**SPARE_BITS of them.
     SPARE_BITS = 6
@@ -54,6 +49,8 @@ cdef enum:
     # not subnormal.
     HIGHEST_TOP = 1010
     LOWEST_TOP = -900
+    # Terms of certified sums that are above are multiplied by 2**-SHRUNK.
+    SHRUNK = 128
 
 
 cdef inline void extremes(
@@ -239,7 +236,7 @@ cdef inline void add_dropping(
 
     Of float64 there are two windows. Terms may be changed.
     """
-    cdef int shrunk = SMOOTHL1_SHRUNK if top > HIGHEST_TOP else 0
+    cdef int shrunk = SHRUNK if top > HIGHEST_TOP else 0
     cdef Py_ssize_t i
     if floating is float:
         add_in_one_window(terms, n, top, digits, base)
@@ -247,7 +244,7 @@ cdef inline void add_dropping(
     else:
         if shrunk:
             for i in range(n):
-                terms[i] *= SMOOTHL1_SHRINK
+                terms[i] *= power_of_two(-SHRUNK)
         add_in_two_windows(terms, n, top - shrunk, digits, base + shrunk)
         certificate.bound += dropped(n, last_of_two(top, SPARE_BITS), False)
 

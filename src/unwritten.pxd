@@ -3,8 +3,7 @@
 from libc.stdint cimport int64_t
 
 from blocks cimport (
-    HIGHEST_TOP, SMOOTHL1_SHRINK, SMOOTHL1_SHRUNK, SPARE_BITS, in_two_windows, last_of,
-    last_of_one, last_of_two, top_of,
+    HIGHEST_TOP, SHRUNK, SPARE_BITS, in_two_windows, last_of, last_of_one, last_of_two, top_of,
 )
 from certificates cimport Certificate, dropped, is_tight, power_of_two
 from digits cimport BASE_DOUBLE, BASE_SINGLE, TERMS, deposit
@@ -102,12 +101,11 @@ cdef inline bint add_certified(
     cdef int spare = SPARE_BITS if n <= TERMS else LONG_SPARE_BITS
     cdef int first = last_of_one(top, spare), second = last_of_two(top, spare)
     cdef int base = BASE_SINGLE if single else BASE_DOUBLE
-    cdef int shrunk = SMOOTHL1_SHRUNK if not single and top > HIGHEST_TOP else 0
+    cdef int shrunk = SHRUNK if not single and top > HIGHEST_TOP else 0
     cdef Found found
     cdef double total, bound = dropped(n, first if single else second, single)
     sum_block(
-        x, y, n, ahead, p, SMOOTHL1_CERTIFIED, SMOOTHL1_SHRINK if shrunk else 1.0, top - shrunk,
-        spare, &found,
+        x, y, n, ahead, p, SMOOTHL1_CERTIFIED, power_of_two(-shrunk), top - shrunk, spare, &found
     )
     linear[0] = n - <Py_ssize_t>found.below
     if not found.whole:

@@ -14,10 +14,8 @@
 
 /* EXACT: two windows, and what the least and the largest of the terms were. CERTIFIED: for a sum that
    has a certificate (``certificates.pxd``) it is enough that they were not too large, and one window will
-   do for float32. Terms next to the largest number are multiplied by 2**-SHRUNK, lest windows overflow. */
+   do for float32. These terms are multiplied by a power of two, lest windows of large ones overflow. */
 enum { SMOOTHL1_EXACT, SMOOTHL1_CERTIFIED };
-#define SMOOTHL1_SHRUNK 128
-#define SMOOTHL1_SHRINK 0x1p-128
 #define SMOOTHL1_TWO_CERTIFIEDf 0
 #define SMOOTHL1_TWO_CERTIFIED 1
 
