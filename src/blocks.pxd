@@ -35,6 +35,17 @@ from sizes cimport LANES
 from smoothl1._smoothl1 cimport floating
 
 
+cdef extern from "windows.h":
+    void smoothl1_sum_termsf(
+        const float* terms, Py_ssize_t n, double scale, double start, double start_low,
+        int64_t* high, int64_t* low,
+    ) noexcept nogil
+    void smoothl1_sum_terms(
+        const double* terms, Py_ssize_t n, double scale, double start, double start_low,
+        int64_t* high, int64_t* low,
+    ) noexcept nogil
+
+
 cdef enum:
     # A block of TERMS is 64 additions to a lane: lanes have room for 2**SPARE_BITS of them.
     SPARE_BITS = 6
@@ -123,27 +134,16 @@ cdef inline void add_in_two_windows(
 
     What an addition to the first lane drops is at most half of its last bit.
     """
-    cdef double start = ldexp(1.5, top + SPARE_BITS + 1)
-    cdef double start_low = ldexp(1.5, top + 2 * SPARE_BITS - 51)
-    cdef double lanes[LANES]
-    cdef double lows[LANES]
-    cdef double sums[LANES]
-    cdef Py_ssize_t i = 0
-    cdef int lane
-    for lane in range(LANES):
-        lanes[lane] = start
-        lows[lane] = start_low
-    while i < n:
-        # Three loops: of one, GCC makes scalar code.
-        for lane in range(LANES):
-            sums[lane] = lanes[lane] + terms[i + lane]
-        for lane in range(LANES):
-            lows[lane] += terms[i + lane] - (sums[lane] - lanes[lane])
-        for lane in range(LANES):
-            lanes[lane] = sums[lane]
-        i += LANES
-    deposit(digits, steps_of(lanes, LANES, start), last_of_one(top, SPARE_BITS) + base)
-    deposit(digits, steps_of(lows, LANES, start_low), last_of_two(top, SPARE_BITS) + base)
+    cdef int shrunk = SHRUNK if top > HIGHEST_TOP else 0
+    cdef double start = ldexp(1.5, top - shrunk + SPARE_BITS + 1)
+    cdef double start_low = ldexp(1.5, top - shrunk + 2 * SPARE_BITS - 51)
+    cdef int64_t high, low
+    if floating is float:
+        smoothl1_sum_termsf(terms, n, power_of_two(-shrunk), start, start_low, &high, &low)
+    else:
+        smoothl1_sum_terms(terms, n, power_of_two(-shrunk), start, start_low, &high, &low)
+    deposit(digits, high, last_of_one(top, SPARE_BITS) + base)
+    deposit(digits, low, last_of_two(top, SPARE_BITS) + base)
 
 
 cdef inline void pour(ByExponent* by, int base, const floating* tag) noexcept nogil:
@@ -230,22 +230,18 @@ cdef inline bint in_two_windows(int top, int last) noexcept nogil:
 
 
 cdef inline void add_dropping(
-    floating* terms, Py_ssize_t n, int top, int64_t* digits, int base, Certificate* certificate
+    const floating* terms, Py_ssize_t n, int top, int64_t* digits, int base,
+    Certificate* certificate,
 ) noexcept nogil:
     """Add terms below 2**top; what is below the last bit of a window is rounded, and noted.
 
-    Of float64 there are two windows. Terms may be changed.
+    Of float64 there are two windows.
     """
-    cdef int shrunk = SHRUNK if top > HIGHEST_TOP else 0
-    cdef Py_ssize_t i
     if floating is float:
         add_in_one_window(terms, n, top, digits, base)
         certificate.bound += dropped(n, last_of_one(top, SPARE_BITS), True)
     else:
-        if shrunk:
-            for i in range(n):
-                terms[i] *= power_of_two(-SHRUNK)
-        add_in_two_windows(terms, n, top - shrunk, digits, base + shrunk)
+        add_in_two_windows(terms, n, top, digits, base)
         certificate.bound += dropped(n, last_of_two(top, SPARE_BITS), False)
 
 

@@ -189,4 +189,33 @@ SMOOTHL1_INLINE double smoothl1_add_scaled(double a, double b, double c) {
 SMOOTHL1_DEFINE_BLOCK(float, f, int32_t)
 SMOOTHL1_DEFINE_BLOCK(double, , int64_t)
 
+/* The same of n terms that are written down, of any sign, in two windows; times scale. */
+#define SMOOTHL1_DEFINE_TERMS(T, SUFFIX)                                                      \
+    static void smoothl1_sum_terms##SUFFIX(                                                   \
+        const T *SMOOTHL1_RESTRICT terms, ptrdiff_t n, double scale, double start,            \
+        double start_low, int64_t *SMOOTHL1_RESTRICT high, int64_t *SMOOTHL1_RESTRICT low     \
+    ) {                                                                                       \
+        double hi[SMOOTHL1_LANES], lo[SMOOTHL1_LANES];                                        \
+        uint64_t sum = 0, sum_low = 0;                                                        \
+        for (int l = 0; l < SMOOTHL1_LANES; l++) {                                            \
+            hi[l] = start;                                                                    \
+            lo[l] = start_low;                                                                \
+        }                                                                                     \
+        for (ptrdiff_t i = 0; i < n; i += SMOOTHL1_LANES) {                                   \
+            for (int l = 0; l < SMOOTHL1_LANES; l++) {                                        \
+                const double next = smoothl1_add_scaled(terms[i + l], scale, hi[l]);          \
+                lo[l] += smoothl1_add_scaled(terms[i + l], scale, hi[l] - next);              \
+                hi[l] = next;                                                                 \
+            }                                                                                 \
+        }                                                                                     \
+        for (int l = 0; l < SMOOTHL1_LANES; l++) {                                            \
+            sum += smoothl1_bits(hi[l]);                                                      \
+            sum_low += smoothl1_bits(lo[l]);                                                  \
+        }                                                                                     \
+        *high = (int64_t)(sum - SMOOTHL1_LANES * smoothl1_bits(start));                       \
+        *low = (int64_t)(sum_low - SMOOTHL1_LANES * smoothl1_bits(start_low));                \
+    }
+SMOOTHL1_DEFINE_TERMS(float, f)
+SMOOTHL1_DEFINE_TERMS(double, )
+
 #endif
