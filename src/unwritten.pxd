@@ -32,8 +32,8 @@ cdef extern from "windows.h":
 
 
 cdef enum:
-    # Elements of a block of a sum with a certificate, 2**LONG_SPARE_BITS additions to a lane. What a
-    # block of TERMS costs beside its elements is a tenth of a mean in the caches.
+    # Elements of a block of a sum with a certificate, 2**LONG_SPARE_BITS additions to a lane. What
+    # a block of TERMS costs beside its elements is a tenth of a mean in the caches.
     LONG_TERMS = 4096
     LONG_SPARE_BITS = 8
 
