@@ -33,7 +33,7 @@ FIRST = "first-level cache"
 PLACES = {FIRST: 2**14, "second-level cache": 2**19, "memory": 2**27}
 COLOURS = {"compute": "0.2"} | dict(zip(PLACES, ["#7b3294", "#0b6e4f", "#1f5f9f"], strict=True))
 # By kernel: its operations for an element of float32 and of float64, its arrays, its marker. What
-# counts is the arithmetic of src/terms.pxd, groups.pxd, kernels.pxd and digits.pxd: additions,
+# counts is the arithmetic of src/terms.pxd, groups.pxd, kernels.pxd and blocks.pxd: additions,
 # multiplications (a fused pair is two), comparisons, selections and absolute values.
 KERNELS = {
     "mean": (

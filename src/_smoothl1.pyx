@@ -44,7 +44,8 @@ from coding cimport Range
 from digits cimport BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, DIGITS_SINGLE
 from exact cimport Wanted, row_size
 from exact_arrays cimport (
-    carry_rows, carry_table, check_rows, form_of, settle_rows, settled_loss, sums_of_outputs,
+    carry_rows, carry_table, check_rows, form_of, losses_of_outputs, settle_rows, settled_loss,
+    sums_of_outputs,
 )
 from group_arrays cimport (
     figures_of_table, scan_groups, scatter_groups, scatter_keyed, stage_groups, stage_keyed,
@@ -658,7 +659,27 @@ def exact_sums(
     wanted.weights = weights
     wanted.moments = moments
     return sums_of_outputs(
-        &work.job, work.betas, work.huber, &wanted, first, outputs, _threads
+        &work.job, work.betas, work.huber, &wanted, first, outputs, NULL, _threads
+    )
+
+
+def exact_losses(Work work not None, Py_ssize_t first, Py_ssize_t outputs, str reduction):
+    """What ``exact_settle`` gives of the rows of some outputs, and these rows.
+
+    Sums are made only as exactly as their rounding needs (``certificates.pxd``): in the rows, those of
+    losses that are not sure are exact.
+
+    Returns
+    -------
+    losses, sure : ndarray
+        As of ``exact_settle``.
+    rows : ndarray of int64, shape (outputs, entries)
+    """
+    cdef Wanted wanted
+    wanted.linear = wanted.moments = False
+    wanted.weights = reduction == "weighted_mean"
+    return losses_of_outputs(
+        &work.job, work.betas, work.huber, &wanted, first, outputs, REDUCTIONS[reduction], _threads
     )
 
 
@@ -677,7 +698,7 @@ def exact_settle(Work work not None, cnp.ndarray rows not None, str reduction):
         Whether a loss is the correctly rounded one.
     """
     check_rows(rows, row_size(&work.job))
-    return settle_rows(&work.job, rows, REDUCTIONS[reduction])
+    return settle_rows(&work.job, rows, NULL, REDUCTIONS[reduction])
 
 
 def exact_form(double beta, bint huber, bint single, bint is_array=False):

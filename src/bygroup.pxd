@@ -11,7 +11,8 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy
 
-from digits cimport BASE_DOUBLE, BASE_SINGLE, TERMS, base_of, extremes
+from blocks cimport extremes
+from digits cimport BASE_DOUBLE, BASE_SINGLE, TERMS, base_of
 from jobs cimport Job
 from kernels cimport fill, multiply, weigh, write_offsets, write_terms
 from packing cimport load, load_mask

@@ -6,6 +6,7 @@
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
+from certificates cimport Certificate
 from driver cimport run_outputs
 from exact cimport Wanted
 from exact_driver cimport run_exact
@@ -87,7 +88,7 @@ cdef inline int run_job(Job* job, Node* totals, Sink* sink, object policy) excep
 
 cdef inline int run_exact_job(
     Job* job, const Wanted* wanted, Py_ssize_t first, Py_ssize_t outputs, int64_t* rows,
-    object policy,
+    Certificate* certificates, object policy,
 ) except -1:
     """Add the exact sums of some outputs to their rows."""
     cdef int limit = job.n_threads
@@ -101,7 +102,7 @@ cdef inline int run_exact_job(
         if <double>job.n * outputs * job.n_params > GRAIN:
             job.n_threads = limit
             job.n_threads = team(job, calls, policy)
-        return run_exact(job, wanted, first, outputs, rows)
+        return run_exact(job, wanted, first, outputs, rows, certificates)
     finally:
         job.n_threads = limit
         smoothl1_leave()

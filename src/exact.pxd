@@ -16,33 +16,20 @@ with ``size`` entries a sum: its digits and its counts (``digits.pxd``).
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
+from blocks cimport LOWEST_TOP, NO_TOP, add_terms, in_two_windows, pour
 from cache cimport smoothl1_prefetches
+from certificates cimport Certificate
 from digits cimport (
-    BASE_DOUBLE, BASE_SINGLE, COUNTS, NO_TOP, SPARE_BITS, TERMS, add_terms, base_of, carry,
-    deposit, digits_of, in_two_windows, last_of, pour, top_of,
+    BASE_DOUBLE, BASE_SINGLE, COUNTS, TERMS, base_of, carry, deposit, digits_of,
 )
 from exponents cimport EXPONENTS_SIZE, ByExponent, Exponents
-from groups cimport NumbersDouble, NumbersSingle
 from jobs cimport Job
 from kernels cimport count_below, count_selected, fill, weigh, write_offsets, write_terms
 from packing cimport load, load_mask
 from sizes cimport AHEAD, LANES, LINE, PREFETCHED
 from smoothl1._smoothl1 cimport floating
 from terms cimport ARRAY, PAIR, PRODUCT, Params
-
-
-cdef extern from "windows.h":
-    ctypedef struct Found "smoothl1_block":
-        int64_t largest, smallest, high, low, below
-        bint whole
-    void smoothl1_sum_blockf(
-        const float* x, const float* y, Py_ssize_t n, Py_ssize_t ahead, bint product,
-        const NumbersSingle* numbers, double start, double start_low, Found* found,
-    ) noexcept nogil
-    void smoothl1_sum_block(
-        const double* x, const double* y, Py_ssize_t n, Py_ssize_t ahead, bint product,
-        const NumbersDouble* numbers, double start, double start_low, Found* found,
-    ) noexcept nogil
+from unwritten cimport LONG_TERMS, add_certified, add_unwritten
 
 
 cdef enum:
@@ -124,88 +111,66 @@ cdef inline void add_linear(
     write_offsets(x, y, b, n, &p, buffer)
     weigh(buffer, w, mask, n)
     if job.options.has_beta or job.options.has_weight:
-        add_terms(buffer, n, digits, &kept.by)
+        add_terms(buffer, n, digits, &kept.by, NULL)
         return
     for i in range(n):
         count += <int32_t>buffer[i]
     deposit(digits, count, base_of(job.single))
 
 
-cdef inline double window(int exponent) noexcept nogil:
-    """1.5 * 2**exponent, for a normal number."""
-    cdef int64_t bits = <int64_t>(exponent + 1023) << 52 | <int64_t>1 << 51
-    cdef double a
-    memcpy(&a, &bits, sizeof(a))
-    return a
-
-
-cdef inline bint add_unwritten(
-    const floating* x, const floating* y, Py_ssize_t n, Py_ssize_t ahead, const Params* p,
-    int* guess, int64_t* digits, Py_ssize_t* linear,
-) noexcept nogil:
-    """Add the terms of a block, PRODUCT or PAIR, without a buffer; returns whether that went well.
-
-    OUT: linear, for PAIR: the number of elements in the linear piece.
-    """
-    cdef int top = guess[0], base = BASE_SINGLE if floating is float else BASE_DOUBLE
-    cdef double start = window(top + SPARE_BITS + 1), low = window(top + 2 * SPARE_BITS - 51)
-    cdef Found found
-    cdef NumbersSingle single
-    cdef NumbersDouble wide
-    if floating is float:
-        single.beta, single.s, single.c = <float>p.beta, <float>p.s, <float>p.c
-        single.factor = single.edge = 0
-        smoothl1_sum_blockf(x, y, n, ahead, p.form == PRODUCT, &single, start, low, &found)
-    else:
-        wide.beta, wide.s, wide.c = p.beta, p.s, p.c
-        wide.factor = wide.edge = 0
-        smoothl1_sum_block(x, y, n, ahead, p.form == PRODUCT, &wide, start, low, &found)
-    linear[0] = n - <Py_ssize_t>found.below
-    if not found.whole:
-        return False
-    if found.largest == 0:
-        return True
-    if top_of(found.largest, x) > top or not in_two_windows(
-        top, last_of(found.smallest + 1, x)
-    ):
-        return False
-    deposit(digits, found.high, top + SPARE_BITS - 51 + base)
-    deposit(digits, found.low, top + 2 * SPARE_BITS - 103 + base)
-    return True
-
-
 cdef inline Py_ssize_t add_losses(
     const Job* job, const floating* x, const floating* y, const floating* b, const floating* w,
     const uint8_t* mask, Py_ssize_t n, int k, Py_ssize_t ahead, floating* buffer, int64_t* digits,
-    Kept* kept,
+    Certificate* certificate, Kept* kept,
 ) noexcept nogil:
-    """Add the terms of a parameter set; returns, for PAIR, the elements in the linear piece."""
+    """Add the terms of a parameter set; returns, for PAIR, the elements in the linear piece.
+
+    Of more than TERMS elements, x and y are all that there is.
+    """
     cdef const Params* p = &job.params[k]
-    cdef Py_ssize_t linear = 0
+    cdef Py_ssize_t linear = 0, start = 0, part
     cdef int top
     cdef int* guess = &kept.tops[k if k < GUESSES else 0]
     cdef bint guesses = (
         k < GUESSES and w is NULL and mask is NULL and p.form != ARRAY and n % LANES == 0
     )
-    if guesses and guess[0] != NO_TOP and add_unwritten(
-        x, y, n, ahead, p, guess, digits, &linear
-    ):
+    if guesses and guess[0] != NO_TOP:
+        if certificate is NULL:
+            if add_unwritten(x, y, n, ahead, p, guess[0], digits, &linear):
+                return linear
+        elif add_certified(x, y, n, ahead, p, guess[0], digits, certificate, &linear):
+            return linear
+    linear = 0
+    if n > TERMS:
+        while start < n:
+            part = min(n - start, TERMS)
+            linear += add_losses(
+                job, x + start, y + start, b, w, mask, part, k, ahead, buffer, digits, certificate,
+                kept,
+            )
+            start += part
         return linear
     linear = write_terms(x, y, b, n, p, buffer)
     weigh(buffer, w, mask, n)
-    top = add_terms(buffer, n, digits, &kept.by)
+    top = add_terms(buffer, n, digits, &kept.by, certificate)
     if guesses:
         # One more, so that the next maximum fits in.
-        guess[0] = top + 1 if in_two_windows(top + 1, top) else NO_TOP
+        guess[0] = NO_TOP
+        if in_two_windows(top + 1, top) or certificate is not NULL and top > LOWEST_TOP:
+            guess[0] = top + 1
     return linear
 
 
 cdef inline void add_block(
     const Job* job, const floating* x, const floating* y, const floating* b,
     const floating* w, const uint8_t* mask, Py_ssize_t n, const Wanted* wanted,
-    Py_ssize_t ahead, floating* thresholds, floating* buffer, int64_t* row, Kept* kept,
+    Py_ssize_t ahead, floating* thresholds, floating* buffer, int64_t* row,
+    Certificate* certificates, Kept* kept,
 ) noexcept nogil:
-    """Add the sums of a block of at most TERMS elements."""
+    """Add the sums of a block of at most TERMS elements.
+
+    ``certificates``: of the sums of the terms, if these have some; the others are exact anyway.
+    """
     cdef const Params* p
     cdef Py_ssize_t count = n
     cdef int64_t* digits
@@ -218,14 +183,15 @@ cdef inline void add_block(
     elif wanted.weights:
         memcpy(buffer, w, n * sizeof(floating))
         weigh(buffer, <const floating*>NULL, mask, n)
-        add_terms(buffer, n, sum_at(job, row, 0), &kept.by)
+        add_terms(buffer, n, sum_at(job, row, 0), &kept.by, NULL)
     for k in range(job.n_params):
         p = &job.params[k]
         if p.form == ARRAY and not job.options.has_beta:  # a subnormal threshold for all
             fill(<floating>p.beta, n, thresholds)
             b = <const floating*>thresholds
         count = add_losses(
-            job, x, y, b, w, mask, n, k, ahead, buffer, sum_at(job, row, 1 + 2 * k), kept
+            job, x, y, b, w, mask, n, k, ahead, buffer, sum_at(job, row, 1 + 2 * k),
+            NULL if certificates is NULL else certificates + k, kept,
         )
         if p.form == PRODUCT and not wanted.linear or wanted.moments and k >= job.n_params - 2:
             continue
@@ -238,15 +204,27 @@ cdef inline void add_block(
             add_linear(job, x, y, b, w, mask, n, p, buffer, digits, kept)
 
 
+cdef inline bint may_be_long(const Job* job) noexcept nogil:
+    """Whether blocks are of LONG_TERMS elements: nothing of them needs a buffer as a rule."""
+    cdef int k
+    for k in range(job.n_params):
+        if job.params[k].form == ARRAY:
+            return False
+    return job.x.direct and job.y.direct and not (
+        job.options.has_weight or job.options.has_where
+    )
+
+
 cdef inline void add_elements(
     const Job* job, Py_ssize_t output, Py_ssize_t start, Py_ssize_t stop,
-    const Wanted* wanted, bint keeps, char* scratch, int64_t* row, const floating* tag,
+    const Wanted* wanted, bint keeps, char* scratch, int64_t* row, Certificate* certificates,
+    const floating* tag,
 ) noexcept nogil:
     """Add the sums of some elements of an output to a row.
 
     ``keeps``: not those that are kept by exponent, which ``pour_kept`` adds.
     """
-    cdef Py_ssize_t size = TERMS * sizeof(double), n, since = 0, ahead = 0
+    cdef Py_ssize_t size = TERMS * sizeof(double), n, most = TERMS, since = 0, ahead = 0
     cdef Kept* kept = kept_of(scratch)
     cdef floating* x_buffer = <floating*>scratch
     cdef floating* y_buffer = <floating*>(scratch + size)
@@ -265,8 +243,12 @@ cdef inline void add_elements(
         and smoothl1_prefetches()
     ):
         ahead = AHEAD
+    if certificates is not NULL and may_be_long(job):
+        most = LONG_TERMS
     while start < stop:
-        n = TERMS if stop - start > TERMS else stop - start
+        # A first block, whose terms nothing is known of, is short.
+        n = TERMS if kept.tops[0] == NO_TOP else most
+        n = min(n, stop - start)
         x = load(&job.x, output, start, n, raw, x_buffer)
         y = load(&job.y, output, start, n, raw, y_buffer)
         if job.options.has_beta:
@@ -275,7 +257,9 @@ cdef inline void add_elements(
             w = load(&job.weight, output, start, n, raw, w_buffer)
         if job.options.has_where:
             mask = load_mask(&job.where, output, start, n, mask_buffer)
-        add_block(job, x, y, b, w, mask, n, wanted, ahead, b_buffer, buffer, row, kept)
+        add_block(
+            job, x, y, b, w, mask, n, wanted, ahead, b_buffer, buffer, row, certificates, kept
+        )
         start += n
         since += n
         if since >= EXACT_CHUNK:
@@ -288,12 +272,16 @@ cdef inline void add_elements(
 
 cdef inline void elements_of_any_type(
     const Job* job, Py_ssize_t output, Py_ssize_t start, Py_ssize_t stop,
-    const Wanted* wanted, bint keeps, char* scratch, int64_t* row,
+    const Wanted* wanted, bint keeps, char* scratch, int64_t* row, Certificate* certificates,
 ) noexcept nogil:
     if job.single:
-        add_elements(job, output, start, stop, wanted, keeps, scratch, row, <const float*>NULL)
+        add_elements(
+            job, output, start, stop, wanted, keeps, scratch, row, certificates, <const float*>NULL
+        )
     else:
-        add_elements(job, output, start, stop, wanted, keeps, scratch, row, <const double*>NULL)
+        add_elements(
+            job, output, start, stop, wanted, keeps, scratch, row, certificates, <const double*>NULL
+        )
 
 
 cdef inline void pour_kept(const Job* job, char* scratch) noexcept nogil:

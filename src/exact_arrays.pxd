@@ -6,16 +6,18 @@ Here, too, are the sums of a job's outputs as an array; those of groups are in
 
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 cimport numpy as cnp
 
 from bygroup cimport Window
 from calls cimport run_exact_job
+from certificates cimport Certificate
 from coding cimport range_of_codes
 from digits cimport COUNTS, DIGITS_DOUBLE, carry
 from exact cimport Wanted, row_size
-from jobs cimport Job, Reduction
+from jobs cimport Job, Options, Reduction
 from plain cimport PyArray_ISCARRAY, PyArray_ISCARRAY_RO, scalar
 from quotients cimport settle_loss
 from terms cimport PRODUCT, Params, make_exact_params
@@ -51,9 +53,12 @@ cdef inline tuple form_of(const Params* p, bint is_array):
 
 cdef inline cnp.ndarray sums_of_outputs(
     Job* job, list betas, bint huber, const Wanted* wanted, Py_ssize_t first, Py_ssize_t outputs,
-    object policy,
+    Certificate* certificates, object policy,
 ):
-    """The rows of some outputs: an array of int64, of shape (outputs, entries)."""
+    """The rows of some outputs: an array of int64, of shape (outputs, entries).
+
+    With certificates, which are 0, for each output and threshold, the sums of terms are not exact.
+    """
     cdef cnp.npy_intp shape[2]
     cdef cnp.ndarray rows
     if first < 0 or outputs < 0 or first + outputs > job.outputs:
@@ -65,20 +70,28 @@ cdef inline cnp.ndarray sums_of_outputs(
     shape[0] = outputs
     shape[1] = row_size(job)
     rows = cnp.PyArray_ZEROS(2, shape, cnp.NPY_INT64, 0)
-    run_exact_job(job, wanted, first, outputs, <int64_t*>cnp.PyArray_DATA(rows), policy)
+    run_exact_job(
+        job, wanted, first, outputs, <int64_t*>cnp.PyArray_DATA(rows), certificates, policy
+    )
     return rows
 
 
 cdef inline object settled_loss(Job* job, Reduction reduction, object policy):
     """The exact loss of a plain job; None in doubt."""
     cdef Wanted wanted
+    cdef Certificate certificate
     cdef int64_t row[1 + 3 * (DIGITS_DOUBLE + COUNTS)]
     cdef uint8_t sure = False
     cdef double loss
     wanted.linear = wanted.weights = wanted.moments = False
+    certificate.bound = certificate.total = 0.0
     memset(row, 0, sizeof(row))
-    run_exact_job(job, &wanted, 0, 1, row, policy)
-    loss = settle_loss(job, row, 0, reduction, &sure)
+    run_exact_job(job, &wanted, 0, 1, row, &certificate, policy)
+    loss = settle_loss(job, row, 0, reduction, &certificate, &sure)
+    if not sure and certificate.bound > 0.0:
+        memset(row, 0, sizeof(row))
+        run_exact_job(job, &wanted, 0, 1, row, NULL, policy)
+        loss = settle_loss(job, row, 0, reduction, NULL, &sure)
     return scalar(loss, job.params) if sure else None
 
 
@@ -92,7 +105,9 @@ cdef inline int check_rows(cnp.ndarray rows, Py_ssize_t entries) except -1:
     return 0
 
 
-cdef inline tuple settle_rows(const Job* job, cnp.ndarray rows, Reduction how):
+cdef inline tuple settle_rows(
+    const Job* job, cnp.ndarray rows, Certificate* certificates, Reduction how
+):
     """The losses of rows, and whether each is the correctly rounded one."""
     cdef Py_ssize_t o, k, entries = row_size(job), m = job.n_params
     cdef cnp.npy_intp[2] shape = [cnp.PyArray_DIM(rows, 0), m]
@@ -105,9 +120,52 @@ cdef inline tuple settle_rows(const Job* job, cnp.ndarray rows, Reduction how):
         for o in range(shape[0]):
             for k in range(m):
                 loss[o * m + k] = settle_loss(
-                    job, row + o * entries, <int>k, how, certain + o * m + k
+                    job, row + o * entries, <int>k, how,
+                    NULL if certificates is NULL else certificates + o * m + k,
+                    certain + o * m + k,
                 )
     return losses, sure
+
+
+cdef inline tuple losses_of_outputs(
+    Job* job, list betas, bint huber, const Wanted* wanted, Py_ssize_t first, Py_ssize_t outputs,
+    Reduction how, object policy,
+):
+    """Losses of some outputs, whether each is sure, and rows, exact where a loss is not sure.
+
+    Of what may be a plain job, which ``settled_loss`` is in doubt about, sums are exact at once.
+    """
+    cdef Py_ssize_t m = job.n_params, entries = row_size(job), start = outputs, stop = 0, i
+    cdef Certificate* certificates = <Certificate*>calloc(
+        outputs * m + 1, sizeof(Certificate)
+    )
+    cdef cnp.ndarray rows, sure
+    cdef int64_t* again
+    cdef Options* options = &job.options
+    cdef bint plain = (
+        job.outputs == 1 and m == 1 and job.x.direct and job.y.direct
+        and not (options.has_beta or options.has_weight or options.has_where)
+    )
+    if certificates is NULL:
+        raise MemoryError(f"no memory for {outputs * m * sizeof(Certificate)} bytes of buffers")
+    try:
+        rows = sums_of_outputs(
+            job, betas, huber, wanted, first, outputs, NULL if plain else certificates, policy
+        )
+        losses, sure = settle_rows(job, rows, certificates, how)
+        for i in range(outputs * m):
+            if not (<const uint8_t*>cnp.PyArray_DATA(sure))[i] and certificates[i].bound > 0.0:
+                start = min(start, i // m)
+                stop = i // m + 1
+        if start < stop:
+            again = <int64_t*>cnp.PyArray_DATA(rows) + start * entries
+            memset(again, 0, (stop - start) * entries * sizeof(int64_t))
+            run_exact_job(job, wanted, first + start, stop - start, again, NULL, policy)
+            memset(certificates + start * m, 0, (stop - start) * m * sizeof(Certificate))
+            losses, sure = settle_rows(job, rows, certificates, how)
+    finally:
+        free(certificates)
+    return losses, sure, rows
 
 
 cdef inline int carry_rows(cnp.ndarray rows, Py_ssize_t entries, int digits) except -1:

@@ -7,6 +7,7 @@ from libc.string cimport memset
 
 from bygroup cimport Extent, Window, no_extent, scan_any_type, sums_of_group, unite
 from cache cimport aligned
+from certificates cimport Certificate
 from coding cimport Coding, range_of_codes, write_piece
 from exact cimport (
     EXACT_CHUNK, SCRATCH, Wanted, carry_row, elements_of_any_type, pour_kept, prepare,
@@ -32,6 +33,8 @@ cdef struct Exact:
     char* scratch           # of each thread SCRATCH bytes
     int64_t* rows
     Py_ssize_t entries      # of a row
+    Certificate* certificates  # NULL, or of each row
+    Py_ssize_t spread       # from those of a row to those of the next
     Extent* extents
     int sums                # of a group
     const int32_t* groups   # of each element; NULL if ``coding`` writes them
@@ -58,35 +61,45 @@ cdef inline void sum_chunk(const void* context, Py_ssize_t task, int thread) noe
     """A chunk of an output, to the row of its thread; or all of an output, to its own."""
     cdef const Exact* exact = <const Exact*>context
     cdef char* scratch = exact.scratch + thread * SCRATCH
-    cdef Py_ssize_t start
+    cdef Py_ssize_t start, row = task if exact.whole else thread
+    cdef Certificate* certificates = exact.certificates
+    if certificates is not NULL:
+        certificates += row * exact.spread
     if exact.whole:
         elements_of_any_type(
             exact.job, exact.output + task, 0, exact.job.n, exact.wanted, False, scratch,
-            exact.rows + task * exact.entries,
+            exact.rows + row * exact.entries, certificates,
         )
         return
     start = (exact.chunk + task) * EXACT_CHUNK
     elements_of_any_type(
         exact.job, exact.output, start, min(start + EXACT_CHUNK, exact.job.n), exact.wanted,
-        True, scratch, exact.rows + thread * exact.entries,
+        True, scratch, exact.rows + row * exact.entries, certificates,
     )
 
 
 cdef inline int run_exact(
-    const Job* job, const Wanted* wanted, Py_ssize_t first, Py_ssize_t outputs, int64_t* rows
+    const Job* job, const Wanted* wanted, Py_ssize_t first, Py_ssize_t outputs, int64_t* rows,
+    Certificate* certificates,
 ) except -1:
-    """Add the exact sums of some outputs to their rows, on the job's threads."""
+    """Add the exact sums of some outputs to their rows, on the job's threads.
+
+    ``certificates``: NULL, or those of the sums of the terms, by output and parameter set.
+    """
     cdef Exact exact
     cdef Py_ssize_t chunks = (job.n + EXACT_CHUNK - 1) // EXACT_CHUNK
     # Tasks between two looks at signals.
     cdef Py_ssize_t most = max(1, GROUP * LEAF // EXACT_CHUNK), tasks, entry, o = 0
     cdef char* scratch = NULL
     cdef int64_t* parts = NULL
+    cdef Certificate* bounds = NULL
     cdef int64_t* row
-    cdef int thread
+    cdef int thread, k
     exact.job = job
     exact.wanted = wanted
     exact.entries = row_size(job)
+    exact.certificates = NULL
+    exact.spread = job.n_params
     exact.whole = chunks <= 1 or outputs >= 8 * job.n_threads
     try:
         scratch = <char*>allocate(SCRATCH * job.n_threads + LINE)
@@ -98,6 +111,8 @@ cdef inline int run_exact(
                 tasks = min(most, outputs - o)
                 exact.output = first + o
                 exact.rows = rows + o * exact.entries
+                if certificates is not NULL:
+                    exact.certificates = certificates + o * job.n_params
                 with nogil:
                     run_tasks(sum_chunk, &exact, tasks, job.n_threads, job.times)
                 PyErr_CheckSignals()
@@ -107,6 +122,12 @@ cdef inline int run_exact(
         if parts is NULL:
             raise MemoryError(f"no memory for {job.n_threads * exact.entries * 8} bytes of buffers")
         exact.rows = parts
+        if certificates is not NULL:
+            # Threads do not share a line of the caches.
+            exact.spread += LINE // <Py_ssize_t>sizeof(Certificate)
+            bounds = <Certificate*>allocate(job.n_threads * exact.spread * sizeof(Certificate))
+            memset(bounds, 0, job.n_threads * exact.spread * sizeof(Certificate))
+            exact.certificates = bounds
         for o in range(outputs):
             exact.output = first + o
             exact.chunk = 0
@@ -122,10 +143,18 @@ cdef inline int run_exact(
                 for entry in range(exact.entries):
                     row[entry] += parts[thread * exact.entries + entry]
                     parts[thread * exact.entries + entry] = 0
+                if certificates is not NULL:
+                    for k in range(job.n_params):
+                        certificates[o * job.n_params + k].bound += (
+                            bounds[thread * exact.spread + k].bound
+                        )
+                        bounds[thread * exact.spread + k].bound = 0.0
+                        bounds[thread * exact.spread + k].total = 0.0
             carry_row(job, row)
     finally:
         free(scratch)
         free(parts)
+        free(bounds)
     return 0
 
 

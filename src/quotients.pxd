@@ -5,11 +5,12 @@ ties among them, are left to Python's integers (``smoothl1/_sums/rounding.py``),
 whatever is rare.
 """
 
-from libc.math cimport sqrt
+from libc.math cimport INFINITY, NAN, sqrt
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy
 
 from bygroup cimport Window
+from certificates cimport Certificate, error_of, power_of_two
 from digits cimport (
     BASE_DOUBLE, BASE_SINGLE, COUNTS, DIGITS_DOUBLE, base_of, bits_of_double, digits_of,
 )
@@ -28,14 +29,6 @@ cdef enum:
 cdef struct Doubt:
     bint whole   # nothing is settled
     bint exact   # no number so far has an error at all
-
-
-cdef inline double power_of_two(int64_t exponent) noexcept nogil:
-    """2**exponent, for one between -1022 and 1023."""
-    cdef int64_t bits = (exponent + 1023) << 52
-    cdef double a
-    memcpy(&a, &bits, sizeof(a))
-    return a
 
 
 cdef inline Pair number_of(
@@ -116,20 +109,26 @@ cdef inline double half_of_last(double a) noexcept nogil:
     return 0.5 * half if bits & 0xFFFFFFFFFFFFFLL == 0 else half
 
 
-cdef inline double settled(Pair q, bint single, uint8_t* sure) noexcept nogil:
-    """The float nearest to a number that is known to a few units of 2**-100."""
-    cdef int64_t low
+cdef inline double settled(Pair q, double error, bint single, uint8_t* sure) noexcept nogil:
+    """The float nearest to a number that is known to a few units of 2**-100, and to an error.
+
+    Rounding keeps order: what is between two numbers that round to a float rounds to it, too.
+    """
+    cdef float nearest
     q = two_sum(q.hi, q.lo)
-    if q.hi == 0.0:
+    if error == 0.0 and q.hi == 0.0:
         sure[0] = True  # nothing but digits of 0
         return 0.0
+    if error > 0.0 and not q.hi > error:  # nor is its sign known
+        sure[0] = False
+        return 0.0
     if single:
-        # A tie of float32 is a float64: another one is on the right side of it.
-        low = bits_of_double(q.hi) & 0x1FFFFFFF
-        sure[0] = (low < 0xFFFFFF0 or low > 0x10000010) and 1e-30 < abs(q.hi) < 1e30
-        return <float>q.hi
+        error += power_of_two(-48) * abs(q.hi)
+        nearest = <float>(q.hi + error)
+        sure[0] = nearest == <float>(q.hi - error)
+        return nearest
     sure[0] = (
-        1e-200 < abs(q.hi) < 1e200 and abs(q.lo) < 0.99999 * half_of_last(q.hi)
+        1e-200 < abs(q.hi) < 1e200 and abs(q.lo) + error < 0.99999 * half_of_last(q.hi)
     )
     return q.hi
 
@@ -148,10 +147,24 @@ cdef inline bint is_sum_exact(Pair a, Pair b) noexcept nogil:
     return low.lo == 0.0 and two_sum(high.lo, low.hi).lo == 0.0
 
 
-cdef inline double settled_quotient(
-    Pair a, Pair b, bint exact, bint single, uint8_t* sure
+cdef inline Pair less_offsets(
+    Pair terms, Pair linear, const Params* p, Doubt* doubt
 ) noexcept nogil:
-    """A quotient of two numbers; if they are exact, of a tie, too."""
+    """What is left of terms without a sign, of which at most half is subtracted."""
+    cdef Pair rest = pair_times(linear, p.offset), less = pair_add(terms, rest)
+    # Nothing is rounded where the parts are added without an error, and no product is subnormal.
+    doubt.exact = (
+        doubt.exact and linear.lo == 0.0 and p.offset.lo == 0.0 and is_sum_exact(terms, rest)
+        and (p.offset.hi == 0.0 or rest.hi < -1e-200)
+    )
+    doubt.whole = doubt.whole or less.hi < 0.1 * terms.hi
+    return less
+
+
+cdef inline double settled_quotient(
+    Pair a, Pair b, double error, bint exact, bint single, uint8_t* sure
+) noexcept nogil:
+    """A quotient of two numbers, the first one with an error; if they are exact, of a tie, too."""
     cdef double result, half
     cdef int64_t bits
     cdef Pair q, tie
@@ -159,7 +172,7 @@ cdef inline double settled_quotient(
         sure[0] = False
         return 0.0
     q = pair_over(a, b)
-    result = settled(q, single, sure)
+    result = settled(q, error / b.hi, single, sure)
     if sure[0] or not exact or b.lo != 0.0 or not (1e-30 < abs(q.hi) < 1e30):
         return result
     tie = two_sum(q.hi, q.lo)
@@ -187,7 +200,7 @@ cdef inline double settled_root(Pair a, Pair b, bint single, uint8_t* sure) noex
     if q.hi > 0.0:
         p = two_product(r.hi, r.hi)
         r.lo = ((q.hi - p.hi) - p.lo + q.lo) / (2.0 * r.hi)
-    return settled(r, single, sure)
+    return settled(r, 0.0, single, sure)
 
 
 cdef inline int scale_of_row(const Job* job, const int64_t* row, int i) noexcept nogil:
@@ -213,18 +226,31 @@ cdef inline Pair sum_of_row(
     return number_of(row, &window, scale - base_of(job.single), doubt)
 
 
+cdef inline double special_of(const Job* job, const int64_t* row, int i) noexcept nogil:
+    """What a sum of terms without weights is if it is no number, else 0."""
+    cdef const int64_t* counts = row + 1 + i * (digits_of(job.single) + COUNTS)
+    counts += digits_of(job.single)
+    return NAN if counts[0] else INFINITY if counts[1] else 0.0
+
+
 cdef inline double settle_loss(
-    const Job* job, const int64_t* row, int k, Reduction how, uint8_t* sure
+    const Job* job, const int64_t* row, int k, Reduction how, Certificate* certificate,
+    uint8_t* sure,
 ) noexcept nogil:
-    """The reduced loss of a row, correctly rounded if it is sure."""
+    """The reduced loss of a row, correctly rounded if it is sure.
+
+    ``certificate``: of the sum of the terms; NULL for exact ones.
+    """
     cdef const Params* p = &job.params[k]
     cdef Doubt doubt
     cdef Pair terms, linear, divisor = pair_of(1.0)
-    cdef double total
+    cdef double error = error_of(certificate)
     cdef int scale
     doubt.whole = p.form == ARRAY and not job.options.has_beta
-    doubt.exact = True
-    sure[0] = False
+    doubt.exact = error == 0.0
+    sure[0] = not job.options.has_weight and special_of(job, row, 1 + 2 * k) != 0.0
+    if sure[0]:
+        return special_of(job, row, 1 + 2 * k)
     if how == MEAN:
         divisor = pair_of(<double>row[0])
     elif how == WEIGHTED_MEAN:
@@ -235,15 +261,13 @@ cdef inline double settle_loss(
     if doubt.whole:
         return 0.0
     if linear.hi != 0.0:
-        # Of terms without a sign at most half is subtracted.
-        total = terms.hi
-        terms = pair_add(terms, pair_times(linear, p.offset))
-        if terms.hi < 0.1 * total:
+        terms = less_offsets(terms, linear, p, &doubt)
+        if doubt.whole:
             return 0.0
-        doubt.exact = False
     # Of what is normal, and so is a loss that large or infinite, a power of two changes no bit.
     return power_of_two(-scale) * settled_quotient(
-        terms, pair_times(divisor, pair_of(p.over)), doubt.exact, job.single, sure
+        terms, pair_times(divisor, pair_of(p.over)), error * power_of_two(scale), doubt.exact,
+        job.single, sure,
     )
 
 
@@ -257,8 +281,7 @@ cdef inline bint figures_of_group(
     """
     cdef int exponent = -(BASE_SINGLE if single else BASE_DOUBLE), k
     cdef Doubt doubt
-    cdef Pair weight, terms, linear, divisor, inside, rest
-    cdef double total
+    cdef Pair weight, terms, linear, divisor, inside
     cdef uint8_t sure = False
     cdef bint counts = windows[0].digits == 1 and windows[0].special < 0  # no weights but 1
     cdef bint exact
@@ -271,7 +294,7 @@ cdef inline bint figures_of_group(
         figures[2 * losses + 2] = weight.hi
     else:
         figures[2 * losses + 2] = settled_quotient(
-            weight, pair_of(1.0), doubt.exact, False, &sure
+            weight, pair_of(1.0), 0.0, doubt.exact, False, &sure
         )
         if not sure:
             return False
@@ -290,25 +313,17 @@ cdef inline bint figures_of_group(
         if counts:
             figures[losses + 2 + k] = (weight.hi - linear.hi) / weight.hi
         elif inside.hi == 0.0 or inside.hi > 1e-3 * weight.hi:
-            figures[losses + 2 + k] = settled_quotient(inside, weight, False, False, &sure)
+            figures[losses + 2 + k] = settled_quotient(inside, weight, 0.0, False, False, &sure)
             if not sure:
                 return False
         else:
             return False
         if params[k].form != PRODUCT:
-            # Of terms without a sign at most half is subtracted.
-            total = terms.hi
-            rest = pair_times(linear, params[k].offset)
-            # Nothing is rounded where the parts below are added without an error.
-            doubt.exact = (
-                doubt.exact and linear.lo == 0.0 and params[k].offset.lo == 0.0
-                and is_sum_exact(terms, rest)
-            )
-            terms = pair_add(terms, rest)
-            if terms.hi < 0.1 * total:
+            terms = less_offsets(terms, linear, &params[k], &doubt)
+            if doubt.whole:
                 return False
         figures[k] = settled_quotient(
-            terms, pair_times(divisor, pair_of(params[k].over)), doubt.exact, single, &sure
+            terms, pair_times(divisor, pair_of(params[k].over)), 0.0, doubt.exact, single, &sure
         )
         if not sure:
             return False
@@ -316,7 +331,7 @@ cdef inline bint figures_of_group(
     terms = sum_of_group(row, &windows[1 + 2 * losses], exponent, careful, &doubt)
     if doubt.whole:
         return False
-    figures[losses] = settled_quotient(terms, weight, doubt.exact, single, &sure)
+    figures[losses] = settled_quotient(terms, weight, 0.0, doubt.exact, single, &sure)
     if not sure:
         return False
     terms = sum_of_group(row, &windows[2 + 2 * losses], exponent, careful, &doubt)

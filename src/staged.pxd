@@ -5,10 +5,11 @@ Of an element its difference is collected, which all terms are of, and its weigh
 
 from libc.stdint cimport int32_t, int64_t, uint64_t, uint8_t
 
+from blocks cimport pour
 from bygroup cimport Block, load_block
 from cache cimport aligned
 from coding cimport SMOOTHL1_MARK, SMOOTHL1_SEEN
-from digits cimport TERMS, base_of, pour
+from digits cimport TERMS, base_of
 from exact cimport Kept, Wanted, add_block, carry_row, kept_of, row_size
 from jobs cimport Job
 from kernels cimport fill
@@ -65,7 +66,7 @@ cdef inline void add_staged(
     add_block(
         job, staged, zeros, <const floating*>NULL,
         staged + most if job.options.has_weight else <const floating*>NULL, NULL, n, wanted, 0,
-        <floating*>(scratch + 2 * size), <floating*>(scratch + 5 * size), row, kept,
+        <floating*>(scratch + 2 * size), <floating*>(scratch + 5 * size), row, NULL, kept,
     )
     pour(&kept.by, base_of(job.single), staged)
 

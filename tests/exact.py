@@ -62,6 +62,19 @@ def divided(total, by, dtype):
     return min(candidates, key=lambda a: (abs(value(a) - exact), odd(a)))
 
 
+def total_of(values):
+    """The exact sum of floats, as a fraction."""
+    values = values[values != 0].astype(np.float64)
+    if not values.size:
+        return Fraction(0)
+    mantissas, exponents = np.frexp(values)
+    low = int(exponents.min())
+    pairs = zip((mantissas * 2.0**53).astype(np.int64).tolist(), exponents.tolist(), strict=True)
+    return Fraction(sum(mantissa << (exponent - low) for mantissa, exponent in pairs)) * (
+        Fraction(2) ** (low - 53)
+    )
+
+
 def loss(x, y, reduction, beta, huber, dtype, weight=None, where=None, result=None):
     """The reduced loss: exact, then rounded once, to ``result`` or ``dtype``."""
     x, y = np.broadcast_arrays(np.asarray(x, dtype), np.asarray(y, dtype))
@@ -79,10 +92,10 @@ def loss(x, y, reduction, beta, huber, dtype, weight=None, where=None, result=No
             total = special.sum()
             mass = {"mean": 1.0, "sum": 1.0, "weighted_mean": w.astype(np.float64).sum()}
             return result(total / mass[reduction])
-    total = sum(map(Fraction, terms.astype(float).tolist()), Fraction(0)) / over
+    total = total_of(terms) / over
     linear = ~(z < dtype(beta))
-    total -= offset * sum(map(Fraction, w[linear].astype(float).tolist()), Fraction(0))
-    mass = sum(map(Fraction, w.astype(float).tolist()), Fraction(0))
+    total -= offset * total_of(w[linear])
+    mass = total_of(w)
     return divided(total, {"mean": terms.size, "sum": 1, "weighted_mean": mass}[reduction], result)
 
 

@@ -180,8 +180,13 @@ def reduced(work: core.Work, reduction: str, dtype: np.dtype[Any]) -> tuple[AnyA
     tile = max(1, _TILE // len(forms))
     for first in range(0, outputs, tile):
         count = min(tile, outputs - first)
-        rows = core.exact_sums(work, first, count, weights=reduction == "weighted_mean")
-        results[first : first + count], nothing = settled(work, rows, reduction, dtype)
+        if dtype.itemsize == 2:
+            rows = core.exact_sums(work, first, count, weights=reduction == "weighted_mean")
+            some, nothing = settled(work, rows, reduction, dtype)
+        else:
+            losses, sure, rows = core.exact_losses(work, first, count, reduction)
+            some, nothing = _finished(work, rows, losses, sure, reduction, dtype)
+        results[first : first + count] = some
         empty = empty or nothing
     return results, empty
 
@@ -190,12 +195,24 @@ def settled(
     work: core.Work, rows: AnyArray, reduction: str, dtype: np.dtype[Any]
 ) -> tuple[AnyArray, bool]:
     """Return what `reduced` does, of rows of ``core.exact_sums``, which was called on ``work``."""
-    forms, _, single = core.exact_forms(work)
-    layout = layout_of(single)
-    ways = [Form(*form) for form in forms]
     losses, sure = core.exact_settle(work, rows, reduction)
     if dtype.itemsize == 2:
         sure[:] = False  # these are of float32
+    return _finished(work, rows, losses, sure, reduction, dtype)
+
+
+def _finished(
+    work: core.Work,
+    rows: AnyArray,
+    losses: AnyArray,
+    sure: AnyArray,
+    reduction: str,
+    dtype: np.dtype[Any],
+) -> tuple[AnyArray, bool]:
+    """Return losses that are sure, the others by integers, and whether there was no divisor."""
+    forms, _, single = core.exact_forms(work)
+    layout = layout_of(single)
+    ways = [Form(*form) for form in forms]
     results = losses.astype(dtype)
     empty = False
     for o in np.flatnonzero(~np.logical_and.reduce(sure, axis=1)).tolist():
@@ -205,6 +222,8 @@ def settled(
             results[o] = math.nan
             continue
         for k, way in enumerate(ways):
+            if sure[o, k]:
+                continue
             terms, linear = numbers_at(rows[o], layout, 1 + 2 * k, 2)
             results[o, k] = mean(way, terms, linear, divisor, layout, dtype)
     return results, empty
