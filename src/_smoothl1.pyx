@@ -666,8 +666,8 @@ def exact_sums(
 def exact_losses(Work work not None, Py_ssize_t first, Py_ssize_t outputs, str reduction):
     """What ``exact_settle`` gives of the rows of some outputs, and these rows.
 
-    Sums are made only as exactly as their rounding needs (``certificates.pxd``): in the rows, those of
-    losses that are not sure are exact.
+    Sums are made only as exactly as their rounding needs (``certificates.pxd``): in the rows, those
+    of losses that are not sure are exact.
 
     Returns
     -------
