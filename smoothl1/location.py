@@ -84,11 +84,11 @@ def huber_location(
     thread_argument()  # it runs on one thread, but is to fail with all others or with none
     array = as_array("y", y)
     threshold = check_number("beta", beta)
-    values = _scratch(array)
+    values = array.reshape(-1) if _is_as_needed(array, sample_weight) else _scratch(array)
     if values.size == 0:
         raise ValueError(f"y must hold at least one value, got shape {array.shape}")
-    # Not min(), which imports at the first call. False for NaN, too.
-    if not (np.minimum.reduce(values) > -np.inf and np.maximum.reduce(values) < np.inf):
+    smallest, largest = core.extent(values)
+    if not (smallest > -np.inf and largest < np.inf):  # NaN, too
         raise ValueError(f"y must be finite, got {_first(values, ~np.isfinite(values))}")
     weights = None
     if sample_weight is not None:
@@ -104,12 +104,19 @@ def huber_location(
             raise ValueError(f"sample_weight must be >= 0 and finite, got {_first(weights, bad)}")
         if highest == 0:
             raise ValueError("sample_weight must hold a positive weight, got zeros only")
-    location = core.location(values, weights, threshold)
+    location = core.location(values, weights, threshold, smallest, largest)
     dtype = array.dtype if is_float(array.dtype) else np.dtype(np.float64)
     if not dtype.isnative:
         dtype = dtype.newbyteorder("=")
     found: np.floating[Any] = rounded(location, dtype)[()]
     return found
+
+
+def _is_as_needed(array: AnyArray, sample_weight: ArrayLike | None) -> bool:
+    """Return whether no copy is needed: with weights both are overwritten."""
+    flags = array.flags
+    plain = array.dtype == np.float64 and flags.c_contiguous and flags.aligned
+    return sample_weight is None and plain
 
 
 def _scratch(array: AnyArray) -> AnyArray:

@@ -56,7 +56,7 @@ from jobs cimport (
     Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, set_scale,
 )
 from key_arrays cimport learn_keys, range_of_keys, write_codes_of
-from location_arrays cimport derivatives_of, location_of
+from location_arrays cimport derivatives_of, extent_of, location_of
 from operands cimport Operand, axes_size, set_operand, set_shrink, use_axes
 from plain cimport (
     NONE, OTHER, PyArray_ISCARRAY_RO, empty_like, loss_of, plain, plain_out, reduction_of, scalar,
@@ -604,13 +604,18 @@ def as_bfloat16(cnp.ndarray values not None):
 # Location and line search
 # ---------------------------------------------------------------------------
 
-def location(cnp.ndarray y, cnp.ndarray weight, double beta):
+def extent(cnp.ndarray a not None):
+    """The least and the greatest of contiguous numbers of float64; NaN if one is NaN."""
+    return extent_of(a)
+
+
+def location(cnp.ndarray y, cnp.ndarray weight, double beta, double smallest, double largest):
     """The minimiser of the sum of w smooth_l1(y - m; beta).
 
     ``y``, and ``weight`` unless it is None, are one-dimensional contiguous arrays of float64,
-    checked by ``smoothl1.location``; both are overwritten.
+    checked by ``smoothl1.location``, y of that extent; with weights both are overwritten.
     """
-    return location_of(y, weight, beta)
+    return location_of(y, weight, beta, smallest, largest)
 
 
 def line_derivatives(

@@ -75,11 +75,31 @@ cdef inline void add_chunk(double* terms, Py_ssize_t n, Lanes* sums) noexcept no
         sums.lo[lane] = lo[lane] + 0.0
 
 
+cdef inline void add_counts(const double* terms, Py_ssize_t n, Lanes* sums) noexcept nogil:
+    """The same of terms that are integers, whose sums are."""
+    cdef double counts[LANES]
+    cdef Py_ssize_t row = 0, i
+    cdef int lane
+    for lane in range(LANES):
+        counts[lane] = 0.0
+    while row <= n - LANES:
+        for lane in range(LANES):
+            counts[lane] += terms[row + lane]
+        row += LANES
+    for i in range(row, n):
+        counts[i - row] += terms[i]
+    for lane in range(LANES):
+        sums.hi[lane] += counts[lane]
+
+
 cdef inline void tally_chunk(
-    const double* y, const double* w, Py_ssize_t n, const Search* s, double lo, double hi,
-    Tally* tally,
+    const double* y, const double* w, Py_ssize_t n, bint alike, const Search* s, double lo,
+    double hi, Tally* tally,
 ) noexcept nogil:
-    """Sum what is saturated or linear between lo and hi, at most CHUNK elements."""
+    """Sum what is saturated or linear between lo and hi, at most CHUNK elements.
+
+    ``alike``: the weights are 1.
+    """
     cdef char space[PARTS * CHUNK * 8 + LINE]
     cdef double* net = <double*>aligned(space) + NET * CHUNK
     cdef double* weight = net + WEIGHT * CHUNK
@@ -100,7 +120,12 @@ cdef inline void tally_chunk(
         weight[i] = linear
         moment[i] = linear * (y[i] * unit)
     for part in range(<int>PARTS if lo == hi else <int>JUMP):
-        add_chunk(net + part * CHUNK, n, &tally.sums[part])
+        if beta == 0.0 and (part == WEIGHT or part == MOMENT):
+            continue  # nothing is linear
+        if alike and part != MOMENT:
+            add_counts(net + part * CHUNK, n, &tally.sums[part])
+        else:
+            add_chunk(net + part * CHUNK, n, &tally.sums[part])
 
 
 cdef inline Py_ssize_t keep_active(
@@ -128,17 +153,17 @@ cdef inline int check_signals() except -1 nogil:
 
 
 cdef inline Py_ssize_t classify(
-    double* y, double* w, Py_ssize_t n, const Search* s, double lo, double hi, bint drop,
-    Tally* tally,
+    const double* y, const double* w, Py_ssize_t n, const Search* s, double lo, double hi,
+    double* kept_y, double* kept_w, Tally* tally,
 ) except -1 nogil:
-    """Tally all elements; with ``drop``, keep the active ones only and return their number.
+    """Tally all elements; copy the active ones to kept_y, unless it is NULL, and count them.
 
-    w is NULL for weights of 1.
+    kept_y may be y, and kept_w w. w is NULL for weights of 1.
     """
     cdef double ones[CHUNK]
     cdef double unused[CHUNK]
-    cdef double* weights = ones
-    cdef double* kept_w = unused
+    cdef const double* weights = ones
+    cdef double* place = unused
     cdef Py_ssize_t i = 0, k = 0, m
     cdef int part
     for part in range(PARTS):
@@ -149,10 +174,10 @@ cdef inline Py_ssize_t classify(
         m = CHUNK if n - i > CHUNK else n - i
         if w is not NULL:
             weights = w + i
-            kept_w = w + k
-        tally_chunk(y + i, weights, m, s, lo, hi, tally)
-        if drop:
-            k += keep_active(y + i, weights, m, s, y + k, kept_w)
+            place = kept_w + k
+        tally_chunk(y + i, weights, m, w is NULL, s, lo, hi, tally)
+        if kept_y is not NULL:
+            k += keep_active(y + i, weights, m, s, kept_y + k, place)
         i += m
         if i % (GROUP * LEAF) == 0:
             check_signals()
@@ -163,10 +188,12 @@ cdef inline Pair total(Lanes* sums, Py_ssize_t n, Pair constant) noexcept nogil:
     return pair_add(fold_lanes(sums, n, <double>0), constant)
 
 
-cdef inline Py_ssize_t narrow(Search* s, double* y, double* w, Py_ssize_t n) except -1 nogil:
-    """Drop the elements without a corner in the bracket; return how many are left."""
+cdef inline Py_ssize_t narrow(
+    Search* s, const double* y, const double* w, Py_ssize_t n, double* kept_y, double* kept_w
+) except -1 nogil:
+    """Keep the elements with a corner in the bracket; return how many those are."""
     cdef Tally tally
-    cdef Py_ssize_t k = classify(y, w, n, s, s.lo, s.hi, True, &tally)
+    cdef Py_ssize_t k = classify(y, w, n, s, s.lo, s.hi, kept_y, kept_w, &tally)
     s.net = total(tally.sums + NET, n, s.net)
     s.weight = total(tally.sums + WEIGHT, n, s.weight)
     s.moment = total(tally.sums + MOMENT, n, s.moment)
@@ -184,12 +211,13 @@ cdef inline double slope_sum(
 
 
 cdef inline int evaluate(
-    const Search* s, double* y, double* w, Py_ssize_t n, double m, double* left, double* right
+    const Search* s, const double* y, const double* w, Py_ssize_t n, double m, double* left,
+    double* right,
 ) except -1 nogil:
     """G just left and just right of m."""
     cdef Tally tally
     cdef Pair net, weight, moment, jump
-    classify(y, w, n, s, m, m, False, &tally)
+    classify(y, w, n, s, m, m, NULL, NULL, &tally)
     net = total(tally.sums + NET, n, s.net)
     weight = total(tally.sums + WEIGHT, n, s.weight)
     moment = total(tally.sums + MOMENT, n, s.moment)

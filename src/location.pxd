@@ -5,7 +5,7 @@ of a line search. It uses the sums of ``bracket.pxd``, and nothing of jobs and l
 """
 
 from libc.math cimport INFINITY, frexp, isinf, ldexp, nextafter, sqrt
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
 from bracket cimport (
@@ -106,9 +106,9 @@ cdef inline double solve(Search* s, double* y, double* w, Py_ssize_t n) except? 
                     s.lo = pivots[k]
                 else:
                     return middle_of_flat(s, y, n, pivots[k], left == 0.0, right == 0.0)
-                n = narrow(s, y, w, n)
+                n = narrow(s, y, w, n, y, w)
             elif count == 1:
-                n = narrow(s, y, w, n)  # an element without a corner inside
+                n = narrow(s, y, w, n, y, w)  # an element without a corner inside
             k += 1
         # A prediction that failed is followed by a step that is sure to drop something.
         predicts = count == 1 or n <= before // 2
@@ -122,28 +122,36 @@ cdef inline double solve(Search* s, double* y, double* w, Py_ssize_t n) except? 
     return s.hi if left > 0.0 else (s.lo if left < 0.0 else between(s.lo, s.hi))
 
 
-cdef inline void extent(
+cdef inline bint extent(
     const double* a, Py_ssize_t n, double* smallest, double* largest
 ) noexcept nogil:
-    """The least and the greatest element; inf and -inf for none."""
+    """The least and the greatest element; inf and -inf for none. Returns whether one is NaN."""
     cdef double low[16]
     cdef double high[16]
+    cdef int64_t odd[16]
+    cdef int64_t nan = 0
     cdef Py_ssize_t i, k
     for k in range(16):
         low[k] = INFINITY
         high[k] = -INFINITY
+        odd[k] = 0
     for i in range(0, n - 15, 16):
         for k in range(16):
             low[k] = a[i + k] if a[i + k] < low[k] else low[k]
             high[k] = a[i + k] if a[i + k] > high[k] else high[k]
+            odd[k] |= a[i + k] != a[i + k]
     for i in range(n - n % 16, n):
         low[0] = a[i] if a[i] < low[0] else low[0]
         high[0] = a[i] if a[i] > high[0] else high[0]
+        odd[0] |= a[i] != a[i]
     smallest[0] = low[0]
     largest[0] = high[0]
+    for k in range(16):
+        nan |= odd[k]
     for k in range(1, 16):
         smallest[0] = low[k] if low[k] < smallest[0] else smallest[0]
         largest[0] = high[k] if high[k] > largest[0] else largest[0]
+    return nan != 0
 
 
 cdef inline Py_ssize_t normalise(double* y, double* w, Py_ssize_t n) noexcept nogil:
@@ -167,20 +175,49 @@ cdef inline Py_ssize_t normalise(double* y, double* w, Py_ssize_t n) noexcept no
     return k
 
 
+cdef inline Py_ssize_t enclose(
+    Search* s, const double* y, const double* w, Py_ssize_t n, double* kept_y, double* kept_w
+) except -2 nogil:
+    """Keep what lies between two points that a sample predicts; return how many, or -1.
+
+    In one pass, on the assumption that the root is between the points, which what is kept can
+    tell. -1: it is not, and nothing has changed but the next random number.
+    """
+    cdef Search found
+    cdef double low, high, left, right, unused
+    cdef Py_ssize_t k
+    predict(s, y, w, n, &low, &high)
+    if not s.lo < low < high < s.hi:
+        return -1
+    found = s[0]
+    found.lo = low
+    found.hi = high
+    k = narrow(&found, y, w, n, kept_y, kept_w)
+    evaluate(&found, kept_y, NULL if w is NULL else kept_w, k, low, &unused, &right)
+    evaluate(&found, kept_y, NULL if w is NULL else kept_w, k, high, &left, &unused)
+    if not (right < 0.0 < left):
+        return -1
+    s[0] = found
+    return k
+
+
 cdef inline double locate(
-    double* y, double* w, Py_ssize_t n, double beta, double* space
+    const double* y, double* w, Py_ssize_t n, double beta, double smallest, double largest,
+    double* kept_y, double* kept_w, double* space,
 ) except? -1.0 nogil:
     """The minimiser of the sum of w smooth_l1(y - m; beta); w is NULL for weights of 1.
 
-    Overwrites y and w. ``space`` holds 4 SAMPLE numbers.
+    With weights y, too, is overwritten. ``kept_y``, and with weights ``kept_w``, are memory for n
+    numbers; ``space`` holds 4 SAMPLE numbers.
     """
     cdef Search s
-    cdef double smallest, largest, result
+    cdef double result
     cdef int exponent
+    cdef Py_ssize_t left = -1
     if w is not NULL:
-        n = normalise(y, w, n)
+        n = normalise(<double*>y, w, n)
         check_signals()
-    extent(y, n, &smallest, &largest)
+        extent(y, n, &smallest, &largest)
     if smallest == largest:
         return smallest
     # Large values become 2**940, so that neither 2**64 of them overflow nor a small beta
@@ -196,7 +233,15 @@ cdef inline double locate(
     s.net = s.weight = s.moment = pair_of(0.0)
     s.random = 0
     s.space = space
-    result = solve(&s, y, w, n)
+    if n > 2 * SAMPLE:
+        left = enclose(&s, y, w, n, kept_y, kept_w)
+    if left >= 0:
+        result = solve(&s, kept_y, NULL if w is NULL else kept_w, left)
+    elif w is NULL:
+        memcpy(kept_y, y, n * sizeof(double))
+        result = solve(&s, kept_y, NULL, n)
+    else:
+        result = solve(&s, <double*>y, w, n)
     result = smallest if result < smallest else result
     return largest if result > largest else result
 

@@ -3,26 +3,53 @@
 What is computed is there; here are arrays checked, memory, and the GIL.
 """
 
+from libc.math cimport NAN
 from libc.stdlib cimport free
 
 cimport numpy as cnp
 
-from location cimport SAMPLE, locate, slope_and_curvature
+from location cimport SAMPLE, extent, locate, slope_and_curvature
 from plain cimport PyArray_ISCARRAY_RO
 from team cimport allocate
 
 
-cdef inline double location_of(cnp.ndarray y, cnp.ndarray weight, double beta) except? -1:
-    """The location; ``weight`` may be None. Both arrays are overwritten."""
+cdef inline tuple extent_of(cnp.ndarray a):
+    """The least and the greatest element of a contiguous array of float64; NaN if there is one."""
+    cdef double smallest, largest
+    cdef bint nan
+    cdef const double* data = <const double*>cnp.PyArray_DATA(a)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(a)
+    if cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT64 or not PyArray_ISCARRAY_RO(a):
+        raise ValueError("a must be a contiguous array of float64")
+    with nogil:
+        nan = extent(data, n, &smallest, &largest)
+    if nan:
+        smallest = largest = NAN
+    return smallest, largest
+
+
+cdef inline double location_of(
+    cnp.ndarray y, cnp.ndarray weight, double beta, double smallest, double largest
+) except? -1:
+    """The location; ``weight`` may be None, else both arrays are overwritten."""
+    cdef const double* data = <const double*>cnp.PyArray_DATA(y)
     cdef double* w = NULL
+    cdef double* space = NULL
+    cdef double* kept_y = NULL
+    cdef double* kept_w = NULL
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(y)
     cdef double result
-    if weight is not None:
-        w = <double*>cnp.PyArray_DATA(weight)
-    cdef double* space = <double*>allocate(4 * SAMPLE * sizeof(double))
     try:
+        space = <double*>allocate(4 * SAMPLE * sizeof(double))
+        kept_y = <double*>allocate(n * sizeof(double))  # mostly little of it is touched
+        if weight is not None:
+            w = <double*>cnp.PyArray_DATA(weight)
+            kept_w = <double*>allocate(n * sizeof(double))
         with nogil:
-            result = locate(<double*>cnp.PyArray_DATA(y), w, cnp.PyArray_SIZE(y), beta, space)
+            result = locate(data, w, n, beta, smallest, largest, kept_y, kept_w, space)
     finally:
+        free(kept_y)
+        free(kept_w)
         free(space)
     return result
 

@@ -148,7 +148,9 @@ def locations(lengths):
         smoothl1._simd.core.line_derivatives(y, d, w, 0.5, 0.3)
         if n:
             smoothl1.huber_location(y, 0.3, sample_weight=w)
-            smoothl1._simd.core.location(y, w, 0.3)  # in place
+            smoothl1.huber_location(y, 0.3)
+            core = smoothl1._simd.core
+            core.location(y, w, 0.3, *core.extent(y))  # in place
         count += 1
     return count
 
