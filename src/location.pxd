@@ -29,9 +29,13 @@ cdef inline uint64_t draw(Search* s, uint64_t below) noexcept nogil:
 
 
 cdef inline int predict(
-    Search* s, const double* y, const double* w, Py_ssize_t n, double* low, double* high
+    Search* s, const double* y, const double* w, Py_ssize_t n, double deviations, double* low,
+    double* high,
 ) except -1 nogil:
-    """Two points that are likely to bracket the root closely, from a sample."""
+    """Two points that are likely to bracket the root closely, from a sample.
+
+    ``deviations``: how many standard deviations of the sample's G they are from its root.
+    """
     cdef double* ys = s.space
     cdef double* ws = ys + SAMPLE
     cdef double* work_y = ws + SAMPLE
@@ -57,7 +61,7 @@ cdef inline int predict(
         part = clip(d, s.beta) * s.unit if s.beta > 0.0 else <double>((d > 0.0) - (d < 0.0))
         part *= ws[i] * down  # whose square neither overflows nor underflows
         margin += part * part
-    margin = 2.0 * sqrt(margin) / down  # two standard deviations of the sample's G
+    margin = deviations * sqrt(margin) / down
     for k in range(2):
         of_sample = s[0]
         of_sample.net = pair_times(s.net, ratio)
@@ -87,7 +91,7 @@ cdef inline double solve(Search* s, double* y, double* w, Py_ssize_t n) except? 
         before = n
         count = 0
         if n > 2 * SAMPLE and predicts:
-            predict(s, y, w, n, &pivots[0], &pivots[1])
+            predict(s, y, w, n, 2.0, &pivots[0], &pivots[1])
             count = 2
         else:
             i = <Py_ssize_t>draw(s, n)
@@ -186,7 +190,7 @@ cdef inline Py_ssize_t enclose(
     cdef Search found
     cdef double low, high, left, right, unused
     cdef Py_ssize_t k
-    predict(s, y, w, n, &low, &high)
+    predict(s, y, w, n, 3.0, &low, &high)  # a failure costs a pass: one in 400
     if not s.lo < low < high < s.hi:
         return -1
     found = s[0]
