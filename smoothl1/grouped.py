@@ -155,26 +155,13 @@ class GroupedLossSums(Mergeable):
                 self._add(operands, by, threads)
         return self
 
-    def _work(self, operands: arguments.Operands, threads: int) -> Any:
-        spec, arrays = self._spec, operands.arrays
-        return core.Work(
-            arrays["input"],
-            arrays["target"],
-            betas=[*spec.betas, 0.0, 0.0],
-            huber=spec.huber,
-            single=spec.single,
-            weight=arrays.get("weight"),
-            where=arrays.get("where"),
-            n_threads=threads,
-        )
-
     def _add(self, operands: arguments.Operands, by: Any, threads: int) -> Codes:
         """Add the losses of a piece; return the code of each element's group."""
         with self._lock:
             codes = self._keys.learn(by, operands.input.shape, threads)
             if codes.size == 0:
                 return codes
-            work = self._work(operands, threads)
+            work = sums.work_on(self._spec, operands, threads)
             count = len(self._keys)
             if count <= min(_FEW, codes.size // 64):
                 rows = self._few_rows()
@@ -204,7 +191,7 @@ class GroupedLossSums(Mergeable):
         if int(np.maximum.reduce(some)) - int(np.minimum.reduce(some)) >= _SLOTS:
             return False
         self._memory, found, least, most = core.exact_stage_keys(
-            self._work(operands, threads), keys, self._memory
+            sums.work_on(self._spec, operands, threads), keys, self._memory
         )
         if found is None:
             return False

@@ -509,20 +509,29 @@ def _is_wide(a: AnyArray) -> bool:
     return not np.can_cast(a.dtype, np.float32, "safe")
 
 
-def sums_of(spec: Spec, operands: arguments.Operands, threads: int) -> AnyArray:
-    """Return the row of a piece."""
-    order = arguments.memory_order(operands.input)
-    arrays = {name: a.transpose(order) for name, a in operands.arrays.items()}
-    work = core.Work(
-        arrays["input"],
-        arrays["target"],
+def work_on(
+    spec: Spec,
+    operands: arguments.Operands,
+    threads: int,
+    order: tuple[int, ...] | None = None,
+) -> core.Work:
+    """Return the work on a piece: the sums for each threshold, and the moments."""
+    return core.Work(
+        operands.input,
+        operands.target,
         betas=[*spec.betas, 0.0, 0.0],
         huber=spec.huber,
         single=spec.single,
-        weight=arrays.get("weight"),
-        where=arrays.get("where"),
+        weight=operands.weight,
+        where=operands.where,
+        order=order,
         n_threads=threads,
     )
+
+
+def sums_of(spec: Spec, operands: arguments.Operands, threads: int) -> AnyArray:
+    """Return the row of a piece."""
+    work = work_on(spec, operands, threads, arguments.memory_order(operands.input))
     row = core.exact_sums(work, 0, 1, linear=True, weights=True, moments=True)[0]
     # The moments have no use for weights in the linear piece.
     size = spec.layout.size

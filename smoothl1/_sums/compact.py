@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from smoothl1._simd import core
 from smoothl1._sums.keys import Codes, Look
 from smoothl1._sums.states import Spec
-from smoothl1._sums.table import Table, columns_of
+from smoothl1._sums.table import Table, columns_of, grown
 from smoothl1._typing import AnyArray
 
 # Words of 64 bits of a sum, at most.
@@ -64,19 +64,11 @@ class Compact:
 
     def add(self, work: Any, codes: Codes, count: int) -> None:
         """Add elements that it takes, of so many groups."""
-        self._reserve(count)
+        self.rows = grown(self.rows, count)
         if isinstance(codes.source, Look):
             core.exact_scatter_keys(work, *codes.source, self.rows, self.windows)
         else:
             core.exact_scatter(work, codes.source, self.rows, self.windows, True)
-
-    def _reserve(self, count: int) -> None:
-        """Make room for so many rows."""
-        have, width = self.rows.shape
-        if count > have:
-            rows = np.zeros((max(count, 2 * have), width), np.int64)
-            rows[:have] = self.rows
-            self.rows = rows
 
     def chosen(self, codes: AnyArray) -> Table:
         """Return a table of some of the rows."""

@@ -55,11 +55,7 @@ class Table:
 
     def reserve(self, count: int) -> None:
         """Make room for so many rows."""
-        have, width = self.rows.shape
-        if count > have:
-            rows = np.zeros((max(count, 2 * have), width), np.int64)
-            rows[:have] = self.rows
-            self.rows = rows
+        self.rows = grown(self.rows, count)
 
     def add(self, other: Table, codes: AnyArray) -> None:
         """Add the rows of another table to those of these codes."""
@@ -231,6 +227,16 @@ class Table:
             to[:, start : start + old[2]] = rows[:, old[0] : old[0] + old[2]]
             if old[3] >= 0:
                 to[:, new[3] : new[3] + 3] = rows[:, old[3] : old[3] + 3]
+
+
+def grown(rows: AnyArray, count: int) -> AnyArray:
+    """Return the rows with room for so many: at least twice as much as there was, if not enough."""
+    have, width = rows.shape
+    if count <= have:
+        return rows
+    found = np.zeros((max(count, 2 * have), width), rows.dtype)
+    found[:have] = rows
+    return found
 
 
 class Rows(Protocol):
