@@ -37,7 +37,7 @@ def check(X, y, weight=None, blocks=20, rtol=1e-10, **options):
     np.testing.assert_allclose(model.scale_, one.scale_, rtol=rtol, atol=1e-10 * np.abs(y).max())
     predicted = model.predict(lazy[0])
     assert predicted.chunks[0] == lazy[0].chunks[0]
-    np.testing.assert_allclose(predicted.compute(), model.predict(X), rtol=1e-14)
+    np.testing.assert_allclose(predicted.compute(), model.predict(X), rtol=1e-14, atol=1e-14 * size)
     return one, model
 
 
@@ -68,6 +68,20 @@ def test_hundred_thousand_rows_over_20_chunks(rng, options, weighted):
 def test_small_thresholds(seed):
     X, y = data(np.random.default_rng(seed), 20_000 if seed == 6 else 100_000, 8)
     check(X, y, scale=None, beta=1e-3)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("beta", [1e-4, 1e-6, 1e-9])
+def test_thresholds_below_which_few_rows_are_left(beta, weighted, rng):
+    X, y = data(rng, 100_000, 8)
+    weight = rng.uniform(0, 2, len(X)) * (rng.random(len(X)) > 0.1) if weighted else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        one, model = check(X, y, weight, scale=None, beta=beta)
+        check(X, y, weight, scale=None, beta=beta, alpha=0.1 * beta, fit_intercept=False)
+    assert model.n_iter_ <= 20
+    inside = np.abs(y - X @ one.coef_ - one.intercept_) < max(beta, 1e-10)
+    assert np.count_nonzero(inside if weight is None else inside & (weight > 0)) >= 9
 
 
 @pytest.mark.parametrize(

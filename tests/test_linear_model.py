@@ -208,6 +208,19 @@ def test_least_absolute_deviations_have_a_certificate(weighted, rng):
     np.testing.assert_array_equal(model.outliers_, ~met)
 
 
+# Of the first two a fit ended within 1e-9 of the corner, since rounding hid what that would gain.
+@pytest.mark.parametrize(
+    ("n", "p", "seed"), [(3000, 8, 12), (20_000, 1, 12), (3000, 3, 0), (300, 8, 1)]
+)
+def test_least_absolute_deviations_end_in_a_corner(n, p, seed):
+    rng = np.random.default_rng([seed, n, p])
+    X = rng.standard_normal((n, p)) * 10 ** rng.uniform(-2, 2, p) + 10 * rng.standard_normal(p)
+    y = X @ (rng.standard_normal(p) / X.std(axis=0)) * 3 + 7 + rng.standard_t(1.5, n)
+    model = SmoothL1Regressor(scale=None, beta=0.0).fit(X, y)
+    passed = np.abs(y - X @ model.coef_ - model.intercept_) < 1e-13 * np.abs(y).max()
+    assert np.count_nonzero(passed) == p + 1
+
+
 @pytest.mark.parametrize("fit_intercept", [False, True])
 def test_the_median_absolute_deviation_of_what_a_median_fit_misses(fit_intercept, rng):
     X, y = sample(301, 5)

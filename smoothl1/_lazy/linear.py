@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from smoothl1 import linear_model
 from smoothl1._lazy import arrays as lazy
-from smoothl1._lazy.medians import Line, least_absolute_deviations, median_distance
+from smoothl1._lazy.medians import Line, fit_nearby, median_distance
 from smoothl1._lazy.passes import Batches, Blocks, Source
 from smoothl1._linear.solvers import VANISHED, Inverse
 from smoothl1._typing import AnyArray
@@ -39,9 +39,10 @@ _LENGTHS = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 1e-3, 1e-4)
 # What a step may still promise, as a part of the objective, where the last one is taken.
 _GAIN = 1e-20
 _ROUNDING = 1e-14
-# The least distance from a fit of least absolute deviations within which rows are kept, in units
-# of the typical target.
+# The least distance from a fit within which rows are kept, in units of the typical target.
 _NEAR = 2.0**-20
+# Thresholds smaller by this than that distance are fitted to the rows within it.
+_SMALL = 64.0
 
 
 class SmoothL1Regressor(linear_model.SmoothL1Regressor):
@@ -464,7 +465,7 @@ def _fit(
     theta[:p][constant] = 0.0
     least, passes, warning = linear_model._LEAST, 0, ""
     if model.scale == "mad" or model.beta == 0:
-        line, passes, warning = _median(model, source, moments, frame, penalty, theta)
+        line, passes, warning = _few(model, source, moments, frame, penalty, theta, 0.0)
         theta = frame.parameters(line.coef, line.intercept)
         terms = np.abs(line.coef) @ (np.abs(moments.mean) + deviation) + abs(line.intercept)
         nothing = max(linear_model._PASSED * unit, 32 * eps * float(terms))
@@ -481,6 +482,12 @@ def _fit(
     t = model.beta * guess / unit
     t = min(max(t, least), 2.0**300)
     share = 1.0 / model.beta**2 if joint else 0.0
+    line = Line(*frame.coefficients(theta), column)
+    if not joint and _SMALL * t * unit < _radius(moments, frame, line) < math.inf:
+        # So few rows below it are left that Newton's method would look for them one by one.
+        line, more, small = _few(model, source, moments, frame, penalty, theta, t * unit)
+        warning = warning or small
+        return _Found(line.coef, line.intercept, size, t * unit, passes + more, warning)
     newton = _Newton(source, frame, penalty, share, least, model.max_iter, model.tol)
     theta, t = newton.minimise(theta, t)
     coef, intercept = frame.coefficients(theta)
@@ -490,24 +497,23 @@ def _fit(
     return _Found(coef, intercept, size, t * unit, n_iter, warning or newton.warning)
 
 
-def _median(
+def _few(
     model: SmoothL1Regressor,
     source: Source,
     moments: _Moments,
     frame: _Frame,
     penalty: AnyArray,
     theta: AnyArray,
+    threshold: float,
 ) -> tuple[Line, int, str]:
-    """Fit least absolute deviations to one target, from about the right parameters.
+    """Fit one target with a small threshold, in its units, from about the right parameters.
 
-    Returns the passes that it took, and a warning, too.
+    A threshold of 0 is least absolute deviations. Returns the passes that it took, and a warning,
+    too.
     """
-    most = max(_SAMPLE, 20 * len(theta))
     line = Line(*frame.coefficients(theta), frame.column)
-    passes, radius = 0, math.inf
-    if moments.rows > most:
-        some = np.abs(line.residuals(moments.X, moments.y))
-        radius = max(float(np.quantile(some, most / moments.rows)), _NEAR * frame.unit)
+    passes, radius = 0, _radius(moments, frame, line)
+    if radius < math.inf:
         # A small threshold, and before it larger ones, bring the fit near enough.
         thresholds = [radius / frame.unit]
         while thresholds[-1] < 0.1:
@@ -520,7 +526,7 @@ def _median(
             passes += newton.n_iter
         line = Line(*frame.coefficients(theta), frame.column)
     # What the sample's criterion is at the least threshold, divided by it.
-    beta = linear_model._LEAST * frame.unit if model.alpha else 0.0
+    beta = threshold or (linear_model._LEAST * frame.unit if model.alpha else 0.0)
     alpha = model.alpha * (beta / model.beta) if model.alpha else 0.0
 
     def fit(X: AnyArray, y: AnyArray, weight: AnyArray) -> tuple[AnyArray, float]:
@@ -529,8 +535,23 @@ def _median(
         ).fit(X, y, weight)
         return few.coef_, float(few.intercept_)
 
-    line, more, good = least_absolute_deviations(source, fit, line, radius, most, model.max_iter)
+    most = _most(frame)
+    line, more, good = fit_nearby(source, fit, line, threshold, radius, most, model.max_iter)
     return line, passes + more, "" if good else "max_iter is reached"
+
+
+def _most(frame: _Frame) -> int:
+    """Return how many rows near a fit are kept in memory."""
+    return max(_SAMPLE, 20 * (len(frame.mean) + 1))
+
+
+def _radius(moments: _Moments, frame: _Frame, line: Line) -> float:
+    """Return the distance from a fit within which about that many rows are; inf for all."""
+    most = _most(frame)
+    if moments.rows <= most:
+        return math.inf
+    some = np.abs(line.residuals(moments.X, moments.y))
+    return max(float(np.quantile(some, most / moments.rows)), _NEAR * frame.unit)
 
 
 class _Newton:

@@ -1,10 +1,10 @@
-"""Least absolute deviations over data out of memory, exactly: a fit to the rows near a fit.
+"""Small thresholds, or none, over data out of memory, exactly: a fit to the rows near a fit.
 
-Rows far from a fit that is nearly right stay on their side of it, and there the sum of their
-absolute residuals is that of one row, their weighted mean. So the rows nearby and two more, one for
-each side, are fitted in memory. A pass finds the rows that are now on the other side; they
-join the rows nearby, until there are none: the loss of the few rows is nowhere more than that of
-all, and now it is the same at its minimum (S. Portnoy, R. Koenker, Statist. Sci. 12 (1997)).
+Rows far from a fit that is nearly right stay on their side of it, beyond the threshold, and there
+the sum of their losses is that of one row, their weighted mean. So the rows nearby and two more,
+one for each side, are fitted in memory. A pass finds the rows that have left their side; they join
+the rows nearby, until there are none: the loss of the few rows is nowhere more than that of all,
+and now it is the same at its minimum (S. Portnoy, R. Koenker, Statist. Sci. 12 (1997)).
 """
 
 from __future__ import annotations
@@ -86,20 +86,27 @@ def _sorted(X: AnyArray, y: AnyArray, weight: AnyArray, line: Line, radius: floa
 
 
 def _changed(
-    X: AnyArray, y: AnyArray, weight: AnyArray, line: Line, radius: float, after: Line
+    X: AnyArray,
+    y: AnyArray,
+    weight: AnyArray,
+    line: Line,
+    threshold: float,
+    radius: float,
+    after: Line,
 ) -> _Rows:
-    """Keep the rows far from a fit that another has on the other side, and their sums."""
+    """Keep the rows far from a fit that another has not on that side, and their sums."""
     before = line.residuals(X, y)
-    changed = (np.abs(before) >= radius) & (after.residuals(X, y) * np.sign(before) < 0.0)
+    changed = (np.abs(before) >= radius) & (after.residuals(X, y) * np.sign(before) < threshold)
     changed &= weight > 0
     rows = X[changed], y[changed, line.column], weight[changed]
     return _Rows(*rows, _sums(*rows, np.sign(before[changed])))
 
 
-def least_absolute_deviations(
+def fit_nearby(
     source: Source,
     fit: Callable[[AnyArray, AnyArray, AnyArray], tuple[AnyArray, float]],
     line: Line,
+    threshold: float,
     radius: float,
     most: int,
     passes: int,
@@ -113,8 +120,10 @@ def least_absolute_deviations(
         Returns coefficients and intercept for rows in memory.
     line : Line
         A fit that is nearly right.
+    threshold : float
+        Below it losses are quadratic, beyond it linear; 0: least absolute deviations.
     radius : float
-        Residuals from which on rows are far.
+        Residuals from which on rows are far, more than the threshold.
     most : int
         Rows that may join before all are sorted anew.
     passes : int
@@ -130,7 +139,7 @@ def least_absolute_deviations(
         if done >= passes:
             return after, done, False
         done += 1
-        changed = source.reduce(_changed, _Rows.merged, (line, radius, after))
+        changed = source.reduce(_changed, _Rows.merged, (line, threshold, radius, after))
         if not len(changed.y):
             return after, done, True
         if len(changed.y) <= most:

@@ -66,9 +66,12 @@ class Problem:
     threshold: float  # > 0; the least one, where it is a variable
     share: float = 0.0  # 0: the threshold is given
     largest: float = field(init=False)  # of |y|
+    rounding: float = field(init=False)  # that of residuals may make in the objective
 
     def __post_init__(self) -> None:
-        self.largest = float(np.abs(self.y).max())
+        size = np.abs(self.y)
+        self.largest = float(size.max())
+        self.rounding = self.design.eps * float(self.weight @ size)
 
     def point(self, theta: AnyArray, residual: AnyArray, guess: float) -> Point:
         """F at the best threshold, which is sought near ``guess``."""
@@ -274,15 +277,22 @@ class _Iterates:
         near = problem.point(found.theta, residual, t)
         # The active rows by their multipliers, and by their distances, which tell better what a
         # small gap leaves.
-        hit = np.abs(residual) < max(t, _HIT * _typical(residual, problem.weight))
-        corners = [self._corner(near, active, t) for active in (found.active, hit)]
-        corner = min(corners, key=lambda point: point.value)
+        distance = np.abs(residual)
+        hit = distance < max(t, _HIT * _typical(residual, problem.weight))
+        sets = [found.active, hit]
+        if np.count_nonzero(hit) > len(found.theta):  # more than a corner has: one is close by
+            nearest = np.argpartition(distance, len(found.theta))[: len(found.theta)]
+            sets.append(np.isin(np.arange(len(distance)), nearest))
+        corner = min((self._corner(near, s, t) for s in sets), key=lambda point: point.value)
         if problem.share and t <= problem.threshold and corner.threshold < VANISHED * t:
             # It vanishes, and no longer follows residuals that are but rounding.
             self.problem = problem = replace(problem, share=0.0)
             near, corner = (problem.at(p.theta, p.residual, t) for p in (near, corner))
             self.point = near
-        self.point = min(self.point, near, corner, key=lambda point: point.value)
+        best = problem.differentiated(min(self.point, near, key=lambda point: point.value))
+        # The corner is exact; what it gains on the interior rounding may hide.
+        exact = corner.value < best.value or _is_flatter(problem, corner, best)
+        self.point = corner if exact else best
         self.bound = near.value - found.gap
 
     def _corner(self, near: Point, active: AnyArray, t: float) -> Point:
@@ -435,7 +445,8 @@ def _nothing(problem: Problem, point: Point) -> float:
 
 def _is_flatter(problem: Problem, after: Point, before: Point) -> bool:
     """Return whether the gradient halves, where rounding hides which value is less."""
-    if not after.value <= before.value * (1.0 + _ROUNDING):
+    hidden = max(_ROUNDING * before.value, problem.rounding)
+    if not after.value <= before.value + hidden:
         return False
     size = float(np.abs(problem.differentiated(after).gradient).max())
     return size <= 0.5 * float(np.abs(before.gradient).max())
