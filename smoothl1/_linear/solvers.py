@@ -45,8 +45,9 @@ _ROUNDING = 1e-15
 _FEW = 0.06
 # Steps after which interior points are tried in the place of Newton's method.
 _PATIENCE = 15
-# The gap between primal and dual objective, as a part of it, at which interior points end.
-_GAP, _INTERIOR_STEPS = 1e-9, 60
+# The gap between primal and dual objective, as a part of it, at which interior points end; by how
+# much it shrinks where the corner beside them is not the minimum, and down to what.
+_GAP, _LESS, _LEAST_GAP, _INTERIOR_STEPS = 1e-9, 1e-2, 1e-13, 60
 # Distances, in typical ones, of rows that the solution passes through from where they end.
 _HIT = 1e-6
 # What interior points may miss of the gradient.
@@ -212,6 +213,7 @@ class _Iterates:
         self.point = problem.point(theta, residual, problem.guess())
         self.n_iter = 0
         self.bound = -np.inf  # of F, from below
+        self.gap = _GAP
         self.active = np.zeros(len(problem.y), bool)
         self.gram = np.zeros((len(theta), len(theta)))
 
@@ -270,7 +272,7 @@ class _Iterates:
 
     def interior(self) -> None:
         """Go to the solution by interior points, and from there to the corner beside it."""
-        found = _interior_points(self.problem, self.point)
+        found = _interior_points(self.problem, self.point, self.gap)
         self.n_iter += found.n_iter
         problem, t = self.problem, found.threshold
         residual = problem.y - problem.design.predict(found.theta)
@@ -314,7 +316,10 @@ class _Iterates:
             if not majorize:
                 step, consistent, joint = self._newton_step(_GAIN * point.value)
             proved = point.value - self.bound <= _GAP * point.value
+            flat = _is_flat(problem, point, tol)
             if proved and not (consistent or majorize):
+                if not flat and self._closer(max_iter):
+                    continue
                 return self._solution(True)
             lost = not (consistent or majorize) or self.n_iter - begun >= _PATIENCE
             if lost and may_go_inside and self.n_iter < max_iter:
@@ -326,7 +331,6 @@ class _Iterates:
                 weight = _majorizer(problem, point)
                 step = problem.inverse(problem.design.gram(weight), weight)(point.gradient)
             promise = 0.5 * float(point.gradient @ step)  # the gain in the quadratic model
-            flat = _is_flat(problem, point, tol)
             if flat and not majorize and promise <= _GAIN * point.value:
                 self._polish(step, promise)
                 return self._solution(True)
@@ -339,9 +343,22 @@ class _Iterates:
                 self.point = after
                 majorize = not majorize and length < 0.1
             elif majorize or flat or proved:
+                if proved and not flat and self._closer(max_iter):
+                    majorize = False
+                    continue
                 return self._solution(flat or proved, "rounding hides any descent")
             else:
                 majorize = True
+
+    def _closer(self, max_iter: int) -> bool:
+        """Go on by interior points with a smaller gap; return False where that has been done."""
+        if self.gap <= _LEAST_GAP or self.n_iter >= max_iter:
+            return False
+        self.gap *= _LESS
+        bound = self.bound
+        self.interior()
+        self.bound = max(self.bound, bound)
+        return True
 
     def _newton_step(self, gain: float) -> tuple[AnyArray, bool, bool]:
         """Return a step, whether it is one, and whether the threshold's curvature is in it."""
@@ -573,8 +590,8 @@ class _Inside:
     n_iter: int
 
 
-def _interior_points(problem: Problem, point: Point) -> _Inside:
-    """Return the solution but for a small gap, from any point.
+def _interior_points(problem: Problem, point: Point, enough: float) -> _Inside:
+    """Return the solution but for a gap of ``enough``, as a part of F, from any point.
 
     Mehrotra's predictor and corrector for the saddle point, in theta and t and in slopes a, of
 
@@ -598,7 +615,7 @@ def _interior_points(problem: Problem, point: Point) -> _Inside:
     steps = 0
     while steps < _INTERIOR_STEPS:
         gap = float(weight @ (u * above + v * below)) + spare * over
-        if gap <= _GAP * float(weight @ np.abs(residual)):
+        if gap <= enough * float(weight @ np.abs(residual)):
             break
         steps += 1
         ratio_u, ratio_v = u / above, v / below
@@ -652,7 +669,7 @@ def _interior_points(problem: Problem, point: Point) -> _Inside:
         below, above = below + length * d_slope, above - length * d_slope
         residual = y - design.predict(theta)
     missed = np.abs(design.adjoint(weight * slope) - problem.penalty * theta).max()
-    if not (gap <= _GAP * float(weight @ np.abs(residual)) and missed <= _MISSED):
+    if not (gap <= enough * float(weight @ np.abs(residual)) and missed <= _MISSED):
         gap = np.inf
     scale = _typical(residual, weight)
     active = (u < scale * above) & (v < scale * below)
