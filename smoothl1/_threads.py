@@ -189,12 +189,14 @@ def check_environment() -> None:
 
 def requested() -> int | None:
     """Return the number that was asked for, by whatever way but a call's argument."""
+    number = chosen()
+    return number_in_environment() if number is None else number
+
+
+def chosen() -> int | None:
+    """Return the number of the innermost block, or else of the process."""
     block = _innermost()
-    if block is not None:
-        return block
-    if _process_limit is not None:
-        return _process_limit
-    return number_in_environment()
+    return _process_limit if block is None else block
 
 
 def number_in_environment() -> int | None:

@@ -64,7 +64,7 @@ from plain cimport (
 )
 from results cimport bits_of_bfloat16, take_finite
 from runtime cimport (
-    SMOOTHL1_OPENMP, owe, smoothl1_debt, smoothl1_number_of_threads, smoothl1_team_lost,
+    SMOOTHL1_OPENMP, owe, smoothl1_debt, smoothl1_number_in_environment, smoothl1_team_lost,
     smoothl1_team_started, smoothl1_watch_forks,
 )
 from sizes cimport FEW, LANES
@@ -105,7 +105,7 @@ def thread_limit():
     What was asked for (``set_num_threads``, ``num_threads``, the environment), else
     OpenMP's own limit, capped by the processors that this process may use.
     """
-    return limit_of_process(_threads)
+    return limit_of_process(_threads, True)
 
 
 cdef int run(Job* job, Node* totals, Sink* sink) except -1:
@@ -127,7 +127,7 @@ def team_debt(seconds=None):
 
 def is_environment_plain():
     """Whether SMOOTHL1_NUM_THREADS holds nothing to complain of; in doubt False."""
-    return smoothl1_number_of_threads()
+    return smoothl1_number_in_environment() >= 0
 
 
 def openmp_version():

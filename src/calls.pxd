@@ -15,7 +15,8 @@ from lanes cimport LONG
 from leaves cimport leaf_of_any_type, short_leaf_of_any_type
 from runtime cimport (
     SMOOTHL1_OPENMP, omp_get_max_threads, omp_get_num_procs, omp_in_parallel, smoothl1_debt,
-    smoothl1_enter, smoothl1_leave, smoothl1_startable, smoothl1_team_lost,
+    smoothl1_enter, smoothl1_leave, smoothl1_number_in_environment, smoothl1_processors,
+    smoothl1_startable, smoothl1_team_lost,
 )
 from sizes cimport GRAIN, LEAF
 from tree cimport Node
@@ -26,12 +27,20 @@ cdef enum:
     MOST_THREADS = 16
 
 
-cdef inline int limit_of_process(object policy) except -1:
-    """What was asked for, else OpenMP's own limit, capped by the processors."""
-    requested = policy.requested()
-    if requested is not None:
-        return requested
-    return min(omp_get_max_threads(), omp_get_num_procs(), policy.cpu_quota())
+cdef inline int limit_of_process(object policy, bint now) except -1:
+    """What was asked for, else OpenMP's own limit, capped by the processors: those there are now."""
+    cdef int number, processors
+    chosen = policy.chosen()
+    if chosen is None:
+        number = smoothl1_number_in_environment()
+        if number > 0:
+            return number
+        if number < 0:
+            chosen = policy.number_in_environment()
+    if chosen is not None:
+        return chosen
+    processors = omp_get_num_procs() if now else smoothl1_processors()
+    return min(omp_get_max_threads(), processors, policy.cpu_quota())
 
 
 cdef inline int team(Job* job, long calls, object policy) except -1:
@@ -45,7 +54,7 @@ cdef inline int team(Job* job, long calls, object policy) except -1:
     if limit == 1 or smoothl1_team_lost or omp_in_parallel():
         return 1
     if limit == 0:
-        limit = limit_of_process(policy)
+        limit = limit_of_process(policy, False)
         if calls > 1 and not policy.in_block():
             limit = limit // calls if limit > calls else 1
     if work / GRAIN < limit:

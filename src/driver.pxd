@@ -5,7 +5,7 @@ from libc.stdlib cimport free
 
 from columns cimport run_columns
 from jobs cimport ALONE, Job, Sink, deliver
-from leaves cimport leaf_of_any_type, scratch_size
+from leaves cimport leaf_of_any_type, leaves_of_any_type, scratch_size
 from sizes cimport GROUP, LEAF, TILE
 from team cimport allocate, run_tasks
 from tiles cimport columns_scratch, outputs_of_task
@@ -28,6 +28,7 @@ cdef struct Group:
     Py_ssize_t width
     Py_ssize_t first_leaf
     Py_ssize_t leaves
+    Py_ssize_t shares        # that they are dealt out in
     Node* nodes              # [(output * leaves + leaf) * n_params + k], or NULL
     char* scratch            # ``size`` bytes for each thread
     Py_ssize_t size
@@ -59,6 +60,17 @@ cdef inline void run_leaves(const void* context, Py_ssize_t task, int thread) no
     )
 
 
+cdef inline void run_share(const void* context, Py_ssize_t task, int thread) noexcept nogil:
+    """A thread's share of the leaves of one output, for one threshold."""
+    cdef const Group* group = <const Group*>context
+    cdef Py_ssize_t first = group.leaves * task // group.shares
+    cdef Py_ssize_t leaves = group.leaves * (task + 1) // group.shares - first
+    leaves_of_any_type(
+        group.job, group.first_leaf + first, leaves,
+        NULL if group.nodes is NULL else group.nodes + first, group.scratch + thread * group.size,
+    )
+
+
 cdef inline int run_group(
     const Job* job, Py_ssize_t first_output, Py_ssize_t outputs, Py_ssize_t first_leaf,
     Py_ssize_t leaves, Node* nodes, char* scratch, Py_ssize_t size, Sink* sink,
@@ -76,8 +88,12 @@ cdef inline int run_group(
     group.scratch = scratch
     group.size = size
     group.sink = sink
+    group.shares = min(<Py_ssize_t>job.n_threads, leaves)
     with nogil:
-        run_tasks(run_leaves, &group, group.blocks * leaves, job.n_threads, job.times)
+        if job.side == ALONE and job.outputs == 1 and job.n_params == 1:
+            run_tasks(run_share, &group, group.shares, job.n_threads, job.times)
+        else:
+            run_tasks(run_leaves, &group, group.blocks * leaves, job.n_threads, job.times)
     return PyErr_CheckSignals()
 
 
@@ -182,9 +198,7 @@ cdef inline int run_trees(
 cdef inline int run_few_leaves(Job* job, Node* totals, Sink* sink) except -1:
     """A few leaves of an output on this thread, without buffers: no memory, and the GIL is kept."""
     cdef Node nodes[FEW_LEAVES]
-    cdef Py_ssize_t leaf
-    for leaf in range(job.leaves):
-        leaf_of_any_type(job, 0, leaf, &nodes[leaf], NULL)
+    leaves_of_any_type(job, 0, job.leaves, nodes, <char*>NULL)
     if job.reduce:
         tree_sum(nodes, job.leaves, 1)
         harvest(job, 0, 1, job.leaves, nodes, NULL, totals, sink)

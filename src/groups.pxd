@@ -12,9 +12,10 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from lanes cimport Lanes, rows_of_group
-from sizes cimport LANES
+from sizes cimport LANES, LEAF
 from smoothl1._smoothl1 cimport floating
 from terms cimport Gradient, PRODUCT, Params
+from tree cimport Node, no_node
 
 cdef extern from "groups.h":
     ctypedef struct NumbersSingle "smoothl1_numbersf":
@@ -28,6 +29,17 @@ cdef extern from "groups.h":
     int64_t smoothl1_whole_groups(
         const double* x, const double* y, double* out, Py_ssize_t n, Py_ssize_t ahead, bint product,
         bint folds, const NumbersDouble* numbers, double* hi, double* lo,
+    ) noexcept nogil
+    ctypedef struct LeafSum "smoothl1_leaf":
+        double hi, lo
+        int64_t below
+    void smoothl1_whole_leavesf(
+        const float* x, const float* y, float* out, Py_ssize_t leaves, Py_ssize_t ahead,
+        bint product, const NumbersSingle* numbers, LeafSum* sums,
+    ) noexcept nogil
+    void smoothl1_whole_leaves(
+        const double* x, const double* y, double* out, Py_ssize_t leaves, Py_ssize_t ahead,
+        bint product, const NumbersDouble* numbers, LeafSum* sums,
     ) noexcept nogil
     int64_t smoothl1_short_leaff(
         const float* x, const float* y, Py_ssize_t n, bint product, const NumbersSingle* numbers,
@@ -60,6 +72,7 @@ cdef union Numbers:
 
 cdef enum:
     LARGEST_GROUP = 8 * LANES
+    LEAVES = 16  # in one call
 
 
 cdef inline void set_numbers(
@@ -163,6 +176,38 @@ cdef inline void sum_alike(
             below -= group - rest  # the zeros
     if not product:
         counted[0] += n - below
+
+
+cdef inline void sum_leaves(
+    const floating* x, const floating* y, Py_ssize_t leaves, Py_ssize_t ahead, const Params* p,
+    const Gradient* how, floating* out, Node* nodes,
+) noexcept nogil:
+    """The same of leaves of LEAF elements one after the other, each to its node."""
+    cdef LeafSum sums[LEAVES]
+    cdef Py_ssize_t done = 0, more, leaf
+    cdef bint product = p.form == PRODUCT
+    cdef Numbers numbers
+    cdef Node* node
+    set_numbers(p, how, &numbers, <floating>0)
+    while done < leaves:
+        more = leaves - done if leaves - done < LEAVES else LEAVES
+        if floating is float:
+            smoothl1_whole_leavesf(x, y, out, more, ahead, product, &numbers.single, sums)
+        else:
+            smoothl1_whole_leaves(x, y, out, more, ahead, product, &numbers.wide, sums)
+        for leaf in range(more):
+            node = &nodes[done + leaf]
+            node[0] = no_node()
+            node.loss.hi = sums[leaf].hi
+            node.loss.lo = sums[leaf].lo
+            node.count = LEAF
+            if not product:
+                node.linear.hi = LEAF - sums[leaf].below
+        x += more * LEAF
+        y += more * LEAF
+        if out is not NULL:
+            out += more * LEAF
+        done += more
 
 
 cdef inline void sum_chosen(

@@ -52,6 +52,7 @@ cdef struct Plan:
     bint fuses             # long leaves: the gradient is written by the loop that sums
     bint plain             # long leaves: one loop reads and writes memory as it is, and is all
     Gradient gradient      # for the first threshold
+    bint unbroken          # nothing is summed, and one loop writes what is written
     bint packs             # an operand goes through a buffer
     Py_ssize_t room        # elements of a buffer
     Py_ssize_t block       # elements that are worked on at a time
@@ -139,6 +140,14 @@ cdef inline void make_plan(Job* job) noexcept nogil:
         and not (plan.packs or plan.weighs or options.has_beta or options.streams)
         and (plan.fuses or not plan.writes)
     )
+    plan.unbroken = (
+        (job.operation == VALUE or job.operation == SLOPE) and not job.reduce
+        and not (plan.packs or options.streams or options.has_beta or options.has_weight)
+        and not (options.has_factor or options.has_where or job.params[0].mends)
+        and job.n_params == 1
+    )
+    if plan.unbroken:
+        plan.block = job.n
     plan.room = BLOCK
     if not plan.writes and (is_crossed(&job.x) or is_crossed(&job.y)):
         # Lines of memory run across rows: the more rows at a time, the fewer are read again.

@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
 from cache cimport aligned, prefetch, smoothl1_stream, smoothl1_stream_end
-from groups cimport sum_alike, sum_chosen, sum_of_groups, sum_rows
+from groups cimport sum_alike, sum_chosen, sum_leaves, sum_of_groups, sum_rows
 from jobs cimport BOTH, CURVATURE, Job, SLOPE, VALUE, WEIGHTS, weighs_unscaled
 from kernels cimport (
     count_selected, fill, mend_curvatures, mend_slopes, mend_values,
@@ -409,6 +409,42 @@ cdef inline void leaf_of_any_type(
         run_leaf(job, output, first, length, nodes, scratch, <float>0)
     else:
         run_leaf(job, output, first, length, nodes, scratch, <double>0)
+
+
+cdef inline void run_span(
+    const Job* job, Py_ssize_t leaf, Py_ssize_t leaves, Node* nodes, floating tag
+) noexcept nogil:
+    """What one call can do of some leaves of an output: all elements, or those of whole leaves."""
+    cdef Py_ssize_t first = leaf * LEAF
+    cdef floating* out = NULL
+    if job.plan.unbroken:
+        run_leaf(job, 0, first, min(leaves * LEAF, job.n - first), nodes, <char*>NULL, tag)
+        return
+    if job.plan.writes:
+        out = <floating*>job.out.data + first
+    sum_leaves(
+        in_place(&job.x, 0, first, tag), in_place(&job.y, 0, first, tag), leaves,
+        job.plan.ahead, &job.params[0], &job.plan.gradient, out, nodes,
+    )
+
+
+cdef inline void leaves_of_any_type(
+    const Job* job, Py_ssize_t leaf, Py_ssize_t leaves, Node* nodes, char* scratch
+) noexcept nogil:
+    """Some leaves of the only output, for one threshold; as many as one call can do in one."""
+    cdef Py_ssize_t done = 0
+    if job.plan.unbroken:
+        done = leaves
+    elif job.plan.plain and job.plan.counts:
+        done = min(leaves, job.n // LEAF - leaf)
+    if done > 0 and job.single:
+        run_span(job, leaf, done, nodes, <float>0)
+    elif done > 0:
+        run_span(job, leaf, done, nodes, <double>0)
+    for done in range(done, leaves):
+        leaf_of_any_type(
+            job, 0, leaf + done, NULL if nodes is NULL else nodes + done, scratch
+        )
 
 
 cdef inline void run_short_leaf(const Job* job, Node* node, floating tag) noexcept nogil:

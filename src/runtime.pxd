@@ -5,6 +5,10 @@ this module changes while it runs.
 """
 
 
+# The work of one task, on a thread of that number.
+ctypedef void (*Task)(const void* context, Py_ssize_t task, int thread) noexcept nogil
+
+
 cdef extern from "runtime.h":
     const int SMOOTHL1_OPENMP
     int omp_get_max_threads() nogil
@@ -20,7 +24,12 @@ cdef extern from "runtime.h":
     void smoothl1_leave()
     void smoothl1_raise_flag(int* flag) noexcept nogil
     int smoothl1_startable(int wanted) noexcept nogil
-    bint smoothl1_number_of_threads() noexcept
+    void smoothl1_run_team(
+        Task run, const void* context, Py_ssize_t tasks, int threads, double* began,
+        double* finished,
+    ) noexcept nogil
+    int smoothl1_number_in_environment() noexcept
+    int smoothl1_processors() noexcept
 
 
 # A team waits for its last thread. On a machine whose processors are all busy that can be
@@ -45,11 +54,6 @@ cdef inline void start_team() noexcept nogil:
     """This process is about to run a team of two or more threads."""
     global smoothl1_team_started
     smoothl1_team_started = 1
-
-
-cdef inline void note_time(double* seconds) noexcept nogil:
-    # By address: a variable assigned in the loop would be private to each thread.
-    seconds[0] = omp_get_wtime()
 
 
 cdef inline void owe(double seconds) noexcept nogil:

@@ -1,15 +1,10 @@
 """A team of threads for numbered tasks, and memory that is had or a MemoryError."""
 
-from cython.parallel cimport prange, threadid
 from libc.stdlib cimport malloc
 
 from runtime cimport (
-    charge, note_time, omp_get_wtime, repay, smoothl1_startable, start_team,
+    Task, charge, omp_get_wtime, repay, smoothl1_run_team, smoothl1_startable, start_team,
 )
-
-
-# The work of one task, on a thread of that number.
-ctypedef void (*Task)(const void* context, Py_ssize_t task, int thread) noexcept nogil
 
 
 cdef inline void* allocate(Py_ssize_t size) except? NULL:
@@ -26,7 +21,7 @@ cdef inline void run_tasks(
 
     ``times``: it is worth a team, so what the team cost, or a thread alone, is noted.
     """
-    cdef Py_ssize_t task, own  # the last task of this thread
+    cdef Py_ssize_t task
     cdef double start = 0.0, began = 0.0, finished = 0.0
     if n_threads > tasks:
         n_threads = <int>tasks
@@ -41,12 +36,6 @@ cdef inline void run_tasks(
             repay(omp_get_wtime() - start)
         return
     start_team()
-    own = (tasks + n_threads - 1) // n_threads - 1
-    for task in prange(tasks, num_threads=n_threads, schedule="static"):
-        if task == 0:
-            note_time(&began)
-        run(context, task, threadid())
-        if task == own:
-            note_time(&finished)
+    smoothl1_run_team(run, context, tasks, n_threads, &began, &finished)
     if times:
         charge(start, omp_get_wtime(), finished - began)

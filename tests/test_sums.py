@@ -183,6 +183,23 @@ def test_bits_do_not_depend_on_threads(dtype, beta, rng):
             np.testing.assert_array_equal(grad, both[1])
 
 
+@pytest.mark.parametrize("beta", [0.37, 0.5, 1.0])
+def test_leaves_in_one_call_have_the_bits_of_single_ones(dtype, beta, rng):
+    """Of contiguous arrays a thread takes many leaves at a time, of others one."""
+    for leaves in (1, 2, 15, 16, 17, 33):
+        for rest in (0, 1, 1024, 1500):
+            n = leaves * LEAF + rest
+            x, y = (rng.standard_normal((2, n)) * 2).astype(dtype)
+            spread = [np.repeat(a, 2)[::2] for a in (x, y)]
+            value = smooth_l1_loss(*spread, "sum", beta, n_threads=1)
+            both = smooth_l1_value_and_grad(*spread, "mean", beta, n_threads=1)
+            for n_threads in (1, 2, 3, 16):
+                assert smooth_l1_loss(x, y, "sum", beta, n_threads=n_threads) == value
+                loss, grad = smooth_l1_value_and_grad(x, y, "mean", beta, n_threads=n_threads)
+                assert loss == both[0]
+                np.testing.assert_array_equal(grad, both[1])
+
+
 def test_many_groups_of_leaves(rng):
     # More elements than one group holds, so that the tree goes on above it.
     n = 2048 * LEAF + 5 * LEAF + 77

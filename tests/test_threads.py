@@ -474,6 +474,31 @@ def test_default_is_capped_by_affinity():
     assert run(code, OMP_NUM_THREADS="4") == "1"
 
 
+AFFINITY = """
+    import os, time
+    import numpy as np
+    import smoothl1
+    x = np.ones(10**6, np.float32)
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})
+    tasks = [len(os.listdir("/proc/self/task"))]
+    for allowed in ({min(processors)}, processors):
+        os.sched_setaffinity(0, allowed)
+        limit = smoothl1.get_num_threads()  # of this very moment
+        time.sleep(0.01)
+        smoothl1.smooth_l1_loss(x, x)
+        tasks.append(len(os.listdir("/proc/self/task")))
+        print(limit, tasks[-1] - tasks[0] + 1)
+"""
+
+
+@openmp
+@linux
+@pytest.mark.skipif(PROCESSORS < 2, reason="needs two processors")
+def test_calls_learn_of_another_affinity_soon():
+    assert run(AFFINITY, OMP_NUM_THREADS="2") == "1 1\n2 2"
+
+
 def fake_cgroup(tmp_path, monkeypatch, lines, files):
     """Redirect the paths that are looked at to a folder of the test's."""
     real = _cgroups.Path
