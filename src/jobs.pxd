@@ -7,9 +7,8 @@ from cache cimport smoothl1_prefetches
 from casts cimport convert_back
 from operands cimport Operand, is_crossed
 from pairs cimport Pair, pair_of
-from paths cimport MOST_THRESHOLDS
 from runtime cimport smoothl1_raise_flag
-from sizes cimport AHEAD, BLOCK, LEAF, PREFETCHED
+from sizes cimport AHEAD, BLOCK, LEAF, PREFETCHED, TOGETHER
 from terms cimport ARRAY, Gradient, Params, finish, make_gradient
 from tree cimport Node
 
@@ -133,7 +132,7 @@ cdef inline void make_plan(Job* job) noexcept nogil:
     plan.block = BLOCK
     if not plan.packs and job.n_params == 1 and (plan.fuses or not (plan.sums and plan.writes)):
         plan.block = LEAF  # nothing to pack, and a single kernel
-    elif not plan.packs and plan.together and job.n_params <= MOST_THRESHOLDS:
+    elif not plan.packs and plan.together and job.n_params <= TOGETHER:
         plan.block = LEAF
     elif plan.sums and plan.writes and not job.single:
         plan.block = BLOCK // 2  # a longer burst of stores leaves the loads waiting

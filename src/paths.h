@@ -7,9 +7,6 @@
 #include <string.h>
 #include "groups.h"
 
-/* Thresholds of one call: few enough for the stack of any thread. */
-#define SMOOTHL1_MOST_THRESHOLDS 8
-
 #define SMOOTHL1_DEFINE_THRESHOLD(SUFFIX)                                                     \
     typedef struct {                                                                          \
         smoothl1_numbers##SUFFIX numbers;                                                     \
@@ -164,7 +161,7 @@ SMOOTHL1_DEFINE_SIZES(double, )
         ptrdiff_t ahead, smoothl1_threshold##SUFFIX *thresholds, int count                    \
     ) {                                                                                       \
         enum { GROUP = SMOOTHL1_LANES * SMOOTHL1_ROWS##SUFFIX };                              \
-        smoothl1_amount##SUFFIX below[SMOOTHL1_MOST_THRESHOLDS];                              \
+        smoothl1_amount##SUFFIX below[SMOOTHL1_TOGETHER];                              \
         COUNTER counts[sizeof(below[0]) / sizeof(COUNTER)];                                   \
         memset(below, 0, sizeof(below));                                                      \
         for (ptrdiff_t i = 0; i < n; i += GROUP) {                                            \

@@ -7,13 +7,11 @@ from libc.stdint cimport int64_t
 
 from groups cimport LARGEST_GROUP, NumbersDouble, NumbersSingle, fill_group
 from lanes cimport Running, rows_of_group
-from sizes cimport LANES
+from sizes cimport LANES, TOGETHER
 from smoothl1._smoothl1 cimport floating
 from terms cimport PRODUCT, Params
 
 cdef extern from "paths.h":
-    enum:
-        MOST_THRESHOLDS "SMOOTHL1_MOST_THRESHOLDS"
     ctypedef struct ThresholdSingle "smoothl1_thresholdf":
         NumbersSingle numbers
         bint product
@@ -37,8 +35,8 @@ cdef extern from "paths.h":
 
 
 cdef union Thresholds:
-    ThresholdSingle single[MOST_THRESHOLDS]
-    ThresholdDouble wide[MOST_THRESHOLDS]
+    ThresholdSingle single[TOGETHER]
+    ThresholdDouble wide[TOGETHER]
 
 
 cdef inline void set_thresholds(
@@ -91,7 +89,7 @@ cdef inline void sum_path(
         fill_group(x + whole, rest, last_x)
         fill_group(y + whole, rest, last_y)
     while k < n_params:
-        count = MOST_THRESHOLDS if n_params - k > MOST_THRESHOLDS else n_params - k
+        count = TOGETHER if n_params - k > TOGETHER else n_params - k
         set_thresholds(p + k, count, running + k, &thresholds, <floating>0)
         add_groups(x, y, whole, 0, ahead, p + k, count, &thresholds, running + k)
         if rest > 0:
