@@ -6,6 +6,7 @@
 
 #include <string.h>
 #include "groups.h"
+#include "steps.h"
 
 #define SMOOTHL1_DEFINE_THRESHOLD(SUFFIX)                                                     \
     typedef struct {                                                                          \
@@ -19,20 +20,8 @@ SMOOTHL1_DEFINE_THRESHOLD()
 
 #ifdef SMOOTHL1_ABREAST_H
 #ifdef __AVX512F__
-/* Counted by units of integers, which have nothing else to do. */
-typedef int32_t smoothl1_amountf;
-typedef int64_t smoothl1_amount;
-SMOOTHL1_INLINE int32_t smoothl1_moref(int32_t amount, smoothl1_whichf which) {
-    return amount + _mm_popcnt_u32(which);
-}
-SMOOTHL1_INLINE int64_t smoothl1_more(int64_t amount, smoothl1_which which) {
-    return amount + _mm_popcnt_u32(which);
-}
 #define SMOOTHL1_HERE_SIZES(z) /* they are */
 #else
-typedef smoothl1_counts smoothl1_amount, smoothl1_amountf;
-#define smoothl1_moref smoothl1_one_moref
-#define smoothl1_more smoothl1_one_more
 #define SMOOTHL1_HERE_SIZES(z) SMOOTHL1_HERE(z, 4)
 #endif
 
@@ -74,20 +63,10 @@ typedef smoothl1_counts smoothl1_amount, smoothl1_amountf;
         const smoothl1_v##SUFFIX *sizes, int n, const smoothl1_numbers##SUFFIX *numbers,      \
         int shape, smoothl1_amount##SUFFIX *below, smoothl1_v##SUFFIX *sums                   \
     ) {                                                                                       \
-        enum { VECTORS = SMOOTHL1_LANES / SMOOTHL1_ITEMS##SUFFIX };                           \
         smoothl1_v##SUFFIX t[4];                                                              \
         for (int j = 0; j < n; j += 4) {                                                      \
             smoothl1_terms_of_sizes##SUFFIX(sizes + j, numbers, shape, below, t);             \
-            if (VECTORS == 1) {                                                               \
-                t[0] = (t[0] + t[1]) + (t[2] + t[3]);                                         \
-            } else if (VECTORS == 2) {                                                        \
-                for (int k = 0; k < 2; k++) { t[k] = t[k] + t[k + 2]; }                       \
-            }                                                                                 \
-            for (int k = 0; k < VECTORS; k++) {                                               \
-                if (j > 0) { t[k] = sums[k] + t[k]; }                                         \
-                sums[k] = t[k];                                                               \
-            }                                                                                 \
-            SMOOTHL1_HERE(sums, VECTORS)                                                      \
+            smoothl1_sum_rows##SUFFIX(t, j == 0, sums);                                       \
         }                                                                                     \
     }                                                                                         \
     SMOOTHL1_INLINE void smoothl1_add_sizes##SUFFIX(                                          \
