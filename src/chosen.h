@@ -109,10 +109,7 @@ SMOOTHL1_DEFINE_CHOSEN_ELEMENT(double, , int64_t)
     ) {                                                                                       \
         enum { ITEMS = SMOOTHL1_ITEMS##SUFFIX };                                              \
         const smoothl1_v##SUFFIX beta = smoothl1_all##SUFFIX(numbers->beta);                  \
-        const smoothl1_v##SUFFIX s = smoothl1_all##SUFFIX(numbers->s);                        \
-        const smoothl1_v##SUFFIX c = smoothl1_all##SUFFIX(numbers->c);                        \
-        const smoothl1_v##SUFFIX half = smoothl1_all##SUFFIX((T)0.5);                         \
-        smoothl1_v##SUFFIX z[4], m[4], weights[4];                                            \
+        smoothl1_v##SUFFIX z[4], weights[4];                                                  \
         smoothl1_which##SUFFIX takes[4], is_below[4];                                         \
         SMOOTHL1_OF_FOUR {                                                                    \
             z[k] = smoothl1_get##SUFFIX(x + k * ITEMS) - smoothl1_get##SUFFIX(y + k * ITEMS); \
@@ -137,19 +134,8 @@ SMOOTHL1_DEFINE_CHOSEN_ELEMENT(double, , int64_t)
                 }                                                                             \
             }                                                                                 \
             SMOOTHL1_HERE_WHICH(is_below)                                                     \
-            SMOOTHL1_OF_FOUR {                                                                \
-                terms[k] = z[k] * smoothl1_pick##SUFFIX(is_below[k], z[k] * s, c);            \
-            }                                                                                 \
-        } else {                                                                              \
-            SMOOTHL1_OF_FOUR { m[k] = SMOOTHL1_OP##SUFFIX(min)(beta, z[k]); }                 \
-            SMOOTHL1_HERE(m, 4)                                                               \
-            SMOOTHL1_OF_FOUR {                                                                \
-                const smoothl1_v##SUFFIX rest = smoothl1_less##SUFFIX(z[k], half, m[k]);      \
-                if (shape == SMOOTHL1_PRODUCT) { m[k] = m[k] * s; }                           \
-                terms[k] = m[k] * rest;                                                       \
-            }                                                                                 \
         }                                                                                     \
-        SMOOTHL1_HERE(terms, 4)                                                               \
+        smoothl1_terms_of##SUFFIX(z, is_below, numbers, shape, terms);                        \
         if (weighted) {                                                                       \
             SMOOTHL1_OF_FOUR { terms[k] = terms[k] * weights[k]; }                            \
             SMOOTHL1_HERE(terms, 4)                                                           \

@@ -25,47 +25,26 @@ SMOOTHL1_DEFINE_THRESHOLD()
 #define SMOOTHL1_HERE_SIZES(z) SMOOTHL1_HERE(z, 4)
 #endif
 
-/* Four vectors of |x - y| to terms, as ``smoothl1_four_terms`` of abreast.h makes them; n of them,
-   half a group, to their part of its sum; and a group to the lanes of a threshold. */
+/* n vectors of |x - y|, half a group, to their part of its sum; and a group to the lanes of a
+   threshold. */
 #define SMOOTHL1_DEFINE_SIZES(T, SUFFIX)                                                      \
-    SMOOTHL1_INLINE void smoothl1_terms_of_sizes##SUFFIX(                                     \
-        const smoothl1_v##SUFFIX *sizes, const smoothl1_numbers##SUFFIX *numbers, int shape,  \
-        smoothl1_amount##SUFFIX *below, smoothl1_v##SUFFIX *terms                             \
-    ) {                                                                                       \
-        const smoothl1_v##SUFFIX beta = smoothl1_all##SUFFIX(numbers->beta);                  \
-        const smoothl1_v##SUFFIX s = smoothl1_all##SUFFIX(numbers->s);                        \
-        const smoothl1_v##SUFFIX c = smoothl1_all##SUFFIX(numbers->c);                        \
-        const smoothl1_v##SUFFIX half = smoothl1_all##SUFFIX((T)0.5);                         \
-        smoothl1_v##SUFFIX z[4], m[4];                                                        \
-        smoothl1_which##SUFFIX is_below[4];                                                   \
-        SMOOTHL1_OF_FOUR { z[k] = sizes[k]; }                                                 \
-        SMOOTHL1_HERE_SIZES(z)                                                                \
-        if (shape == SMOOTHL1_PAIRS) {                                                        \
-            SMOOTHL1_OF_FOUR { is_below[k] = smoothl1_below##SUFFIX(z[k], beta); }            \
-            SMOOTHL1_HERE_WHICH(is_below)                                                     \
-            SMOOTHL1_OF_FOUR { *below = smoothl1_more##SUFFIX(*below, is_below[k]); }         \
-            SMOOTHL1_HERE_WHICH(is_below)                                                     \
-            SMOOTHL1_OF_FOUR {                                                                \
-                terms[k] = z[k] * smoothl1_pick##SUFFIX(is_below[k], z[k] * s, c);            \
-            }                                                                                 \
-        } else {                                                                              \
-            SMOOTHL1_OF_FOUR { m[k] = SMOOTHL1_OP##SUFFIX(min)(beta, z[k]); }                 \
-            SMOOTHL1_HERE(m, 4)                                                               \
-            SMOOTHL1_OF_FOUR {                                                                \
-                const smoothl1_v##SUFFIX rest = smoothl1_less##SUFFIX(z[k], half, m[k]);      \
-                if (shape == SMOOTHL1_PRODUCT) { m[k] = m[k] * s; }                           \
-                terms[k] = m[k] * rest;                                                       \
-            }                                                                                 \
-        }                                                                                     \
-        SMOOTHL1_HERE(terms, 4)                                                               \
-    }                                                                                         \
     SMOOTHL1_INLINE void smoothl1_sum_sizes##SUFFIX(                                          \
         const smoothl1_v##SUFFIX *sizes, int n, const smoothl1_numbers##SUFFIX *numbers,      \
         int shape, smoothl1_amount##SUFFIX *below, smoothl1_v##SUFFIX *sums                   \
     ) {                                                                                       \
-        smoothl1_v##SUFFIX t[4];                                                              \
+        const smoothl1_v##SUFFIX beta = smoothl1_all##SUFFIX(numbers->beta);                  \
         for (int j = 0; j < n; j += 4) {                                                      \
-            smoothl1_terms_of_sizes##SUFFIX(sizes + j, numbers, shape, below, t);             \
+            smoothl1_v##SUFFIX z[4], t[4];                                                    \
+            smoothl1_which##SUFFIX is_below[4];                                               \
+            SMOOTHL1_OF_FOUR { z[k] = sizes[j + k]; }                                         \
+            SMOOTHL1_HERE_SIZES(z)                                                            \
+            if (shape == SMOOTHL1_PAIRS) {                                                    \
+                SMOOTHL1_OF_FOUR { is_below[k] = smoothl1_below##SUFFIX(z[k], beta); }        \
+                SMOOTHL1_HERE_WHICH(is_below)                                                 \
+                SMOOTHL1_OF_FOUR { *below = smoothl1_more##SUFFIX(*below, is_below[k]); }     \
+                SMOOTHL1_HERE_WHICH(is_below)                                                 \
+            }                                                                                 \
+            smoothl1_terms_of##SUFFIX(z, is_below, numbers, shape, t);                        \
             smoothl1_sum_rows##SUFFIX(t, j == 0, sums);                                       \
         }                                                                                     \
     }                                                                                         \
