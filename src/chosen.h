@@ -7,6 +7,7 @@
 
 #include <string.h>
 #include "groups.h"
+#include "steps.h"
 #if defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512BW__) && defined(__AVX512DQ__)
   #include <immintrin.h>
   #define SMOOTHL1_WIDENS
@@ -86,6 +87,109 @@ SMOOTHL1_DEFINE_CHOSEN_ELEMENT(double, , int64_t)
 #define SMOOTHL1_LINEARf (SMOOTHL1_FOUR_LINEAR(0) + SMOOTHL1_FOUR_LINEAR(4))
 #define SMOOTHL1_LINEAR SMOOTHL1_FOUR_LINEAR(0)
 
+#ifdef SMOOTHL1_ABREAST_H
+/* A group of which a selection says what takes part, as in abreast.h. Without one GCC's loops over
+   lanes are as quick. ``keep`` and ``drop`` clear what is not in a mask, and what is. */
+#ifdef __AVX512F__
+#define SMOOTHL1_KEEP(which, v) _mm512_maskz_mov_pd(which, v)
+#define SMOOTHL1_KEEPf(which, v) _mm512_maskz_mov_ps(which, v)
+#define SMOOTHL1_DROP(which, v) _mm512_maskz_mov_pd((__mmask8)~(which), v)
+#define SMOOTHL1_DROPf(which, v) _mm512_maskz_mov_ps((__mmask16)~(which), v)
+#else
+#define SMOOTHL1_KEEP(which, v) _mm256_and_pd(which, v)
+#define SMOOTHL1_KEEPf(which, v) _mm256_and_ps(which, v)
+#define SMOOTHL1_DROP(which, v) _mm256_andnot_pd(which, v)
+#define SMOOTHL1_DROPf(which, v) _mm256_andnot_ps(which, v)
+#endif
+#define SMOOTHL1_DEFINE_SELECTED(T, SUFFIX, COUNTER)                                          \
+    SMOOTHL1_INLINE void smoothl1_four_selected##SUFFIX(                                      \
+        const T *x, const T *y, const T *w, const uint8_t *mask,                              \
+        const smoothl1_numbers##SUFFIX *numbers, int shape, int weighted,                     \
+        smoothl1_amount##SUFFIX *below, smoothl1_v##SUFFIX *terms, smoothl1_v##SUFFIX *linear \
+    ) {                                                                                       \
+        enum { ITEMS = SMOOTHL1_ITEMS##SUFFIX };                                              \
+        const smoothl1_v##SUFFIX beta = smoothl1_all##SUFFIX(numbers->beta);                  \
+        smoothl1_v##SUFFIX z[4], weights[4];                                                  \
+        smoothl1_which##SUFFIX takes[4], is_below[4];                                         \
+        SMOOTHL1_OF_FOUR {                                                                    \
+            z[k] = smoothl1_get##SUFFIX(x + k * ITEMS) - smoothl1_get##SUFFIX(y + k * ITEMS); \
+            takes[k] = smoothl1_taken##SUFFIX(mask + k * ITEMS);                              \
+            z[k] = SMOOTHL1_KEEP##SUFFIX(takes[k], smoothl1_size##SUFFIX(z[k]));              \
+        }                                                                                     \
+        SMOOTHL1_HERE(z, 4)                                                                   \
+        if (weighted) {                                                                       \
+            SMOOTHL1_OF_FOUR {                                                                \
+                weights[k] = smoothl1_get##SUFFIX(w + k * ITEMS);                             \
+                weights[k] = SMOOTHL1_KEEP##SUFFIX(takes[k], weights[k]);                     \
+            }                                                                                 \
+        }                                                                                     \
+        if (shape == SMOOTHL1_PAIRS) {                                                        \
+            SMOOTHL1_OF_FOUR { is_below[k] = smoothl1_below##SUFFIX(z[k], beta); }            \
+            SMOOTHL1_HERE_WHICH(is_below)                                                     \
+            SMOOTHL1_OF_FOUR {                                                                \
+                if (weighted) {                                                               \
+                    linear[k] = SMOOTHL1_DROP##SUFFIX(is_below[k], weights[k]);               \
+                } else {                                                                      \
+                    *below = smoothl1_more##SUFFIX(*below, is_below[k]);                      \
+                }                                                                             \
+            }                                                                                 \
+            SMOOTHL1_HERE_WHICH(is_below)                                                     \
+        }                                                                                     \
+        smoothl1_terms_of##SUFFIX(z, is_below, numbers, shape, terms);                        \
+        if (weighted) {                                                                       \
+            SMOOTHL1_OF_FOUR { terms[k] = terms[k] * weights[k]; }                            \
+            SMOOTHL1_HERE(terms, 4)                                                           \
+        }                                                                                     \
+    }                                                                                         \
+    SMOOTHL1_INLINE void smoothl1_add_selected##SUFFIX(                                       \
+        const T *x, const T *y, const T *w, const uint8_t *mask,                              \
+        const smoothl1_numbers##SUFFIX *numbers, int shape, int weighted, COUNTER *below,     \
+        double *hi, double *lo, double *linear_hi, double *linear_lo                          \
+    ) {                                                                                       \
+        enum {                                                                                \
+            ITEMS = SMOOTHL1_ITEMS##SUFFIX,                                                   \
+            VECTORS = SMOOTHL1_LANES / ITEMS,                                                 \
+            HALF = SMOOTHL1_LANES * SMOOTHL1_ROWS##SUFFIX / 2,                                \
+        };                                                                                    \
+        const int sums_linear = shape == SMOOTHL1_PAIRS && weighted;                          \
+        smoothl1_v##SUFFIX terms[4], linear[4], sums[2][VECTORS], linear_sums[2][VECTORS];    \
+        smoothl1_amount##SUFFIX amount;                                                       \
+        memcpy(&amount, below, sizeof(amount));                                               \
+        for (int i = 0; i < 2 * HALF; i += 4 * ITEMS) {                                       \
+            smoothl1_four_selected##SUFFIX(                                                   \
+                x + i, y + i, weighted ? w + i : w, mask + i, numbers, shape, weighted,       \
+                &amount, terms, linear                                                        \
+            );                                                                                \
+            smoothl1_sum_rows##SUFFIX(terms, i % HALF == 0, sums[i / HALF]);                  \
+            if (sums_linear) {                                                                \
+                smoothl1_sum_rows##SUFFIX(linear, i % HALF == 0, linear_sums[i / HALF]);      \
+            }                                                                                 \
+        }                                                                                     \
+        for (int k = 0; k < VECTORS; k++) {                                                   \
+            const int l = k * ITEMS;                                                          \
+            smoothl1_join_lanes##SUFFIX(hi + l, lo + l, sums[0][k] + sums[1][k]);             \
+            if (sums_linear) {                                                                \
+                smoothl1_join_lanes##SUFFIX(                                                  \
+                    linear_hi + l, linear_lo + l, linear_sums[0][k] + linear_sums[1][k]       \
+                );                                                                            \
+            }                                                                                 \
+        }                                                                                     \
+        memcpy(below, &amount, sizeof(amount));                                               \
+    }
+SMOOTHL1_DEFINE_SELECTED(float, f, int32_t)
+SMOOTHL1_DEFINE_SELECTED(double, , int64_t)
+#define SMOOTHL1_SELECTED_GROUP(SUFFIX)                                                       \
+    if (selects && !slopes) {                                                                 \
+        smoothl1_add_selected##SUFFIX(                                                        \
+            x + i, y + i, weighted ? w + i : w, mask + i, numbers, shape, weighted, below, hi,\
+            lo, linear_hi, linear_lo                                                          \
+        );                                                                                    \
+        continue;                                                                             \
+    }
+#else
+#define SMOOTHL1_SELECTED_GROUP(SUFFIX)
+#endif
+
 #define SMOOTHL1_CALL_CHOSEN(SUFFIX, shape, slopes, weighted, selects)                        \
     smoothl1_groups_of##SUFFIX(                                                               \
         x, y, w, mask, out, n, ahead, p, shape, slopes, weighted, selects, folds, loss, linear\
@@ -128,6 +232,7 @@ SMOOTHL1_DEFINE_CHOSEN_ELEMENT(double, , int64_t)
         }                                                                                     \
         for (ptrdiff_t i = 0; i < n; i += group) {                                            \
             SMOOTHL1_ASK(T, i, group)                                                         \
+            SMOOTHL1_SELECTED_GROUP(SUFFIX)                                                   \
             if (selects) { smoothl1_spread##SUFFIX(mask + i, takes); }                        \
             for (int l = 0; l < SMOOTHL1_LANES; l++) {                                        \
                 COUNTER count = below[l];                                                     \

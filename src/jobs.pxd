@@ -8,7 +8,7 @@ from casts cimport convert_back
 from operands cimport Operand, is_crossed
 from pairs cimport Pair, pair_of
 from runtime cimport smoothl1_raise_flag
-from sizes cimport AHEAD, BLOCK, LEAF, PREFETCHED
+from sizes cimport AHEAD, BLOCK, LEAF, PREFETCHED, TOGETHER
 from terms cimport ARRAY, Gradient, Params, finish, make_gradient
 from tree cimport Node
 
@@ -50,6 +50,7 @@ cdef struct Plan:
     bint weighs            # the weights are summed, too
     bint counts            # what is linear is counted, not summed
     bint fuses             # long leaves: the gradient is written by the loop that sums
+    bint together          # long leaves: all thresholds of a path in one loop
     bint plain             # long leaves: one loop reads and writes memory as it is, and is all
     Gradient gradient      # for the first threshold
     bint unbroken          # nothing is summed, and one loop writes what is written
@@ -107,6 +108,7 @@ cdef inline void make_plan(Job* job) noexcept nogil:
     plan.counts = not (options.has_weight or options.has_where or options.has_beta)
     for k in range(job.n_params):
         plan.counts = plan.counts and job.params[k].form != ARRAY
+    plan.together = plan.sums and plan.counts and job.n_params > 1
     plan.packs = job.has_scratch and (
         options.has_factor
         or job.operation == BOTH or job.operation == CURVATURE or job.operation == WEIGHTS
@@ -131,6 +133,8 @@ cdef inline void make_plan(Job* job) noexcept nogil:
     plan.block = BLOCK
     if not plan.packs and job.n_params == 1 and (plan.fuses or not (plan.sums and plan.writes)):
         plan.block = LEAF  # nothing to pack, and a single kernel
+    elif not plan.packs and plan.together and job.n_params <= TOGETHER:
+        plan.block = LEAF
     elif plan.sums and plan.writes and not job.single:
         plan.block = BLOCK // 2  # a longer burst of stores leaves the loads waiting
     if options.streams:
@@ -154,7 +158,7 @@ cdef inline void make_plan(Job* job) noexcept nogil:
         plan.room = plan.block = LEAF
     plan.ahead = 0
     if (
-        job.n * job.outputs > PREFETCHED and job.n_params == 1 and not plan.packs
+        job.n * job.outputs > PREFETCHED and (job.n_params == 1 or plan.together) and not plan.packs
         and smoothl1_prefetches()
     ):
         plan.ahead = AHEAD

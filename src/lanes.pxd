@@ -30,6 +30,13 @@ cdef struct Lanes:
     double lo[LANES]
 
 
+cdef struct Running:
+    # The sums of a leaf for one parameter set, while they grow.
+    Lanes loss
+    Lanes linear
+    double counted  # what PAIR counts without weights and selection
+
+
 cdef inline void clear(double* hi, double* lo, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t j
     for j in range(n):

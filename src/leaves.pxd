@@ -11,10 +11,11 @@ from kernels cimport (
     multiply_scaled, select, weigh, write_curvatures, write_offsets, write_slopes, write_terms,
     write_values,
 )
-from lanes cimport LONG, Lanes, clear_lanes, fill_up, first_lane, fold_lanes, sum_terms
+from lanes cimport LONG, Lanes, Running, clear_lanes, fill_up, first_lane, fold_lanes, sum_terms
 from operands cimport in_place
 from packing cimport load, load_mask, store
 from pairs cimport pair_add, pair_of
+from paths cimport sum_path
 from sizes cimport CHUNK, LANES, LEAF, LINE
 from smoothl1._smoothl1 cimport floating
 from terms cimport ARRAY, Gradient, PRODUCT, Params, make_gradient, unscaled
@@ -35,12 +36,6 @@ cdef enum Buffer:
     OUT2_BUFFER
     MASK_BUFFER
     BUFFERS
-
-
-cdef struct Running:
-    Lanes loss
-    Lanes linear
-    double counted  # what PAIR counts without weights and selection
 
 
 cdef struct Block:
@@ -321,7 +316,12 @@ cdef inline void run_leaf(
             sum_weights(&block, <floating*>buffer(job, scratch, OUT_BUFFER), &weights)
         if job.plan.writes:
             out = place_of(job, &block, scratch, tag)
-        if job.plan.sums:
+        if job.plan.together and grouped:
+            sum_path(
+                <const floating*>block.x, <const floating*>block.y, block.n, job.plan.ahead,
+                job.params, job.n_params, running,
+            )
+        elif job.plan.sums:
             for k in range(job.n_params):
                 if job.n_params > 1:
                     ask_for_next(job, &block, k, tag)

@@ -49,6 +49,10 @@
 #ifndef SMOOTHL1_AHEAD
   #define SMOOTHL1_AHEAD 2048
 #endif
+/* Thresholds of a path that one loop serves: few enough for the stack of any thread. */
+#ifndef SMOOTHL1_TOGETHER
+  #define SMOOTHL1_TOGETHER 8
+#endif
 /* Elements worth a further thread: several microseconds of work, about ten times what forking and
    joining a waiting team costs. */
 #ifndef SMOOTHL1_GRAIN

@@ -15,6 +15,7 @@ cdef extern from "sizes.h":
         STREAM "SMOOTHL1_STREAM"
         PREFETCHED "SMOOTHL1_PREFETCHED"
         AHEAD "SMOOTHL1_AHEAD"
+        TOGETHER "SMOOTHL1_TOGETHER"
         GRAIN "SMOOTHL1_GRAIN"
 
 

@@ -205,6 +205,24 @@ def test_where_leaves_out_whatever_is_there(dtype, reduction, beta, rng):
         np.testing.assert_array_equal(both[1], grad)
 
 
+@pytest.mark.parametrize("n", [1023, 1024, 1025, 1088, 1151, 4095, 4097, 4096 + 1025, 9000])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("beta", [0.0, 0.37, 1.0, 2.0, 1e9, np.inf])
+def test_what_is_not_selected_is_a_difference_of_nothing(n, weighted, beta, dtype, rng):
+    """Bit for bit, beside the loops without a selection and with gradients."""
+    x, y, w = (3 * rng.standard_normal((3, n))).astype(dtype)
+    where = (rng.integers(0, 3, n) * 100).astype(np.uint8).view(bool)  # any byte but 0 is true
+    selected = where.view(np.uint8) != 0
+    u = np.where(selected, x, y)
+    x[~selected] = np.nan
+    given = {"weight": w} if weighted else {}
+    plain = {"weight": np.where(selected, w, 0).astype(dtype)} if weighted else {}
+    got = smooth_l1_loss(x, y, "sum", beta, where=where, **given)
+    assert got == smooth_l1_loss(u, y, "sum", beta, **plain)
+    if 0 < beta < np.inf:
+        assert got == smooth_l1_value_and_grad(x, y, "sum", beta, where=where, **given)[0]
+
+
 def test_where_broadcasts_and_counts_per_output(rng):
     x, y = rng.standard_normal((2, 5, 4))
     where = np.array([True, False, True, False])

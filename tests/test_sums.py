@@ -222,6 +222,55 @@ def test_path_has_the_bits_of_single_calls(dtype, reduction, rng):
     assert smooth_l1_path(x, y, [], reduction).shape == (0,)
 
 
+@pytest.mark.parametrize(
+    "n", [1023, 1024, 1025, 1087, 1088, 1152, 1153, 4095, 4097, 4096 + 1023, 8192 + 1024, 9000]
+)
+def test_paths_of_any_length_have_the_bits_of_single_calls(n, dtype, rng):
+    """Whole groups and a rest; one to more thresholds than a loop serves, of either form."""
+    x, y = rng.standard_normal((2, n)).astype(dtype)
+    x[rng.integers(n, size=3)] = -1e30, np.float64(y[7]), 3.5e-39
+    numbers = [1.35, 1.0, 0.0, 0.37, 2.0, 1.35, np.inf, 0.25, 1e-20, 0.5, 3.0, 0.1, 4.0, 7.0, 1e9]
+    single = {beta: smooth_l1_loss(x, y, beta=beta) for beta in numbers}
+    for betas in (*(numbers[:k] for k in range(1, 16)), [0.7] * 9, [1.0] * 4, [0.0] * 2):
+        expected = [single.get(beta, smooth_l1_loss(x, y, beta=beta)) for beta in betas]
+        assert smooth_l1_path(x, y, betas).tolist() == expected
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 1030, 1499])
+def test_paths_over_what_is_not_finite(value, place, dtype, rng):
+    x, y = rng.standard_normal((2, 1500)).astype(dtype)
+    x[place] = value
+    betas = [0.0, 0.37, 1.0, 2.0, np.inf]
+    expected = [smooth_l1_loss(x, y, "sum", beta) for beta in betas]
+    np.testing.assert_array_equal(smooth_l1_path(x, y, betas, "sum"), expected)
+    assert not np.isfinite(expected).any()
+
+
+def test_paths_of_other_layouts_and_dtypes_have_the_bits_of_single_calls(dtype, rng):
+    x, y = rng.standard_normal((2, 3000)).astype(dtype)
+    betas = np.linspace(0.1, 1.0, 10)
+    for a, b in (
+        (x[::2], y[1500:]),
+        (x, np.broadcast_to(y[:1], 3000)),
+        (x.astype(np.float16), y),
+        (x.astype(x.dtype.newbyteorder()), y),
+        (x.reshape(2, 1500), y.reshape(1500, 2).T),
+    ):
+        expected = [smooth_l1_loss(a, b, beta=beta) for beta in betas]
+        assert smooth_l1_path(a, b, betas).tolist() == expected
+
+
+@pytest.mark.parametrize("option", ["weight", "where", "both"])
+def test_large_paths_with_options_have_the_bits_of_single_calls(option, dtype, rng):
+    x, y, w = rng.uniform(size=(3, 5000)).astype(dtype)
+    given = {"weight": w, "where": x < 0.7}
+    options = given if option == "both" else {option: given[option]}
+    betas = [0.0, 0.01, 0.37, 0.5, 1.0, 1.35, 0.37, 2.0, np.inf]
+    expected = [smooth_l1_loss(x, y, beta=beta, **options) for beta in betas]
+    assert smooth_l1_path(x, y, betas, **options).tolist() == expected
+
+
 def test_path_with_weights_and_selection(rng):
     x, y, w = rng.uniform(size=(3, 400))
     where = rng.uniform(size=400) < 0.5
