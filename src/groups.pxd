@@ -29,6 +29,14 @@ cdef extern from "groups.h":
         const double* x, const double* y, double* out, Py_ssize_t n, Py_ssize_t ahead, bint product,
         bint folds, const NumbersDouble* numbers, double* hi, double* lo,
     ) noexcept nogil
+    int64_t smoothl1_stored_groupsf(
+        const void* x, const void* y, int x_stored, int y_stored, Py_ssize_t n, Py_ssize_t ahead,
+        bint product, bint folds, const NumbersSingle* numbers, double* hi, double* lo,
+    ) noexcept nogil
+    int64_t smoothl1_stored_groups(
+        const void* x, const void* y, int x_stored, int y_stored, Py_ssize_t n, Py_ssize_t ahead,
+        bint product, bint folds, const NumbersDouble* numbers, double* hi, double* lo,
+    ) noexcept nogil
     int64_t smoothl1_short_leaff(
         const float* x, const float* y, Py_ssize_t n, bint product, const NumbersSingle* numbers,
         double* hi, double* lo,
@@ -161,6 +169,29 @@ cdef inline void sum_alike(
             memcpy(out + whole, last_out, rest * sizeof(floating))
         if p.beta > 0.0:
             below -= group - rest  # the zeros
+    if not product:
+        counted[0] += n - below
+
+
+cdef inline void sum_stored(
+    const char* x, const char* y, int x_stored, int y_stored, Py_ssize_t n, Py_ssize_t ahead,
+    bint folds, const Params* p, Lanes* loss, double* counted, floating tag,
+) noexcept nogil:
+    """The same of whole groups, read as they are stored."""
+    cdef int64_t below
+    cdef bint product = p.form == PRODUCT
+    cdef Gradient none
+    cdef Numbers numbers
+    none.factor = none.edge = 0.0
+    set_numbers(p, &none, &numbers, tag)
+    if floating is float:
+        below = smoothl1_stored_groupsf(
+            x, y, x_stored, y_stored, n, ahead, product, folds, &numbers.single, loss.hi, loss.lo
+        )
+    else:
+        below = smoothl1_stored_groups(
+            x, y, x_stored, y_stored, n, ahead, product, folds, &numbers.wide, loss.hi, loss.lo
+        )
     if not product:
         counted[0] += n - below
 

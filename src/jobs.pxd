@@ -9,6 +9,7 @@ from operands cimport Operand, is_crossed
 from pairs cimport Pair, pair_of
 from runtime cimport smoothl1_raise_flag
 from sizes cimport AHEAD, BLOCK, LEAF, PREFETCHED
+from stored cimport OTHERWISE
 from terms cimport ARRAY, Gradient, Params, finish, make_gradient
 from tree cimport Node
 
@@ -52,6 +53,7 @@ cdef struct Plan:
     bint fuses             # long leaves: the gradient is written by the loop that sums
     bint plain             # long leaves: one loop reads and writes memory as it is, and is all
     Gradient gradient      # for the first threshold
+    bint reads             # long leaves: one loop reads operands as they are stored, and is all
     bint packs             # an operand goes through a buffer
     Py_ssize_t room        # elements of a buffer
     Py_ssize_t block       # elements that are worked on at a time
@@ -139,14 +141,18 @@ cdef inline void make_plan(Job* job) noexcept nogil:
         and not (plan.packs or plan.weighs or options.has_beta or options.streams)
         and (plan.fuses or not plan.writes)
     )
+    plan.reads = (
+        plan.packs and plan.sums and plan.counts and job.n_params == 1 and not plan.writes
+        and job.x.stored != OTHERWISE and job.y.stored != OTHERWISE
+    )
     plan.room = BLOCK
     if not plan.writes and (is_crossed(&job.x) or is_crossed(&job.y)):
         # Lines of memory run across rows: the more rows at a time, the fewer are read again.
         plan.room = plan.block = LEAF
     plan.ahead = 0
     if (
-        job.n * job.outputs > PREFETCHED and job.n_params == 1 and not plan.packs
-        and smoothl1_prefetches()
+        job.n * job.outputs > PREFETCHED and job.n_params == 1
+        and (plan.reads or not plan.packs) and smoothl1_prefetches()
     ):
         plan.ahead = AHEAD
 

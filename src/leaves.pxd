@@ -4,19 +4,20 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
 from cache cimport aligned, prefetch, smoothl1_stream, smoothl1_stream_end
-from groups cimport sum_alike, sum_chosen, sum_of_groups, sum_rows
+from groups cimport sum_alike, sum_chosen, sum_of_groups, sum_rows, sum_stored
 from jobs cimport BOTH, CURVATURE, Job, SLOPE, VALUE, WEIGHTS, weighs_unscaled
 from kernels cimport (
     count_selected, fill, mend_curvatures, mend_slopes, mend_values,
     multiply_scaled, select, weigh, write_curvatures, write_offsets, write_slopes, write_terms,
     write_values,
 )
-from lanes cimport LONG, Lanes, clear_lanes, fill_up, first_lane, fold_lanes, sum_terms
-from operands cimport in_place
+from lanes cimport LONG, Lanes, clear_lanes, fill_up, first_lane, fold_lanes, rows_of_group, sum_terms
+from operands cimport in_place, stored_at
 from packing cimport load, load_mask, store
 from pairs cimport pair_add, pair_of
 from sizes cimport CHUNK, LANES, LEAF, LINE
 from smoothl1._smoothl1 cimport floating
+from stored cimport READS
 from terms cimport ARRAY, Gradient, PRODUCT, Params, make_gradient, unscaled
 from thresholds cimport sum_array
 from tree cimport Node, no_node
@@ -395,6 +396,35 @@ cdef inline void run_plain_leaf(
     node.linear.hi += counted
 
 
+cdef inline void run_stored_leaf(
+    const Job* job, Py_ssize_t output, Py_ssize_t first, Py_ssize_t length, Node* node,
+    char* scratch, floating tag
+) noexcept nogil:
+    """A long leaf whose elements one loop can read as they are stored."""
+    cdef Py_ssize_t rest = length % (LANES * rows_of_group(tag)), whole = length - rest
+    cdef const Params* p = &job.params[0]
+    cdef Lanes loss
+    cdef double counted = 0.0
+    cdef Block block
+    clear_lanes(&loss)
+    node[0] = no_node()
+    node.count = length
+    sum_stored(
+        stored_at(&job.x, output, first), stored_at(&job.y, output, first), job.x.stored,
+        job.y.stored, whole, job.plan.ahead, rest == 0, p, &loss, &counted, tag,
+    )
+    if rest > 0:
+        block.start = first + whole
+        block.n = rest
+        load_block(job, output, scratch, &block, tag)
+        sum_alike(
+            <const floating*>block.x, <const floating*>block.y, rest, 0, True, p,
+            &job.plan.gradient, <floating*>NULL, &loss, &counted,
+        )
+    node.loss = first_lane(&loss, tag)
+    node.linear.hi += counted
+
+
 cdef inline void leaf_of_any_type(
     const Job* job, Py_ssize_t output, Py_ssize_t leaf, Node* nodes, char* scratch
 ) noexcept nogil:
@@ -405,6 +435,11 @@ cdef inline void leaf_of_any_type(
             run_plain_leaf(job, output, first, length, nodes, <float>0)
         else:
             run_plain_leaf(job, output, first, length, nodes, <double>0)
+    elif READS and job.plan.reads and length >= LONG:
+        if job.single:
+            run_stored_leaf(job, output, first, length, nodes, scratch, <float>0)
+        else:
+            run_stored_leaf(job, output, first, length, nodes, scratch, <double>0)
     elif job.single:
         run_leaf(job, output, first, length, nodes, scratch, <float>0)
     else:

@@ -64,7 +64,7 @@ def test_empty_variable_means_the_best():
 
 
 def test_set_that_the_processor_lacks(monkeypatch):
-    monkeypatch.setattr(_simd, "_cpu_features", lambda: {"AVX2": True, "FMA3": True})
+    monkeypatch.setattr(_simd, "_cpu_features", lambda: {"AVX2": True, "FMA3": True, "F16C": True})
     monkeypatch.setattr(_simd, "built", lambda: ["avx512", "avx2", "baseline"])
     assert _simd.supported() == ["avx2", "baseline"]
     assert _simd.choose(None) == "avx2"
