@@ -128,7 +128,7 @@ SMOOTHL1_DEFINE_ELEMENT(double, , int64_t)
                  : SMOOTHL1_CALL_GROUPS(SUFFIX, shape, 1))
 #define SMOOTHL1_SHAPED_STORED(SUFFIX, shape)                                                 \
     smoothl1_groups##SUFFIX(                                                                  \
-        x, y, x_stored, y_stored, NULL, n, ahead, p, shape, 0, folds, hi, lo                  \
+        x, y, x_stored, y_stored, NULL, n, ahead, p, shape, 0, 0, hi, lo                      \
     )
 
 /* Add n elements, whole groups, to the lanes of the sum; with ``slopes``, write their gradient to
@@ -196,8 +196,8 @@ SMOOTHL1_DEFINE_ELEMENT(double, , int64_t)
     /* Of elements as they are stored, without slopes. */                                     \
     static int64_t smoothl1_stored_groups##SUFFIX(                                            \
         const void *x, const void *y, int x_stored, int y_stored, ptrdiff_t n,                \
-        ptrdiff_t ahead, int product, int folds, const smoothl1_numbers##SUFFIX *p,           \
-        double *hi, double *lo                                                                \
+        ptrdiff_t ahead, int product, const smoothl1_numbers##SUFFIX *p, double *hi,          \
+        double *lo                                                                            \
     ) {                                                                                       \
         if (product) { return SMOOTHL1_SHAPED_STORED(SUFFIX, SMOOTHL1_PRODUCT); }             \
         return SMOOTHL1_SHAPED_STORED(SUFFIX, SMOOTHL1_PAIRS);                                \

@@ -142,8 +142,11 @@ cdef inline void make_plan(Job* job) noexcept nogil:
         and (plan.fuses or not plan.writes)
     )
     plan.reads = (
-        plan.packs and plan.sums and plan.counts and job.n_params == 1 and not plan.writes
+        plan.packs and plan.sums and job.side == ALONE and job.n_params == 1
+        and job.params[0].form != ARRAY and not (plan.writes or plan.weighs or options.has_beta)
         and job.x.stored != OTHERWISE and job.y.stored != OTHERWISE
+        and not (options.has_weight and job.weight.stored == OTHERWISE)
+        and not (options.has_where and not job.where.plain)
     )
     plan.room = BLOCK
     if not plan.writes and (is_crossed(&job.x) or is_crossed(&job.y)):

@@ -1,14 +1,15 @@
 """All of the work on one leaf of one output: load, sum, write, store."""
 
 from libc.stdint cimport uint8_t
-from libc.string cimport memcpy
 
 from cache cimport aligned, prefetch, smoothl1_stream, smoothl1_stream_end
-from groups cimport sum_alike, sum_chosen, sum_of_groups, sum_rows, sum_stored
+from groups cimport (
+    sum_alike, sum_chosen, sum_of_groups, sum_rows, sum_stored, sum_stored_chosen,
+)
 from jobs cimport BOTH, CURVATURE, Job, SLOPE, VALUE, WEIGHTS, weighs_unscaled
 from kernels cimport (
-    count_selected, fill, mend_curvatures, mend_slopes, mend_values,
-    multiply_scaled, select, weigh, write_curvatures, write_offsets, write_slopes, write_terms,
+    copy_selected, count_selected, fill, mend_curvatures, mend_slopes, mend_values,
+    multiply_scaled, weigh, write_curvatures, write_offsets, write_slopes, write_terms,
     write_values,
 )
 from lanes cimport LONG, Lanes, clear_lanes, fill_up, first_lane, fold_lanes, rows_of_group, sum_terms
@@ -215,8 +216,7 @@ cdef inline void sum_weights(
 ) noexcept nogil:
     cdef const floating* w = <const floating*>block.weight
     if block.mask is not NULL:
-        memcpy(selected, w, block.n * sizeof(floating))
-        select(selected, block.mask, block.n)
+        copy_selected(w, block.mask, block.n, selected)
         w = selected
     sum_terms(w, block.n, False, weights)
 
@@ -403,25 +403,41 @@ cdef inline void run_stored_leaf(
     """A long leaf whose elements one loop can read as they are stored."""
     cdef Py_ssize_t rest = length % (LANES * rows_of_group(tag)), whole = length - rest
     cdef const Params* p = &job.params[0]
-    cdef Lanes loss
+    cdef const char* x = stored_at(&job.x, output, first)
+    cdef const char* y = stored_at(&job.y, output, first)
+    cdef const char* w = NULL
+    cdef const uint8_t* mask = NULL
+    cdef int* stored = [job.x.stored, job.y.stored, job.weight.stored]
+    cdef Lanes loss, linear
     cdef double counted = 0.0
     cdef Block block
     clear_lanes(&loss)
     node[0] = no_node()
     node.count = length
-    sum_stored(
-        stored_at(&job.x, output, first), stored_at(&job.y, output, first), job.x.stored,
-        job.y.stored, whole, job.plan.ahead, rest == 0, p, &loss, &counted, tag,
-    )
+    if job.plan.counts:
+        sum_stored(x, y, stored, whole, job.plan.ahead, p, &loss, &counted, tag)
+    else:
+        clear_lanes(&linear)
+        if job.options.has_weight:
+            w = stored_at(&job.weight, output, first)
+        if job.options.has_where:
+            mask = load_mask(&job.where, output, first, length, <char*>NULL)
+            node.count = count_selected(mask, length)
+        sum_stored_chosen(
+            x, y, w, mask, stored, whole, p, <floating*>buffer(job, scratch, X_BUFFER), &loss,
+            &linear, &counted,
+        )
     if rest > 0:
         block.start = first + whole
         block.n = rest
         load_block(job, output, scratch, &block, tag)
-        sum_alike(
-            <const floating*>block.x, <const floating*>block.y, rest, 0, True, p,
-            &job.plan.gradient, <floating*>NULL, &loss, &counted,
+        sum_of_groups(
+            <const floating*>block.x, <const floating*>block.y, <const floating*>block.weight,
+            block.mask, rest, 0, p, &job.plan.gradient, <floating*>NULL, &loss, &linear, &counted,
         )
-    node.loss = first_lane(&loss, tag)
+    node.loss = fold_lanes(&loss, length, tag)
+    if not job.plan.counts:
+        node.linear = fold_lanes(&linear, length, tag)
     node.linear.hi += counted
 
 

@@ -114,7 +114,7 @@ cdef inline int set_operand(
     op.typed = op.native and op.kind == c"f" and op.itemsize == (4 if single else 8)
     op.stored = OTHERWISE
     if op.ndim == 1 and op.stride[0] == op.itemsize:
-        op.stored = stored_as(op.kind, op.itemsize, op.swap, single)
+        op.stored = stored_as(op.kind, op.itemsize, op.swap, op.native, single)
     op.direct = op.typed and op.plain
     op.shrink = 1.0
     return 0

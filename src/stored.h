@@ -11,6 +11,7 @@
 enum {
     SMOOTHL1_OTHERWISE, /* not as one of the following */
     SMOOTHL1_AS_IS,
+    SMOOTHL1_UNALIGNED,
     SMOOTHL1_SWAPPED,
     SMOOTHL1_HALVES,    /* float16, for float32 */
     SMOOTHL1_BFLOATS,   /* bfloat16, for float32 */
@@ -24,6 +25,9 @@ enum {
 #else
   #define SMOOTHL1_READS 0
 #endif
+
+/* Elements that are read at once are a multiple of this. */
+#define SMOOTHL1_STEP 64
 
 /* Bytes of an element. */
 SMOOTHL1_INLINE ptrdiff_t smoothl1_stored_size(int stored, ptrdiff_t size) {
@@ -89,7 +93,7 @@ SMOOTHL1_INLINE smoothl1_v smoothl1_of_singles(const char *a) {
 SMOOTHL1_INLINE void smoothl1_read_fourf(const char *a, int stored, smoothl1_vf *v) {
     enum { SIZE = sizeof(smoothl1_vf) };
     const __m128i order = _mm_setr_epi8(3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
-    if (stored == SMOOTHL1_AS_IS) {
+    if (stored == SMOOTHL1_AS_IS || stored == SMOOTHL1_UNALIGNED) {
         for (int k = 0; k < 4; k++) { v[k] = smoothl1_getf((const float *)(a + k * SIZE)); }
     } else if (stored == SMOOTHL1_SWAPPED) {
         for (int k = 0; k < 4; k++) {
@@ -106,7 +110,7 @@ SMOOTHL1_INLINE void smoothl1_read_fourf(const char *a, int stored, smoothl1_vf 
 SMOOTHL1_INLINE void smoothl1_read_four(const char *a, int stored, smoothl1_v *v) {
     enum { SIZE = sizeof(smoothl1_v) };
     const __m128i order = _mm_setr_epi8(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8);
-    if (stored == SMOOTHL1_AS_IS) {
+    if (stored == SMOOTHL1_AS_IS || stored == SMOOTHL1_UNALIGNED) {
         for (int k = 0; k < 4; k++) { v[k] = smoothl1_get((const double *)(a + k * SIZE)); }
     } else if (stored == SMOOTHL1_SWAPPED) {
         for (int k = 0; k < 4; k++) {
@@ -115,6 +119,53 @@ SMOOTHL1_INLINE void smoothl1_read_four(const char *a, int stored, smoothl1_v *v
     } else {
         for (int k = 0; k < 4; k++) { v[k] = smoothl1_of_singles(a + k * SIZE / 2); }
     }
+}
+
+SMOOTHL1_INLINE void smoothl1_set(double *a, smoothl1_v v) { SMOOTHL1_V(storeu_pd)(a, v); }
+SMOOTHL1_INLINE void smoothl1_setf(float *a, smoothl1_vf v) { SMOOTHL1_V(storeu_ps)(a, v); }
+/* Elements to a buffer, whole steps of SMOOTHL1_STEP of them, not as they are. */
+  #define SMOOTHL1_DEFINE_UNPACK(T, SUFFIX)                                                   \
+    SMOOTHL1_INLINE void smoothl1_unpack_as##SUFFIX(                                          \
+        const char *a, int stored, ptrdiff_t n, T *to                                         \
+    ) {                                                                                       \
+        const ptrdiff_t size = smoothl1_stored_size(stored, sizeof(T));                       \
+        for (ptrdiff_t i = 0; i < n; i += 4 * SMOOTHL1_ITEMS##SUFFIX) {                       \
+            smoothl1_v##SUFFIX v[4];                                                          \
+            smoothl1_read_four##SUFFIX(a + i * size, stored, v);                              \
+            for (int k = 0; k < 4; k++) {                                                     \
+                smoothl1_set##SUFFIX(to + i + k * SMOOTHL1_ITEMS##SUFFIX, v[k]);              \
+            }                                                                                 \
+        }                                                                                     \
+    }
+SMOOTHL1_DEFINE_UNPACK(float, f)
+SMOOTHL1_DEFINE_UNPACK(double, )
+static void smoothl1_unpackf(const char *a, int stored, ptrdiff_t n, float *to) {
+    if (stored == SMOOTHL1_UNALIGNED) {
+        memcpy(to, a, (size_t)n * sizeof(*to));
+    } else if (stored == SMOOTHL1_SWAPPED) {
+        smoothl1_unpack_asf(a, SMOOTHL1_SWAPPED, n, to);
+    } else if (stored == SMOOTHL1_HALVES) {
+        smoothl1_unpack_asf(a, SMOOTHL1_HALVES, n, to);
+    } else {
+        smoothl1_unpack_asf(a, SMOOTHL1_BFLOATS, n, to);
+    }
+}
+static void smoothl1_unpack(const char *a, int stored, ptrdiff_t n, double *to) {
+    if (stored == SMOOTHL1_UNALIGNED) {
+        memcpy(to, a, (size_t)n * sizeof(*to));
+    } else if (stored == SMOOTHL1_SWAPPED) {
+        smoothl1_unpack_as(a, SMOOTHL1_SWAPPED, n, to);
+    } else {
+        smoothl1_unpack_as(a, SMOOTHL1_SINGLES, n, to);
+    }
+}
+#else
+/* Never called. */
+static void smoothl1_unpackf(const char *a, int stored, ptrdiff_t n, float *to) {
+    (void)a, (void)stored, (void)n, (void)to;
+}
+static void smoothl1_unpack(const char *a, int stored, ptrdiff_t n, double *to) {
+    (void)a, (void)stored, (void)n, (void)to;
 }
 #endif
 

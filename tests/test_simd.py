@@ -71,6 +71,8 @@ def test_set_that_the_processor_lacks(monkeypatch):
     assert _simd.choose("baseline") == "baseline"
     with pytest.raises(ImportError, match="'avx512' is not supported by this processor; use one"):
         _simd.choose("avx512")
+    monkeypatch.setattr(_simd, "_cpu_features", lambda: {"AVX2": True, "FMA3": True})
+    assert _simd.supported() == ["baseline"]
 
 
 def test_set_that_was_not_built(monkeypatch):
