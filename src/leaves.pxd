@@ -12,7 +12,9 @@ from kernels cimport (
     multiply_scaled, weigh, write_curvatures, write_offsets, write_slopes, write_terms,
     write_values,
 )
-from lanes cimport LONG, Lanes, clear_lanes, fill_up, first_lane, fold_lanes, rows_of_group, sum_terms
+from lanes cimport (
+    LONG, Lanes, clear_lanes, fill_up, first_lane, fold_lanes, rows_of_group, sum_terms,
+)
 from operands cimport in_place, stored_at
 from packing cimport load, load_mask, store
 from pairs cimport pair_add, pair_of
