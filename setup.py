@@ -46,7 +46,7 @@ SOURCE = "src/_smoothl1.pyx"
 # ``smoothl1/_simd.py`` does not check for.
 VARIANTS = {
     "baseline": [],
-    "avx2": ["-mavx2", "-mfma"],
+    "avx2": ["-mavx2", "-mfma", "-mf16c"],
     "avx512": [
         "-mavx512f",
         "-mavx512vl",

@@ -24,7 +24,7 @@ __all__ = ["built", "choose", "chosen", "core", "supported"]
 _NEEDS = MappingProxyType(
     {
         "avx512": ("AVX512F", "AVX512VL", "AVX512BW", "AVX512DQ"),
-        "avx2": ("AVX2", "FMA3"),
+        "avx2": ("AVX2", "FMA3", "F16C"),
         "baseline": (),
     }
 )

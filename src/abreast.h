@@ -13,6 +13,7 @@
 #include <string.h>
 #include "inline.h"
 #include "sizes.h"
+#include "stored.h"
 #include "vectors.h"
 
 #define SMOOTHL1_HERE(v, n)                                                                   \
@@ -32,7 +33,7 @@
    ``smoothl1_element`` does. */
 #define SMOOTHL1_DEFINE_FOUR(T, SUFFIX)                                                       \
     SMOOTHL1_INLINE void smoothl1_four_terms##SUFFIX(                                         \
-        const T *x, const T *y, T *out, const smoothl1_numbers##SUFFIX *numbers, int shape,   \
+        smoothl1_operands of, T *out, const smoothl1_numbers##SUFFIX *numbers, int shape,     \
         int slopes, smoothl1_counts##SUFFIX *below, smoothl1_v##SUFFIX *terms                 \
     ) {                                                                                       \
         enum { ITEMS = SMOOTHL1_ITEMS##SUFFIX };                                              \
@@ -42,11 +43,11 @@
         const smoothl1_v##SUFFIX factor = smoothl1_all##SUFFIX(numbers->factor);              \
         const smoothl1_v##SUFFIX edge = smoothl1_all##SUFFIX(numbers->edge);                  \
         const smoothl1_v##SUFFIX half = smoothl1_all##SUFFIX((T)0.5);                         \
-        smoothl1_v##SUFFIX d[4], z[4], m[4], g[4];                                            \
+        smoothl1_v##SUFFIX x[4], y[4], d[4], z[4], m[4], g[4];                                \
         smoothl1_which##SUFFIX is_below[4];                                                   \
-        SMOOTHL1_OF_FOUR {                                                                    \
-            d[k] = smoothl1_get##SUFFIX(x + k * ITEMS) - smoothl1_get##SUFFIX(y + k * ITEMS); \
-        }                                                                                     \
+        smoothl1_read_four##SUFFIX(of.x, of.x_stored, x);                                     \
+        smoothl1_read_four##SUFFIX(of.y, of.y_stored, y);                                     \
+        SMOOTHL1_OF_FOUR { d[k] = x[k] - y[k]; }                                              \
         SMOOTHL1_OF_FOUR { z[k] = smoothl1_size##SUFFIX(d[k]); }                              \
         SMOOTHL1_HERE(z, 4)                                                                   \
         if (shape == SMOOTHL1_PAIRS) {                                                        \
@@ -102,12 +103,12 @@ SMOOTHL1_INLINE void smoothl1_join_lanes(double *hi, double *lo, smoothl1_v term
    first in the order of the sum. Of ``below`` the first vector serves for all lanes. */
 #define SMOOTHL1_DEFINE_ADD_GROUP(T, SUFFIX, COUNTER)                                         \
     SMOOTHL1_INLINE void smoothl1_few_rows##SUFFIX(                                           \
-        const T *x, const T *y, T *out, const smoothl1_numbers##SUFFIX *numbers, int shape,   \
+        smoothl1_operands of, T *out, const smoothl1_numbers##SUFFIX *numbers, int shape,     \
         int slopes, smoothl1_counts##SUFFIX *below, smoothl1_v##SUFFIX *sums                  \
     ) {                                                                                       \
         enum { VECTORS = SMOOTHL1_LANES / SMOOTHL1_ITEMS##SUFFIX };                           \
         smoothl1_v##SUFFIX t[4];                                                              \
-        smoothl1_four_terms##SUFFIX(x, y, out, numbers, shape, slopes, below, t);             \
+        smoothl1_four_terms##SUFFIX(of, out, numbers, shape, slopes, below, t);               \
         if (VECTORS == 1) {                                                                   \
             sums[0] = (t[0] + t[1]) + (t[2] + t[3]);                                          \
         } else if (VECTORS == 2) {                                                            \
@@ -117,7 +118,7 @@ SMOOTHL1_INLINE void smoothl1_join_lanes(double *hi, double *lo, smoothl1_v term
         }                                                                                     \
     }                                                                                         \
     SMOOTHL1_INLINE void smoothl1_half_group##SUFFIX(                                         \
-        const T *x, const T *y, T *out, const smoothl1_numbers##SUFFIX *numbers, int shape,   \
+        smoothl1_operands of, T *out, const smoothl1_numbers##SUFFIX *numbers, int shape,     \
         int slopes, smoothl1_counts##SUFFIX *below, smoothl1_v##SUFFIX *sums                  \
     ) {                                                                                       \
         enum {                                                                                \
@@ -125,18 +126,19 @@ SMOOTHL1_INLINE void smoothl1_join_lanes(double *hi, double *lo, smoothl1_v term
             STEP = 4 * SMOOTHL1_ITEMS##SUFFIX,                                                \
         };                                                                                    \
         smoothl1_v##SUFFIX more[VECTORS];                                                     \
-        smoothl1_few_rows##SUFFIX(x, y, out, numbers, shape, slopes, below, sums);            \
+        smoothl1_few_rows##SUFFIX(of, out, numbers, shape, slopes, below, sums);              \
         SMOOTHL1_HERE(sums, VECTORS)                                                          \
         if (STEP < SMOOTHL1_LANES * SMOOTHL1_ROWS##SUFFIX / 2) {                              \
             smoothl1_few_rows##SUFFIX(                                                        \
-                x + STEP, y + STEP, out + STEP, numbers, shape, slopes, below, more           \
+                smoothl1_further(of, STEP, sizeof(T)), out + STEP, numbers, shape, slopes,    \
+                below, more                                                                   \
             );                                                                                \
             for (int k = 0; k < VECTORS; k++) { sums[k] = sums[k] + more[k]; }                \
             SMOOTHL1_HERE(sums, VECTORS)                                                      \
         }                                                                                     \
     }                                                                                         \
     SMOOTHL1_INLINE void smoothl1_add_group##SUFFIX(                                          \
-        const T *x, const T *y, T *out, const smoothl1_numbers##SUFFIX *numbers, int shape,   \
+        smoothl1_operands of, T *out, const smoothl1_numbers##SUFFIX *numbers, int shape,     \
         int slopes, COUNTER *below, double *hi, double *lo                                    \
     ) {                                                                                       \
         enum {                                                                                \
@@ -147,9 +149,10 @@ SMOOTHL1_INLINE void smoothl1_join_lanes(double *hi, double *lo, smoothl1_v term
         smoothl1_v##SUFFIX a[VECTORS], b[VECTORS];                                            \
         smoothl1_counts##SUFFIX count;                                                        \
         memcpy(&count, below, sizeof(count));                                                 \
-        smoothl1_half_group##SUFFIX(x, y, out, numbers, shape, slopes, &count, a);            \
+        smoothl1_half_group##SUFFIX(of, out, numbers, shape, slopes, &count, a);              \
         smoothl1_half_group##SUFFIX(                                                          \
-            x + HALF, y + HALF, out + HALF, numbers, shape, slopes, &count, b                 \
+            smoothl1_further(of, HALF, sizeof(T)), out + HALF, numbers, shape, slopes, &count,\
+            b                                                                                 \
         );                                                                                    \
         for (int k = 0; k < VECTORS; k++) {                                                   \
             smoothl1_join_lanes##SUFFIX(hi + k * ITEMS, lo + k * ITEMS, a[k] + b[k]);         \
@@ -161,6 +164,9 @@ SMOOTHL1_DEFINE_ADD_GROUP(double, , int64_t)
 
 #define SMOOTHL1_ADD_GROUP(SUFFIX, COUNTER)                                                   \
     const smoothl1_numbers##SUFFIX all = {beta, s, c, factor, edge};                          \
-    smoothl1_add_group##SUFFIX(x + i, y + i, out + i, &all, shape, slopes, below, hi, lo);
+    const smoothl1_operands of = {(const char *)x, (const char *)y, x_stored, y_stored};      \
+    smoothl1_add_group##SUFFIX(                                                               \
+        smoothl1_further(of, i, sizeof(*x)), out + i, &all, shape, slopes, below, hi, lo      \
+    );
 
 #endif

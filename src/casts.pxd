@@ -9,6 +9,7 @@ from libc.stdint cimport (
 )
 
 from smoothl1._smoothl1 cimport floating
+from stored cimport HALVES, READS, STEP, smoothl1_unpackf
 
 
 cdef extern from "half.h":
@@ -40,8 +41,12 @@ cdef inline void convert(const source* a, Py_ssize_t n, floating* out) noexcept 
 
 
 cdef inline void convert_half(const uint16_t* a, Py_ssize_t n, floating* out) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
+    cdef Py_ssize_t i, first = 0
+    if floating is float:
+        if READS:
+            first = n - n % STEP
+            smoothl1_unpackf(<const char*>a, HALVES, first, out)
+    for i in range(first, n):
         out[i] = smoothl1_float_of_half(a[i])
 
 

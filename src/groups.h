@@ -15,6 +15,7 @@
 #include "fma.h"
 #include "inline.h"
 #include "sizes.h"
+#include "stored.h"
 
 /* UNIT is PRODUCT where s is 1, as it is for the default threshold: a product less. */
 enum { SMOOTHL1_UNIT, SMOOTHL1_PRODUCT, SMOOTHL1_PAIRS };
@@ -78,8 +79,7 @@ SMOOTHL1_DEFINE_ELEMENT(float, f, int32_t)
 SMOOTHL1_DEFINE_ELEMENT(double, , int64_t)
 
 /* A group to the lanes: by vectors, or by loops over the lanes, of which the compiler makes some. */
-#if (defined(__GNUC__) || defined(__clang__)) && defined(__AVX2__)                            \
-    && (defined(__FMA__) || defined(__AVX512F__) && defined(__AVX512DQ__))
+#if SMOOTHL1_READS
   #include "abreast.h"
 #else
 #define SMOOTHL1_ROW(SUFFIX, j)                                                               \
@@ -110,21 +110,39 @@ SMOOTHL1_DEFINE_ELEMENT(double, , int64_t)
         }                                                                                     \
     }
 
+/* The same where the elements may be of another size. */
+#define SMOOTHL1_ASK_STORED(T, a, stored, i, count)                                           \
+    if (ahead) {                                                                              \
+        const ptrdiff_t size = smoothl1_stored_size(stored, sizeof(T));                       \
+        for (ptrdiff_t k = 0; k < (count) * size; k += 64) {                                  \
+            SMOOTHL1_PREFETCH((const char *)(a) + (i) * size + k + ahead);                    \
+        }                                                                                     \
+    }
+
+#define SMOOTHL1_CALL_GROUPS(SUFFIX, shape, slopes)                                           \
+    smoothl1_groups##SUFFIX(                                                                  \
+        x, y, SMOOTHL1_AS_IS, SMOOTHL1_AS_IS, out, n, ahead, p, shape, slopes, folds, hi, lo  \
+    )
 #define SMOOTHL1_SHAPED(SUFFIX, shape)                                                        \
-    (out == NULL ? smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, shape, 0, folds, hi, lo)   \
-                 : smoothl1_groups##SUFFIX(x, y, out, n, ahead, p, shape, 1, folds, hi, lo))
+    (out == NULL ? SMOOTHL1_CALL_GROUPS(SUFFIX, shape, 0)                                     \
+                 : SMOOTHL1_CALL_GROUPS(SUFFIX, shape, 1))
+#define SMOOTHL1_SHAPED_STORED(SUFFIX, shape)                                                 \
+    smoothl1_groups##SUFFIX(                                                                  \
+        x, y, x_stored, y_stored, NULL, n, ahead, p, shape, 0, 0, hi, lo                      \
+    )
 
 /* Add n elements, whole groups, to the lanes of the sum; with ``slopes``, write their gradient to
    out. ``ahead``: bytes from a group to what is asked for meanwhile; 0 for nothing. ``folds``: they
    are the last of a leaf, whose sum is wanted in the first lane. It is folded here, where the lanes
    are in registers: through memory the fold costs as much as a fifth of the loop does. Returns how
-   many elements were below beta, for PAIRS. */
+   many elements were below beta, for PAIRS. ``x_stored``, ``y_stored``: stored.h; the loops over
+   lanes know AS_IS alone. */
 #define SMOOTHL1_DEFINE_GROUPS(T, SUFFIX, COUNTER)                                            \
     SMOOTHL1_INLINE int64_t smoothl1_groups##SUFFIX(                                            \
-        const T *SMOOTHL1_RESTRICT x, const T *SMOOTHL1_RESTRICT y, T *SMOOTHL1_RESTRICT out, \
-        ptrdiff_t n, ptrdiff_t ahead, const smoothl1_numbers##SUFFIX *numbers, int shape,     \
-        int slopes, int folds, double *SMOOTHL1_RESTRICT sums,                                \
-        double *SMOOTHL1_RESTRICT rests                                                       \
+        const T *SMOOTHL1_RESTRICT x, const T *SMOOTHL1_RESTRICT y, int x_stored,             \
+        int y_stored, T *SMOOTHL1_RESTRICT out, ptrdiff_t n, ptrdiff_t ahead,                 \
+        const smoothl1_numbers##SUFFIX *numbers, int shape, int slopes, int folds,            \
+        double *SMOOTHL1_RESTRICT sums, double *SMOOTHL1_RESTRICT rests                       \
     ) {                                                                                       \
         const ptrdiff_t group = SMOOTHL1_LANES * SMOOTHL1_ROWS##SUFFIX;                       \
         const T beta = numbers->beta, s = numbers->s, c = numbers->c;                         \
@@ -139,7 +157,12 @@ SMOOTHL1_DEFINE_ELEMENT(double, , int64_t)
             below[l] = 0;                                                                     \
         }                                                                                     \
         for (ptrdiff_t i = 0; i < n; i += group) {                                            \
-            SMOOTHL1_ASK(T, i, group)                                                         \
+            if (x_stored == SMOOTHL1_AS_IS && y_stored == SMOOTHL1_AS_IS) {                   \
+                SMOOTHL1_ASK(T, i, group)                                                     \
+            } else {                                                                          \
+                SMOOTHL1_ASK_STORED(T, x, x_stored, i, group)                                 \
+                SMOOTHL1_ASK_STORED(T, y, y_stored, i, group)                                 \
+            }                                                                                 \
             SMOOTHL1_ADD_GROUP(SUFFIX, COUNTER)                                               \
         }                                                                                     \
         for (int l = 0; l < SMOOTHL1_LANES; l++) { total += below[l]; }                       \
@@ -169,6 +192,15 @@ SMOOTHL1_DEFINE_ELEMENT(double, , int64_t)
             return SMOOTHL1_SHAPED(SUFFIX, SMOOTHL1_PRODUCT);                                 \
         }                                                                                     \
         return SMOOTHL1_SHAPED(SUFFIX, SMOOTHL1_UNIT);                                        \
+    }                                                                                         \
+    /* Of elements as they are stored, without slopes. */                                     \
+    static int64_t smoothl1_stored_groups##SUFFIX(                                            \
+        const void *x, const void *y, int x_stored, int y_stored, ptrdiff_t n,                \
+        ptrdiff_t ahead, int product, const smoothl1_numbers##SUFFIX *p, double *hi,          \
+        double *lo                                                                            \
+    ) {                                                                                       \
+        if (product) { return SMOOTHL1_SHAPED_STORED(SUFFIX, SMOOTHL1_PRODUCT); }             \
+        return SMOOTHL1_SHAPED_STORED(SUFFIX, SMOOTHL1_PAIRS);                                \
     }
 SMOOTHL1_DEFINE_GROUPS(float, f, int32_t)
 SMOOTHL1_DEFINE_GROUPS(double, , int64_t)

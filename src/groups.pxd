@@ -14,6 +14,7 @@ from libc.string cimport memcpy, memset
 from lanes cimport Lanes, rows_of_group
 from sizes cimport LANES, LEAF
 from smoothl1._smoothl1 cimport floating
+from stored cimport unpack
 from terms cimport Gradient, PRODUCT, Params
 from tree cimport Node, no_node
 
@@ -40,6 +41,14 @@ cdef extern from "groups.h":
     void smoothl1_whole_leaves(
         const double* x, const double* y, double* out, Py_ssize_t leaves, Py_ssize_t ahead,
         bint product, const NumbersDouble* numbers, LeafSum* sums,
+    ) noexcept nogil
+    int64_t smoothl1_stored_groupsf(
+        const void* x, const void* y, int x_stored, int y_stored, Py_ssize_t n, Py_ssize_t ahead,
+        bint product, const NumbersSingle* numbers, double* hi, double* lo,
+    ) noexcept nogil
+    int64_t smoothl1_stored_groups(
+        const void* x, const void* y, int x_stored, int y_stored, Py_ssize_t n, Py_ssize_t ahead,
+        bint product, const NumbersDouble* numbers, double* hi, double* lo,
     ) noexcept nogil
     int64_t smoothl1_short_leaff(
         const float* x, const float* y, Py_ssize_t n, bint product, const NumbersSingle* numbers,
@@ -73,6 +82,7 @@ cdef union Numbers:
 cdef enum:
     LARGEST_GROUP = 8 * LANES
     LEAVES = 16  # in one call
+    FEW_GROUPS = 2 * LARGEST_GROUP  # elements
 
 
 cdef inline void set_numbers(
@@ -210,6 +220,29 @@ cdef inline void sum_leaves(
         done += more
 
 
+cdef inline void sum_stored(
+    const char* x, const char* y, const int* stored, Py_ssize_t n, Py_ssize_t ahead,
+    const Params* p, Lanes* loss, double* counted, floating tag,
+) noexcept nogil:
+    """The same of whole groups, read as they are stored: one way for x, one for y."""
+    cdef int64_t below
+    cdef bint product = p.form == PRODUCT
+    cdef Gradient none
+    cdef Numbers numbers
+    none.factor = none.edge = 0.0
+    set_numbers(p, &none, &numbers, tag)
+    if floating is float:
+        below = smoothl1_stored_groupsf(
+            x, y, stored[0], stored[1], n, ahead, product, &numbers.single, loss.hi, loss.lo
+        )
+    else:
+        below = smoothl1_stored_groups(
+            x, y, stored[0], stored[1], n, ahead, product, &numbers.wide, loss.hi, loss.lo
+        )
+    if not product:
+        counted[0] += n - below
+
+
 cdef inline void sum_chosen(
     const floating* x, const floating* y, const floating* w, const uint8_t* mask, Py_ssize_t n,
     Py_ssize_t ahead, bint folds, const Params* p, const Gradient* how, floating* out, Lanes* loss,
@@ -252,6 +285,33 @@ cdef inline void sum_chosen(
     # that piece is 0 then.
     if not product and w is NULL:
         counted[0] += n - below
+
+
+cdef inline void sum_stored_chosen(
+    const char* x, const char* y, const char* w, const uint8_t* mask, const int* stored,
+    Py_ssize_t n, const Params* p, floating* space, Lanes* loss, Lanes* linear, double* counted,
+) noexcept nogil:
+    """The same of whole groups of which x, y and w (or NULL) are stored in one way each.
+
+    A few groups at a time go through buffers, so that memory is asked for all operands together.
+    ``space`` is memory for three times FEW_GROUPS numbers.
+    """
+    cdef Py_ssize_t i = 0, m
+    cdef Gradient none
+    cdef const floating* weights = NULL
+    cdef const uint8_t* selected = NULL
+    none.factor = none.edge = 0.0
+    while i < n:
+        m = FEW_GROUPS if n - i > FEW_GROUPS else n - i
+        if mask is not NULL:
+            selected = mask + i
+        if w is not NULL:
+            weights = unpack(w, stored[2], i, m, space + 2 * FEW_GROUPS)
+        sum_chosen(
+            unpack(x, stored[0], i, m, space), unpack(y, stored[1], i, m, space + FEW_GROUPS),
+            weights, selected, m, 0, False, p, &none, <floating*>NULL, loss, linear, counted,
+        )
+        i += m
 
 
 cdef inline void sum_of_groups(

@@ -9,6 +9,7 @@ from operands cimport Operand, is_crossed
 from pairs cimport Pair, pair_of
 from runtime cimport smoothl1_raise_flag
 from sizes cimport AHEAD, BLOCK, LEAF, PREFETCHED, TOGETHER
+from stored cimport OTHERWISE
 from terms cimport ARRAY, Gradient, Params, finish, make_gradient
 from tree cimport Node
 
@@ -54,6 +55,7 @@ cdef struct Plan:
     bint plain             # long leaves: one loop reads and writes memory as it is, and is all
     Gradient gradient      # for the first threshold
     bint unbroken          # nothing is summed, and one loop writes what is written
+    bint reads             # long leaves: one loop reads operands as they are stored, and is all
     bint packs             # an operand goes through a buffer
     Py_ssize_t room        # elements of a buffer
     Py_ssize_t block       # elements that are worked on at a time
@@ -152,14 +154,23 @@ cdef inline void make_plan(Job* job) noexcept nogil:
     )
     if plan.unbroken:
         plan.block = job.n
+    plan.reads = (
+        plan.packs and plan.sums and job.side == ALONE and job.n_params == 1
+        and job.params[0].form != ARRAY and not (plan.writes or plan.weighs or options.has_beta)
+        and job.x.stored != OTHERWISE and job.y.stored != OTHERWISE
+        and not (options.has_weight and job.weight.stored == OTHERWISE)
+        and not (options.has_where and not job.where.plain)
+    )
+    if job.single and options.has_where and not options.has_weight:
+        plan.reads = False  # a few groups at a time, a selection takes up to a fifth longer
     plan.room = BLOCK
     if not plan.writes and (is_crossed(&job.x) or is_crossed(&job.y)):
         # Lines of memory run across rows: the more rows at a time, the fewer are read again.
         plan.room = plan.block = LEAF
     plan.ahead = 0
     if (
-        job.n * job.outputs > PREFETCHED and (job.n_params == 1 or plan.together) and not plan.packs
-        and smoothl1_prefetches()
+        job.n * job.outputs > PREFETCHED and (job.n_params == 1 or plan.together)
+        and (plan.reads or not plan.packs) and smoothl1_prefetches()
     ):
         plan.ahead = AHEAD
 

@@ -238,6 +238,15 @@ cdef inline void select(floating* a, const uint8_t* mask, Py_ssize_t n) noexcept
         a[i] = a[i] if mask[i] else <floating>0
 
 
+cdef inline void copy_selected(
+    const floating* a, const uint8_t* mask, Py_ssize_t n, floating* out
+) noexcept nogil:
+    """The same to other memory."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = a[i] if mask[i] else <floating>0
+
+
 cdef inline void weigh(
     floating* a, const floating* weight, const uint8_t* mask, Py_ssize_t n
 ) noexcept nogil:

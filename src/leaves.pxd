@@ -1,23 +1,27 @@
 """All of the work on one leaf of one output: load, sum, write, store."""
 
 from libc.stdint cimport uint8_t
-from libc.string cimport memcpy
 
 from cache cimport aligned, prefetch, smoothl1_stream, smoothl1_stream_end
-from groups cimport sum_alike, sum_chosen, sum_leaves, sum_of_groups, sum_rows
+from groups cimport (
+    sum_alike, sum_chosen, sum_leaves, sum_of_groups, sum_rows, sum_stored, sum_stored_chosen,
+)
 from jobs cimport BOTH, CURVATURE, Job, SLOPE, VALUE, WEIGHTS, weighs_unscaled
 from kernels cimport (
-    count_selected, fill, mend_curvatures, mend_slopes, mend_values,
-    multiply_scaled, select, weigh, write_curvatures, write_offsets, write_slopes, write_terms,
+    copy_selected, count_selected, fill, mend_curvatures, mend_slopes, mend_values,
+    multiply_scaled, weigh, write_curvatures, write_offsets, write_slopes, write_terms,
     write_values,
 )
-from lanes cimport LONG, Lanes, Running, clear_lanes, fill_up, first_lane, fold_lanes, sum_terms
-from operands cimport in_place
+from lanes cimport (
+    LONG, Lanes, Running, clear_lanes, fill_up, first_lane, fold_lanes, rows_of_group, sum_terms,
+)
+from operands cimport in_place, stored_at
 from packing cimport load, load_mask, store
 from pairs cimport pair_add, pair_of
 from paths cimport sum_path
 from sizes cimport CHUNK, LANES, LEAF, LINE
 from smoothl1._smoothl1 cimport floating
+from stored cimport READS
 from terms cimport ARRAY, Gradient, PRODUCT, Params, make_gradient, unscaled
 from thresholds cimport sum_array
 from tree cimport Node, no_node
@@ -209,8 +213,7 @@ cdef inline void sum_weights(
 ) noexcept nogil:
     cdef const floating* w = <const floating*>block.weight
     if block.mask is not NULL:
-        memcpy(selected, w, block.n * sizeof(floating))
-        select(selected, block.mask, block.n)
+        copy_selected(w, block.mask, block.n, selected)
         w = selected
     sum_terms(w, block.n, False, weights)
 
@@ -395,6 +398,51 @@ cdef inline void run_plain_leaf(
     node.linear.hi += counted
 
 
+cdef inline void run_stored_leaf(
+    const Job* job, Py_ssize_t output, Py_ssize_t first, Py_ssize_t length, Node* node,
+    char* scratch, floating tag
+) noexcept nogil:
+    """A long leaf whose elements one loop can read as they are stored."""
+    cdef Py_ssize_t rest = length % (LANES * rows_of_group(tag)), whole = length - rest
+    cdef const Params* p = &job.params[0]
+    cdef const char* x = stored_at(&job.x, output, first)
+    cdef const char* y = stored_at(&job.y, output, first)
+    cdef const char* w = NULL
+    cdef const uint8_t* mask = NULL
+    cdef int* stored = [job.x.stored, job.y.stored, job.weight.stored]
+    cdef Lanes loss, linear
+    cdef double counted = 0.0
+    cdef Block block
+    clear_lanes(&loss)
+    node[0] = no_node()
+    node.count = length
+    if job.plan.counts:
+        sum_stored(x, y, stored, whole, job.plan.ahead, p, &loss, &counted, tag)
+    else:
+        clear_lanes(&linear)
+        if job.options.has_weight:
+            w = stored_at(&job.weight, output, first)
+        if job.options.has_where:
+            mask = load_mask(&job.where, output, first, length, <char*>NULL)
+            node.count = count_selected(mask, length)
+        sum_stored_chosen(
+            x, y, w, mask, stored, whole, p, <floating*>buffer(job, scratch, X_BUFFER), &loss,
+            &linear, &counted,
+        )
+    if rest > 0:
+        block.start = first + whole
+        block.n = rest
+        load_block(job, output, scratch, &block, tag)
+        sum_of_groups(
+            <const floating*>block.x, <const floating*>block.y, <const floating*>block.weight,
+            block.mask, rest, 0, p, &job.plan.gradient, <floating*>NULL, &loss, &linear, &counted,
+        )
+    node.loss = fold_lanes(&loss, length, tag)
+    if not job.plan.counts:
+        node.linear = fold_lanes(&linear, length, tag)
+    node.linear.hi += counted
+
+
 cdef inline void leaf_of_any_type(
     const Job* job, Py_ssize_t output, Py_ssize_t leaf, Node* nodes, char* scratch
 ) noexcept nogil:
@@ -405,6 +453,11 @@ cdef inline void leaf_of_any_type(
             run_plain_leaf(job, output, first, length, nodes, <float>0)
         else:
             run_plain_leaf(job, output, first, length, nodes, <double>0)
+    elif READS and job.plan.reads and length >= LONG:
+        if job.single:
+            run_stored_leaf(job, output, first, length, nodes, scratch, <float>0)
+        else:
+            run_stored_leaf(job, output, first, length, nodes, scratch, <double>0)
     elif job.single:
         run_leaf(job, output, first, length, nodes, scratch, <float>0)
     else:

@@ -12,6 +12,7 @@ cimport numpy as cnp
 
 from sizes cimport MAX_DIMS
 from smoothl1._smoothl1 cimport floating
+from stored cimport AS_IS, OTHERWISE, stored_as
 
 
 cdef struct Operand:
@@ -22,7 +23,8 @@ cdef struct Operand:
     bint native           # aligned, of this machine's byte order
     bint typed            # native, of the working dtype
     bint plain            # native, contiguous
-    bint direct           # all of these: read in place ...
+    int stored            # contiguous, and how a loop can read it (stored.pxd)
+    bint direct           # all of these but the last: read in place ...
     double shrink         # ... unless what is loaded is multiplied by this, a power of two
     # Axes of the outputs (of an ``axis`` reduction; none otherwise) ...
     int n_kept
@@ -56,6 +58,7 @@ cdef inline void set_flat(Operand* op, void* data, Py_ssize_t n, int itemsize) n
     op.native = True
     op.typed = True
     op.plain = True
+    op.stored = AS_IS
     op.direct = True
     op.shrink = 1.0
     op.n_kept = 0
@@ -109,6 +112,9 @@ cdef inline int set_operand(
     op.native = not op.swap and cnp.PyArray_ISALIGNED(a)
     op.plain = op.native and op.ndim == 1 and op.stride[0] == op.itemsize
     op.typed = op.native and op.kind == c"f" and op.itemsize == (4 if single else 8)
+    op.stored = OTHERWISE
+    if op.ndim == 1 and op.stride[0] == op.itemsize:
+        op.stored = stored_as(op.kind, op.itemsize, op.swap, op.native, single)
     op.direct = op.typed and op.plain
     op.shrink = 1.0
     return 0
@@ -118,6 +124,7 @@ cdef inline void set_shrink(Operand* op, double shrink) noexcept nogil:
     """Have what is loaded multiplied; it is never read in place then."""
     op.shrink = shrink
     op.typed = op.plain = op.direct = False
+    op.stored = OTHERWISE
 
 
 cdef inline bint is_crossed(const Operand* op) noexcept nogil:
@@ -167,3 +174,10 @@ cdef inline const floating* in_place(
 ) noexcept nogil:
     """Elements of a direct operand, from ``start`` on."""
     return <const floating*>(op.data + kept_offset(op, output)) + start
+
+
+cdef inline const char* stored_at(
+    const Operand* op, Py_ssize_t output, Py_ssize_t start
+) noexcept nogil:
+    """The same of an operand that is read as it is stored."""
+    return op.data + kept_offset(op, output) + start * op.itemsize

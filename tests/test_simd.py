@@ -64,13 +64,15 @@ def test_empty_variable_means_the_best():
 
 
 def test_set_that_the_processor_lacks(monkeypatch):
-    monkeypatch.setattr(_simd, "_cpu_features", lambda: {"AVX2": True, "FMA3": True})
+    monkeypatch.setattr(_simd, "_cpu_features", lambda: {"AVX2": True, "FMA3": True, "F16C": True})
     monkeypatch.setattr(_simd, "built", lambda: ["avx512", "avx2", "baseline"])
     assert _simd.supported() == ["avx2", "baseline"]
     assert _simd.choose(None) == "avx2"
     assert _simd.choose("baseline") == "baseline"
     with pytest.raises(ImportError, match="'avx512' is not supported by this processor; use one"):
         _simd.choose("avx512")
+    monkeypatch.setattr(_simd, "_cpu_features", lambda: {"AVX2": True, "FMA3": True})
+    assert _simd.supported() == ["baseline"]
 
 
 def test_set_that_was_not_built(monkeypatch):
