@@ -21,22 +21,27 @@ enum { SMOOTHL1_ROW_PRODUCT, SMOOTHL1_ROW_PAIR, SMOOTHL1_ROW_SMOOTH, SMOOTHL1_RO
 
 /* Operands in the working dtype, of which beta, weight and mask may be NULL, and where the sums go:
    of terms, of what is subtracted from them, and what their roundings left. There is room for whole
-   steps. With a number as threshold, without weights and selection, the sums are finished, too, as
-   ``terms.pxd`` does; all outputs have one divisor then. Otherwise ``results`` is NULL. */
+   steps. Sums are finished, too, as ``terms.pxd`` does, unless ``results`` is NULL; of float64 they
+   have one divisor, of float32 they may have as many as elements are selected. */
 #define SMOOTHL1_DEFINE_ROWS(T, SUFFIX)                                                       \
     typedef struct {                                                                          \
         const T *x, *y, *beta, *weight;                                                       \
         const uint8_t *mask;                                                                  \
         T threshold, s, c;                                                                    \
         int form;                                                                             \
+        int repeats; /* there is a weight for each output */                                  \
+        int divides; /* by the number of selected elements, times ``over`` */                 \
         ptrdiff_t ahead; /* bytes to what is asked for meanwhile; 0 for nothing */            \
         double *sums, *rests, *linear, *linear_rests;                                         \
         T *results;                                                                           \
-        double scale, offset, offset_rest, divisor, divisor_rest;                             \
+        double scale, over, offset, offset_rest, divisor, divisor_rest;                       \
         double reciprocal, low, low_rest; /* of the divisor, as in ``terms.set_quotient`` */  \
     } smoothl1_rows##SUFFIX;
 SMOOTHL1_DEFINE_ROWS(float, f)
 SMOOTHL1_DEFINE_ROWS(double, )
+
+/* What is so of some results. */
+enum { SMOOTHL1_ODD_RESULT = 1, SMOOTHL1_EMPTY_RESULT = 2 };
 
 /* AVX-512 has fused multiply-adds of its own, whether or not the compiler is told of FMA. */
 #if (defined(__GNUC__) || defined(__clang__)) && defined(__AVX2__)                            \
@@ -88,23 +93,31 @@ SMOOTHL1_INLINE void smoothl1_put_sumsf(
     smoothl1_putf(sums, found[0], found[1], n);
 }
 
-/* ``finish`` of ``terms.pxd``, of a vector of outputs; returns whether a result is infinite. */
+/* ``finish`` of ``terms.pxd``, of a vector of outputs. ``counts``: of selected elements, or NULL. A
+   result is odd if it is infinite or, where weights may make it so, NaN. */
 SMOOTHL1_INLINE int smoothl1_finish_stepf(
-    const smoothl1_rowsf *rows, const smoothl1_v *sums, const smoothl1_v *linear, int counts, int n,
-    ptrdiff_t o
+    const smoothl1_rowsf *rows, const smoothl1_v *sums, const smoothl1_v *linear,
+    const smoothl1_v *counts, int subtracts, int weighted, int n, ptrdiff_t o
 ) {
-    const smoothl1_v most = smoothl1_all(DBL_MAX), none = smoothl1_all(0);
+    const smoothl1_v most = smoothl1_all(DBL_MAX), none = smoothl1_all(0), one = smoothl1_all(1);
     smoothl1_v r[2];
+    int found = 0;
     for (int i = 0; i < 2; i++) {
         r[i] = sums[i];
-        if (counts) {
+        if (subtracts) {
             const smoothl1_v rest = linear[i] * smoothl1_all(rows->offset);
             r[i] = r[i] + smoothl1_pick(smoothl1_within(sums[i], most), rest, none);
         }
-        r[i] = r[i] * smoothl1_all(rows->scale);
+        if (counts == NULL) {
+            r[i] = r[i] * smoothl1_all(rows->scale);
+        } else {
+            r[i] = r[i] * (one / (counts[i] * smoothl1_all(rows->over)));
+            found |= smoothl1_any_zero(counts[i]) ? SMOOTHL1_EMPTY_RESULT : 0;
+        }
+        found |= smoothl1_any_odd(r[i], weighted);
     }
     smoothl1_narrow(rows->results + o, r[0], r[1], n);
-    return smoothl1_any_infinite(r[0]) | smoothl1_any_infinite(r[1]);
+    return found;
 }
 /* See ``smoothl1_over``, of which this is a vector. */
 SMOOTHL1_INLINE smoothl1_v smoothl1_over_all(smoothl1_v a, const smoothl1_rows *rows) {
@@ -115,19 +128,25 @@ SMOOTHL1_INLINE smoothl1_v smoothl1_over_all(smoothl1_v a, const smoothl1_rows *
 }
 SMOOTHL1_INLINE int smoothl1_finish_vector(
     const smoothl1_rows *rows, smoothl1_v sums, smoothl1_v rests, smoothl1_v linear,
-    double *results
+    smoothl1_v linear_rests, int weighted, double *results
 ) {
     const smoothl1_v most = smoothl1_all(DBL_MAX), d = smoothl1_all(rows->divisor);
     const smoothl1_v offset = smoothl1_all(rows->offset);
     smoothl1_v hi, lo, q, p = linear * offset, r, rest;
-    rest = smoothl1_fms(linear, offset, p) + linear * smoothl1_all(rows->offset_rest);
+    rest = smoothl1_fms(linear, offset, p)
+        + (linear * smoothl1_all(rows->offset_rest) + linear_rests * offset);
     smoothl1_exactly(sums, p, &hi, &lo);
     lo = lo + (rests + rest);
     if (smoothl1_moderate(hi)) { /* quotients without division, with the same bits */
         q = smoothl1_over_all(hi, rows);
         p = q * d;
         rest = ((hi - p) - smoothl1_fms(q, d, p)) + lo - q * smoothl1_all(rows->divisor_rest);
-        r = q + smoothl1_over_all(rest, rows);
+        /* Where weights cancel, what is left may be no small part of the quotient. */
+        if (weighted && !smoothl1_moderate(smoothl1_size(rest))) {
+            r = q + rest / d;
+        } else {
+            r = q + smoothl1_over_all(rest, rows);
+        }
     } else {
         q = hi / d;
         p = q * d;
@@ -137,35 +156,47 @@ SMOOTHL1_INLINE int smoothl1_finish_vector(
         r = smoothl1_pick(smoothl1_within(sums, most), r, sums / d);
     }
     SMOOTHL1_V(storeu_pd)(results, r);
-    return smoothl1_any_infinite(r);
+    return smoothl1_any_odd(r, weighted);
 }
-/* In a loop of its own, whose steps overlap: each is a long chain. */
-static int smoothl1_finish_rows(const smoothl1_rows *rows, ptrdiff_t width) {
+SMOOTHL1_INLINE int smoothl1_finish_rows_of(
+    const smoothl1_rows *rows, ptrdiff_t width, int summed, int weighted
+) {
     enum { ITEMS = SMOOTHL1_ITEMS };
-    const int counts = rows->form == SMOOTHL1_ROW_PAIR;
+    const int subtracts = rows->form != SMOOTHL1_ROW_PRODUCT;
+    const smoothl1_v none = smoothl1_all(0);
     const ptrdiff_t rest = width % ITEMS, whole = width - rest;
     double last[ITEMS];
-    int infinite = 0;
+    int found = 0;
     for (ptrdiff_t o = 0; o < width; o += ITEMS) {
-        infinite |= smoothl1_finish_vector(
+        found |= smoothl1_finish_vector(
             rows, smoothl1_get(rows->sums + o), smoothl1_get(rows->rests + o),
-            counts ? smoothl1_get(rows->linear + o) : smoothl1_all(0),
+            subtracts ? smoothl1_get(rows->linear + o) : none,
+            summed ? smoothl1_get(rows->linear_rests + o) : none, weighted,
             o < whole ? rows->results + o : last
         );
     }
     if (rest > 0) { memcpy(rows->results + whole, last, (size_t)rest * sizeof(double)); }
-    return infinite;
+    return found;
+}
+/* In a loop of its own, whose steps overlap: each is a long chain. What is subtracted is summed, or
+   counted. */
+static int smoothl1_finish_rows(const smoothl1_rows *rows, ptrdiff_t width) {
+    if (rows->weight != NULL) {
+        return smoothl1_finish_rows_of(rows, width, 1, 1);
+    } else {
+        return smoothl1_finish_rows_of(rows, width, rows->form >= SMOOTHL1_ROW_SMOOTH, 0);
+    }
+}
+SMOOTHL1_INLINE int smoothl1_finish_step(
+    const smoothl1_rows *rows, const smoothl1_v *sums, const smoothl1_v *linear,
+    const smoothl1_v *counts, int subtracts, int weighted, int n, ptrdiff_t o
+) {
+    (void)rows, (void)sums, (void)linear, (void)counts;
+    (void)subtracts, (void)weighted, (void)n, (void)o;
+    return 0;
 }
 SMOOTHL1_INLINE int smoothl1_finish_rowsf(const smoothl1_rowsf *rows, ptrdiff_t width) {
     (void)rows, (void)width;
-    return 0;
-}
-SMOOTHL1_INLINE int smoothl1_finish_step(
-    const smoothl1_rows *rows, const smoothl1_v *sums, const smoothl1_v *linear, int counts, int n,
-    ptrdiff_t o
-) {
-    smoothl1_put_sums(sums, n, rows->sums + o, rows->rests + o);
-    if (counts) { smoothl1_put(rows->linear + o, linear[0], n); }
     return 0;
 }
 
@@ -184,18 +215,26 @@ SMOOTHL1_INLINE int smoothl1_finish_step(
         const smoothl1_v##SUFFIX s = smoothl1_all##SUFFIX(rows->s);                           \
         const smoothl1_v##SUFFIX c = smoothl1_all##SUFFIX(rows->c);                           \
         smoothl1_v##SUFFIX t = smoothl1_all##SUFFIX(rows->threshold);                         \
-        int infinite = 0;                                                                     \
+        int found = 0;                                                                        \
         for (ptrdiff_t o = 0; o < width; o += ITEMS) {                                        \
-            smoothl1_v##SUFFIX terms[4], linear[4];                                           \
-            smoothl1_v sums[2], offs[2];                                                      \
+            smoothl1_v##SUFFIX terms[4], linear[4], weights[4];                               \
+            smoothl1_v sums[2], offs[2], divisors[2];                                         \
             smoothl1_counts##SUFFIX counts = smoothl1_no_counts##SUFFIX();                    \
+            smoothl1_counts##SUFFIX takes = smoothl1_no_counts##SUFFIX();                     \
             SMOOTHL1_ASK(T, 0, n * ITEMS)                                                     \
+            if (weighted && rows->repeats) {                                                  \
+                for (int k = 0; k < n; k++) { weights[k] = smoothl1_repeat##SUFFIX(w, n, k); }\
+                w += ITEMS;                                                                   \
+            } else if (weighted) {                                                            \
+                for (int k = 0; k < n; k++) { weights[k] = smoothl1_get##SUFFIX(w + k * ITEMS); }\
+                w += n * ITEMS;                                                               \
+            }                                                                                 \
             for (int k = 0; k < n; k++) {                                                     \
                 const smoothl1_v##SUFFIX z = smoothl1_size##SUFFIX(                           \
                     smoothl1_get##SUFFIX(x + k * ITEMS) - smoothl1_get##SUFFIX(y + k * ITEMS) \
                 );                                                                            \
-                smoothl1_v##SUFFIX term, off = one;                                           \
-                smoothl1_which##SUFFIX taken, above;                                           \
+                smoothl1_v##SUFFIX term, off;                                                 \
+                smoothl1_which##SUFFIX above;                                                 \
                 if (form >= SMOOTHL1_ROW_SMOOTH) { t = smoothl1_get##SUFFIX(b + k * ITEMS); } \
                 above = smoothl1_above##SUFFIX(z, t);                                         \
                 if (form == SMOOTHL1_ROW_PRODUCT) {                                           \
@@ -205,37 +244,46 @@ SMOOTHL1_INLINE int smoothl1_finish_step(
                     term = z * smoothl1_pick##SUFFIX(above, c, z * s);                        \
                 } else if (form == SMOOTHL1_ROW_SMOOTH) {                                     \
                     term = smoothl1_pick##SUFFIX(above, z, half * z * (z / t));               \
-                    off = t;                                                                  \
                 } else {                                                                      \
                     term = smoothl1_pick##SUFFIX(above, t * z, half * z * z);                 \
-                    off = t * t;                                                              \
                 }                                                                             \
-                off = smoothl1_pick##SUFFIX(above, off, none);                                \
-                if (weighted) {                                                               \
-                    const smoothl1_v##SUFFIX weight = smoothl1_get##SUFFIX(w + k * ITEMS);    \
-                    term = term * weight;                                                     \
-                    off = off * weight;                                                       \
-                }                                                                             \
+                if (weighted) { term = term * weights[k]; }                                   \
                 if (selected) {                                                               \
-                    taken = smoothl1_taken##SUFFIX(mask + k * ITEMS);                         \
+                    const smoothl1_which##SUFFIX taken = smoothl1_taken##SUFFIX(mask + k * ITEMS);\
                     above = smoothl1_both##SUFFIX(above, taken);                              \
                     term = smoothl1_pick##SUFFIX(taken, term, none);                          \
-                    off = smoothl1_pick##SUFFIX(taken, off, none);                            \
+                    takes = smoothl1_count##SUFFIX(takes, taken, k);                          \
                 }                                                                             \
+                /* Where a weight is not finite, nothing is subtracted: its term is not, either. */\
+                if (form >= SMOOTHL1_ROW_SMOOTH) {                                            \
+                    off = t;                                                                  \
+                    if (form == SMOOTHL1_ROW_HUBER) { off = t * t; }                          \
+                    if (weighted) { off = off * weights[k]; }                                 \
+                } else {                                                                      \
+                    off = one;                                                                \
+                    if (weighted) { off = weights[k]; }                                       \
+                }                                                                             \
+                linear[k] = smoothl1_pick##SUFFIX(above, off, none);                          \
                 counts = smoothl1_count##SUFFIX(counts, above, k);                            \
                 terms[k] = term;                                                              \
-                linear[k] = off;                                                              \
             }                                                                                 \
             smoothl1_sum_up##SUFFIX(terms, n, weighted, sums);                                \
             if (form == SMOOTHL1_ROW_PAIR && !weighted) {                                     \
                 smoothl1_tally##SUFFIX(counts, n, offs);                                      \
             } else if (form != SMOOTHL1_ROW_PRODUCT) {                                        \
-                smoothl1_sum_up##SUFFIX(linear, n, weighted, offs);                           \
+                smoothl1_sum_up##SUFFIX(linear, n, 0, offs);                                  \
             }                                                                                 \
-            if (form < SMOOTHL1_ROW_SMOOTH && !weighted && !selected) {                       \
-                infinite |= smoothl1_finish_step##SUFFIX(                                     \
-                    rows, sums, offs, form == SMOOTHL1_ROW_PAIR, n, o                         \
-                );                                                                            \
+            if (sizeof(T) == sizeof(float) && rows->results != NULL) {                        \
+                if (selected && rows->divides) {                                              \
+                    smoothl1_tally##SUFFIX(takes, n, divisors);                               \
+                    found |= smoothl1_finish_step##SUFFIX(                                    \
+                        rows, sums, offs, divisors, form != SMOOTHL1_ROW_PRODUCT, weighted, n, o\
+                    );                                                                        \
+                } else {                                                                      \
+                    found |= smoothl1_finish_step##SUFFIX(                                    \
+                        rows, sums, offs, NULL, form != SMOOTHL1_ROW_PRODUCT, weighted, n, o  \
+                    );                                                                        \
+                }                                                                             \
             } else {                                                                          \
                 smoothl1_put_sums##SUFFIX(sums, n, rows->sums + o, rows->rests + o);          \
                 if (form != SMOOTHL1_ROW_PRODUCT) {                                           \
@@ -247,10 +295,9 @@ SMOOTHL1_INLINE int smoothl1_finish_step(
             x += n * ITEMS;                                                                   \
             y += n * ITEMS;                                                                   \
             if (form >= SMOOTHL1_ROW_SMOOTH) { b += n * ITEMS; }                              \
-            if (weighted) { w += n * ITEMS; }                                                 \
             if (selected) { mask += n * ITEMS; }                                              \
         }                                                                                     \
-        return infinite;                                                                      \
+        return found;                                                                         \
     }                                                                                         \
     SMOOTHL1_INLINE int smoothl1_steps_of_form##SUFFIX(                                       \
         const smoothl1_rows##SUFFIX *rows, int n, ptrdiff_t width, int form                   \
@@ -291,19 +338,21 @@ SMOOTHL1_INLINE int smoothl1_finish_step(
     }                                                                                         \
     /* The last outputs, fewer than a step, filled up. */                                     \
     static int smoothl1_last_step##SUFFIX(                                                    \
-        const smoothl1_rows##SUFFIX *rows, ptrdiff_t n, ptrdiff_t first, size_t rest          \
+        const smoothl1_rows##SUFFIX *rows, ptrdiff_t n, ptrdiff_t first, size_t outputs       \
     ) {                                                                                       \
         enum { ROOM = 4 * SMOOTHL1_ITEMS##SUFFIX };                                           \
+        const size_t rest = outputs * (size_t)n;                                              \
         T x[ROOM] = {0}, y[ROOM] = {0}, b[ROOM], w[ROOM] = {0}, results[ROOM] = {0};          \
-        uint8_t mask[ROOM] = {0};                                                             \
-        int infinite;                                                                         \
+        uint8_t mask[ROOM];                                                                   \
+        int found;                                                                            \
         smoothl1_rows##SUFFIX last = *rows;                                                   \
-        for (int i = 0; i < ROOM; i++) { b[i] = 1; }                                          \
+        for (int i = 0; i < ROOM; i++) { b[i] = mask[i] = 1; }                                \
         memcpy(x, rows->x + first * n, rest * sizeof(T));                                     \
         memcpy(y, rows->y + first * n, rest * sizeof(T));                                     \
         if (rows->beta != NULL) { memcpy(b, rows->beta + first * n, rest * sizeof(T)); }      \
         if (rows->weight != NULL) {                                                           \
-            memcpy(w, rows->weight + first * n, rest * sizeof(T));                            \
+            const size_t size = (size_t)(rows->repeats ? 1 : n);                              \
+            memcpy(w, rows->weight + first * (ptrdiff_t)size, outputs * size * sizeof(T));    \
             last.weight = w;                                                                  \
         }                                                                                     \
         if (rows->mask != NULL) {                                                             \
@@ -318,24 +367,22 @@ SMOOTHL1_INLINE int smoothl1_finish_step(
         last.rests += first;                                                                  \
         last.linear += first;                                                                 \
         last.linear_rests += first;                                                           \
-        last.results = results;                                                               \
-        infinite = smoothl1_whole_steps##SUFFIX(&last, n, SMOOTHL1_ITEMS##SUFFIX);            \
+        if (rows->results != NULL) { last.results = results; }                                \
+        found = smoothl1_whole_steps##SUFFIX(&last, n, SMOOTHL1_ITEMS##SUFFIX);            \
         if (rows->results != NULL) {                                                          \
-            memcpy(rows->results + first, results, rest / (size_t)n * sizeof(T));             \
+            memcpy(rows->results + first, results, outputs * sizeof(T));                      \
         }                                                                                     \
-        return infinite;                                                                      \
+        return found;                                                                         \
     }                                                                                         \
-    /* ``width`` outputs of n elements, two or four. Returns whether a result is infinite. */  \
+    /* ``width`` outputs of n elements, two or four. Returns what is so of some results. */   \
     static int smoothl1_run_rows##SUFFIX(                                                     \
         const smoothl1_rows##SUFFIX *rows, ptrdiff_t n, ptrdiff_t width                       \
     ) {                                                                                       \
         const ptrdiff_t rest = width % SMOOTHL1_ITEMS##SUFFIX, whole = width - rest;          \
-        int infinite = smoothl1_whole_steps##SUFFIX(rows, n, whole);                          \
-        if (rest > 0) {                                                                       \
-            infinite |= smoothl1_last_step##SUFFIX(rows, n, whole, (size_t)(rest * n));       \
-        }                                                                                     \
-        if (rows->results != NULL) { infinite |= smoothl1_finish_rows##SUFFIX(rows, width); } \
-        return infinite;                                                                      \
+        int found = smoothl1_whole_steps##SUFFIX(rows, n, whole);                             \
+        if (rest > 0) { found |= smoothl1_last_step##SUFFIX(rows, n, whole, (size_t)rest); }  \
+        if (rows->results != NULL) { found |= smoothl1_finish_rows##SUFFIX(rows, width); }    \
+        return found;                                                                         \
     }
 SMOOTHL1_DEFINE_STEPS(float, f)
 SMOOTHL1_DEFINE_STEPS(double, )

@@ -204,9 +204,29 @@ SMOOTHL1_INLINE int smoothl1_moderate(smoothl1_v a) {
     const __mmask8 zero = _mm512_cmp_pd_mask(a, smoothl1_all(0), _CMP_EQ_OQ);
     return ((large & _mm512_cmp_pd_mask(a, smoothl1_all(0x1p900), _CMP_LE_OQ)) | zero) == 0xff;
 }
-/* Whether an item is infinite; NaN is not. */
-SMOOTHL1_INLINE int smoothl1_any_infinite(smoothl1_v a) {
-    return _mm512_cmp_pd_mask(_mm512_abs_pd(a), smoothl1_all(HUGE_VAL), _CMP_EQ_OQ) != 0;
+/* Whether an item is infinite, or, if that is asked, NaN. */
+SMOOTHL1_INLINE int smoothl1_any_odd(smoothl1_v a, int nan) {
+    return _mm512_fpclass_pd_mask(a, nan ? 0x99 : 0x18) != 0;
+}
+SMOOTHL1_INLINE int smoothl1_any_zero(smoothl1_v a) {
+    return _mm512_cmp_pd_mask(a, smoothl1_all(0), _CMP_EQ_OQ) != 0;
+}
+/* Vector k of n, in which each item of a vector is there n times. */
+SMOOTHL1_INLINE smoothl1_v smoothl1_repeat(const double *a, int n, int k) {
+    const __m512i fours = _mm512_setr_epi64(0, 0, 0, 0, 1, 1, 1, 1);
+    const __m512i twos = _mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3);
+    const __m512i first = _mm512_set1_epi64(k * 8 / n);
+    return _mm512_permutexvar_pd(
+        _mm512_add_epi64(n == 4 ? fours : twos, first), _mm512_loadu_pd(a)
+    );
+}
+SMOOTHL1_INLINE smoothl1_vf smoothl1_repeatf(const float *a, int n, int k) {
+    const __m512i fours = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    const __m512i twos = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    const __m512i first = _mm512_set1_epi32(k * 16 / n);
+    return _mm512_permutexvar_ps(
+        _mm512_add_epi32(n == 4 ? fours : twos, first), _mm512_loadu_ps(a)
+    );
 }
 #else
 SMOOTHL1_INLINE smoothl1_v smoothl1_size(smoothl1_v a) {
@@ -350,9 +370,26 @@ SMOOTHL1_INLINE int smoothl1_moderate(smoothl1_v a) {
     const __m256d small = _mm256_cmp_pd(a, smoothl1_all(0x1p900), _CMP_LE_OQ);
     return _mm256_movemask_pd(_mm256_or_pd(_mm256_and_pd(large, small), zero)) == 0xf;
 }
-SMOOTHL1_INLINE int smoothl1_any_infinite(smoothl1_v a) {
-    const __m256d found = _mm256_cmp_pd(smoothl1_size(a), smoothl1_all(HUGE_VAL), _CMP_EQ_OQ);
-    return _mm256_movemask_pd(found) != 0;
+SMOOTHL1_INLINE int smoothl1_any_odd(smoothl1_v a, int nan) {
+    const __m256d huge = smoothl1_all(HUGE_VAL), size = smoothl1_size(a);
+    return _mm256_movemask_pd(
+        nan ? _mm256_cmp_pd(size, huge, _CMP_NLT_UQ) : _mm256_cmp_pd(size, huge, _CMP_EQ_OQ)
+    ) != 0;
+}
+SMOOTHL1_INLINE int smoothl1_any_zero(smoothl1_v a) {
+    return _mm256_movemask_pd(_mm256_cmp_pd(a, smoothl1_all(0), _CMP_EQ_OQ)) != 0;
+}
+SMOOTHL1_INLINE smoothl1_v smoothl1_repeat(const double *a, int n, int k) {
+    if (n == 4) { return _mm256_broadcast_sd(a + k); }
+    return _mm256_setr_pd(a[2 * k], a[2 * k], a[2 * k + 1], a[2 * k + 1]);
+}
+SMOOTHL1_INLINE smoothl1_vf smoothl1_repeatf(const float *a, int n, int k) {
+    const __m256i fours = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
+    const __m256i twos = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+    const __m256i first = _mm256_set1_epi32(k * 8 / n);
+    return _mm256_permutevar8x32_ps(
+        _mm256_loadu_ps(a), _mm256_add_epi32(n == 4 ? fours : twos, first)
+    );
 }
 #endif
 SMOOTHL1_INLINE smoothl1_countsf smoothl1_no_countsf(void) { return smoothl1_no_counts(); }
