@@ -30,11 +30,11 @@ enum { SMOOTHL1_ROW_PRODUCT, SMOOTHL1_ROW_PAIR, SMOOTHL1_ROW_SMOOTH, SMOOTHL1_RO
         T threshold, s, c;                                                                    \
         int form;                                                                             \
         int repeats; /* there is a weight for each output */                                  \
-        int divides; /* by the number of selected elements, times ``over`` */                 \
+        int divides; /* by how many elements are selected: results are ``scales`` as large */  \
         ptrdiff_t ahead; /* bytes to what is asked for meanwhile; 0 for nothing */            \
         double *sums, *rests, *linear, *linear_rests;                                         \
         T *results;                                                                           \
-        double scale, over, offset, offset_rest, divisor, divisor_rest;                       \
+        double scale, scales[8], offset, offset_rest, divisor, divisor_rest;                  \
         double reciprocal, low, low_rest; /* of the divisor, as in ``terms.set_quotient`` */  \
     } smoothl1_rows##SUFFIX;
 SMOOTHL1_DEFINE_ROWS(float, f)
@@ -49,8 +49,8 @@ enum { SMOOTHL1_ODD_RESULT = 1, SMOOTHL1_EMPTY_RESULT = 2 };
   #include "vectors.h"
 
 /* The sums of outputs of four terms, or of two: of float64 and what their roundings left, of
-   float32 those of the lower and the upper half of a vector. A lane starts at 0, which -0 leaves as
-   it is. */
+   float32 those of the first half of the outputs and of the second. A lane starts at 0, which -0
+   leaves as it is. */
 SMOOTHL1_INLINE void smoothl1_sum_up(const smoothl1_v *terms, int n, int signs, smoothl1_v *sums) {
     smoothl1_v t[4], odd, low, other;
     smoothl1_gather(terms, n, t);
@@ -64,20 +64,40 @@ SMOOTHL1_INLINE void smoothl1_sum_up(const smoothl1_v *terms, int n, int signs, 
     }
     if (signs) { sums[0] = sums[0] + 0.0; }
 }
+/* Right for all terms, of which few are infinite, NaN or negative. */
+SMOOTHL1_INLINE void smoothl1_sum_any_upf(const smoothl1_v *pairs, int n, smoothl1_v *sums) {
+    for (int i = 0; i < 2; i++) {
+        const smoothl1_v p = pairs[i * n / 2], q = pairs[i * n / 2 + n / 4];
+        sums[i] = smoothl1_lower_of_any(p);
+        if (n == 4) {
+            sums[i] = (sums[i] + smoothl1_lower_of_any(q))
+                + (smoothl1_upper_of_any(p) + smoothl1_upper_of_any(q));
+        } else {
+            sums[i] = sums[i] + smoothl1_upper_of_any(p);
+        }
+        sums[i] = sums[i] + 0.0;
+    }
+}
 SMOOTHL1_INLINE void smoothl1_sum_upf(
     const smoothl1_vf *terms, int n, int signs, smoothl1_v *sums
 ) {
-    smoothl1_vf t[4];
-    smoothl1_v half[4][2];
-    smoothl1_gatherf(terms, n, t);
-    for (int k = 0; k < n; k++) { smoothl1_widen_halves(t[k], half[k], half[k] + 1); }
+    const smoothl1_v most = smoothl1_all(0x1p128 * SMOOTHL1_TINY);
+    smoothl1_v pairs[4];
+    (void)signs;
+    smoothl1_pair_up(terms, n, pairs);
     for (int i = 0; i < 2; i++) {
+        const smoothl1_v p = pairs[i * n / 2], q = pairs[i * n / 2 + n / 4];
+        sums[i] = smoothl1_lower(p);
         if (n == 4) {
-            sums[i] = (half[0][i] + half[2][i]) + (half[1][i] + half[3][i]);
+            sums[i] = (sums[i] + smoothl1_lower(q)) + (smoothl1_upper(p) + smoothl1_upper(q));
         } else {
-            sums[i] = half[0][i] + half[1][i];
+            sums[i] = sums[i] + smoothl1_upper(p);
         }
-        if (signs) { sums[i] = sums[i] + 0.0; }
+    }
+    if (smoothl1_any_above(sums[0], sums[1], most)) {
+        smoothl1_sum_any_upf(pairs, n, sums);
+    } else {
+        for (int i = 0; i < 2; i++) { sums[i] = sums[i] * smoothl1_all(1 / SMOOTHL1_TINY); }
     }
 }
 SMOOTHL1_INLINE void smoothl1_put_sums(
@@ -93,27 +113,46 @@ SMOOTHL1_INLINE void smoothl1_put_sumsf(
     smoothl1_putf(sums, found[0], found[1], n);
 }
 
-/* ``finish`` of ``terms.pxd``, of a vector of outputs. ``counts``: of selected elements, or NULL. A
+/* A weight as often as it is counted: exact, in float64. */
+SMOOTHL1_INLINE void smoothl1_tally_weightf(
+    smoothl1_countsf counts, const float *weights, int n, smoothl1_v *sums
+) {
+    smoothl1_v weight[2];
+    smoothl1_get_outputsf(weights, n, weight);
+    smoothl1_tallyf(counts, n, sums);
+    for (int i = 0; i < 2; i++) { /* not of those that are never counted, which may be infinite */
+        const smoothl1_which some = smoothl1_above(sums[i], smoothl1_all(1));
+        sums[i] = smoothl1_pick(some, sums[i] * weight[i], smoothl1_all(0));
+    }
+}
+SMOOTHL1_INLINE void smoothl1_tally_weight(
+    smoothl1_counts counts, const double *weights, int n, smoothl1_v *sums
+) {
+    (void)counts, (void)weights, (void)n, (void)sums;
+}
+
+/* ``finish`` of ``terms.pxd``, of a vector of outputs. ``takes``: how many elements are selected. A
    result is odd if it is infinite or, where weights may make it so, NaN. */
 SMOOTHL1_INLINE int smoothl1_finish_stepf(
     const smoothl1_rowsf *rows, const smoothl1_v *sums, const smoothl1_v *linear,
-    const smoothl1_v *counts, int subtracts, int weighted, int n, ptrdiff_t o
+    smoothl1_countsf takes, int subtracts, int weighted, int selected, int n, ptrdiff_t o
 ) {
-    const smoothl1_v most = smoothl1_all(DBL_MAX), none = smoothl1_all(0), one = smoothl1_all(1);
-    smoothl1_v r[2];
+    const smoothl1_v most = smoothl1_all(DBL_MAX), none = smoothl1_all(0);
+    smoothl1_v r[2], scale[2];
     int found = 0;
+    scale[0] = scale[1] = smoothl1_all(rows->scale);
+    if (selected && rows->divides) {
+        smoothl1_look_upf(takes, n, rows->scales, scale);
+        found = smoothl1_any_odd(scale[0], 0) | smoothl1_any_odd(scale[1], 0);
+        found *= SMOOTHL1_EMPTY_RESULT;
+    }
     for (int i = 0; i < 2; i++) {
         r[i] = sums[i];
         if (subtracts) {
             const smoothl1_v rest = linear[i] * smoothl1_all(rows->offset);
             r[i] = r[i] + smoothl1_pick(smoothl1_within(sums[i], most), rest, none);
         }
-        if (counts == NULL) {
-            r[i] = r[i] * smoothl1_all(rows->scale);
-        } else {
-            r[i] = r[i] * (one / (counts[i] * smoothl1_all(rows->over)));
-            found |= smoothl1_any_zero(counts[i]) ? SMOOTHL1_EMPTY_RESULT : 0;
-        }
+        r[i] = r[i] * scale[i];
         found |= smoothl1_any_odd(r[i], weighted);
     }
     smoothl1_narrow(rows->results + o, r[0], r[1], n);
@@ -189,10 +228,10 @@ static int smoothl1_finish_rows(const smoothl1_rows *rows, ptrdiff_t width) {
 }
 SMOOTHL1_INLINE int smoothl1_finish_step(
     const smoothl1_rows *rows, const smoothl1_v *sums, const smoothl1_v *linear,
-    const smoothl1_v *counts, int subtracts, int weighted, int n, ptrdiff_t o
+    smoothl1_counts takes, int subtracts, int weighted, int selected, int n, ptrdiff_t o
 ) {
-    (void)rows, (void)sums, (void)linear, (void)counts;
-    (void)subtracts, (void)weighted, (void)n, (void)o;
+    (void)rows, (void)sums, (void)linear, (void)takes;
+    (void)subtracts, (void)weighted, (void)selected, (void)n, (void)o;
     return 0;
 }
 SMOOTHL1_INLINE int smoothl1_finish_rowsf(const smoothl1_rowsf *rows, ptrdiff_t width) {
@@ -218,7 +257,7 @@ SMOOTHL1_INLINE int smoothl1_finish_rowsf(const smoothl1_rowsf *rows, ptrdiff_t 
         int found = 0;                                                                        \
         for (ptrdiff_t o = 0; o < width; o += ITEMS) {                                        \
             smoothl1_v##SUFFIX terms[4], linear[4], weights[4];                               \
-            smoothl1_v sums[2], offs[2], divisors[2];                                         \
+            smoothl1_v sums[2], offs[2];                                                      \
             smoothl1_counts##SUFFIX counts = smoothl1_no_counts##SUFFIX();                    \
             smoothl1_counts##SUFFIX takes = smoothl1_no_counts##SUFFIX();                     \
             SMOOTHL1_ASK(T, 0, n * ITEMS)                                                     \
@@ -270,20 +309,15 @@ SMOOTHL1_INLINE int smoothl1_finish_rowsf(const smoothl1_rowsf *rows, ptrdiff_t 
             smoothl1_sum_up##SUFFIX(terms, n, weighted, sums);                                \
             if (form == SMOOTHL1_ROW_PAIR && !weighted) {                                     \
                 smoothl1_tally##SUFFIX(counts, n, offs);                                      \
+            } else if (form == SMOOTHL1_ROW_PAIR && sizeof(T) == sizeof(float) && rows->repeats) {\
+                smoothl1_tally_weight##SUFFIX(counts, w - ITEMS, n, offs);                    \
             } else if (form != SMOOTHL1_ROW_PRODUCT) {                                        \
                 smoothl1_sum_up##SUFFIX(linear, n, 0, offs);                                  \
             }                                                                                 \
             if (sizeof(T) == sizeof(float) && rows->results != NULL) {                        \
-                if (selected && rows->divides) {                                              \
-                    smoothl1_tally##SUFFIX(takes, n, divisors);                               \
-                    found |= smoothl1_finish_step##SUFFIX(                                    \
-                        rows, sums, offs, divisors, form != SMOOTHL1_ROW_PRODUCT, weighted, n, o\
-                    );                                                                        \
-                } else {                                                                      \
-                    found |= smoothl1_finish_step##SUFFIX(                                    \
-                        rows, sums, offs, NULL, form != SMOOTHL1_ROW_PRODUCT, weighted, n, o  \
-                    );                                                                        \
-                }                                                                             \
+                found |= smoothl1_finish_step##SUFFIX(                                        \
+                    rows, sums, offs, takes, form != SMOOTHL1_ROW_PRODUCT, weighted, selected, n, o\
+                );                                                                            \
             } else {                                                                          \
                 smoothl1_put_sums##SUFFIX(sums, n, rows->sums + o, rows->rests + o);          \
                 if (form != SMOOTHL1_ROW_PRODUCT) {                                           \

@@ -53,7 +53,8 @@ cdef extern from "fours.h":
         double* linear
         double* linear_rests
         float* results
-        double scale, over, offset
+        double scale, offset
+        double[8] scales
     ctypedef struct RowsDouble "smoothl1_rows":
         const double* x
         const double* y
@@ -228,7 +229,7 @@ cdef inline bint run_rows(
         pair_of(1.0 if sink.reduction == TOTAL else job.n), pair_of(p.over)
     )
     cdef char* place = sink.results + output * sink.itemsize
-    cdef int form = SMOOTHL1_ROW_PRODUCT, found
+    cdef int form = SMOOTHL1_ROW_PRODUCT, found, i
     if p.form == PAIR:
         form = SMOOTHL1_ROW_PAIR
     elif p.form == ARRAY:
@@ -243,7 +244,10 @@ cdef inline bint run_rows(
         single.sums, single.rests = tile.loss.hi, tile.loss.lo
         single.linear, single.linear_rests = tile.linear.hi, tile.linear.lo
         single.results = <float*>place if done else NULL
-        single.scale, single.over, single.offset = 1.0 / divisor.hi, p.over, p.offset.hi
+        single.scale, single.offset = 1.0 / divisor.hi, p.offset.hi
+        if single.divides:
+            for i in range(8):
+                single.scales[i] = 1.0 / (i * p.over)
         found = smoothl1_run_rowsf(&single, job.n, width)
     else:
         wide.x, wide.y = <const double*>part.x, <const double*>part.y
