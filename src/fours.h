@@ -1,4 +1,4 @@
-/* Outputs of two or four elements, one after the other: terms are made, brought together by
+/* Outputs of one to four elements, one after the other: terms are made, brought together by
    shuffles and summed in one loop, in registers. For AVX2 and AVX-512; without, ``rows.pxd``
    has a buffer of terms, from which GCC's shuffles take them.
 
@@ -53,13 +53,18 @@ enum { SMOOTHL1_ODD_RESULT = 1, SMOOTHL1_EMPTY_RESULT = 2 };
    leaves as it is. */
 SMOOTHL1_INLINE void smoothl1_sum_up(const smoothl1_v *terms, int n, int signs, smoothl1_v *sums) {
     smoothl1_v t[4], odd, low, other;
-    smoothl1_gather(terms, n, t);
-    if (n == 4) {
+    if (n == 1) {
+        sums[0] = terms[0];
+        sums[1] = smoothl1_all(0);
+    } else {
+        smoothl1_gather(terms, n, t);
+    }
+    if (n > 2) {
         smoothl1_exactly(t[0], t[2], sums, &low);
         smoothl1_exactly(t[1], t[3], &odd, &other);
         smoothl1_exactly(sums[0], odd, sums, sums + 1);
         sums[1] = (low + other) + sums[1];
-    } else {
+    } else if (n == 2) {
         smoothl1_exactly(t[0], t[1], sums, sums + 1);
     }
     if (signs) { sums[0] = sums[0] + 0.0; }
@@ -67,9 +72,9 @@ SMOOTHL1_INLINE void smoothl1_sum_up(const smoothl1_v *terms, int n, int signs, 
 /* Right for all terms, of which few are infinite, NaN or negative. */
 SMOOTHL1_INLINE void smoothl1_sum_any_upf(const smoothl1_v *pairs, int n, smoothl1_v *sums) {
     for (int i = 0; i < 2; i++) {
-        const smoothl1_v p = pairs[i * n / 2], q = pairs[i * n / 2 + n / 4];
+        const smoothl1_v p = pairs[n > 2 ? 2 * i : i], q = pairs[n > 2 ? 2 * i + 1 : i];
         sums[i] = smoothl1_lower_of_any(p);
-        if (n == 4) {
+        if (n > 2) {
             sums[i] = (sums[i] + smoothl1_lower_of_any(q))
                 + (smoothl1_upper_of_any(p) + smoothl1_upper_of_any(q));
         } else {
@@ -83,12 +88,16 @@ SMOOTHL1_INLINE void smoothl1_sum_upf(
 ) {
     const smoothl1_v most = smoothl1_all(0x1p128 * SMOOTHL1_TINY);
     smoothl1_v pairs[4];
-    (void)signs;
+    if (n == 1) {
+        smoothl1_widen_halves(terms[0], sums, sums + 1);
+        for (int i = 0; signs && i < 2; i++) { sums[i] = sums[i] + 0.0; }
+        return;
+    }
     smoothl1_pair_up(terms, n, pairs);
     for (int i = 0; i < 2; i++) {
-        const smoothl1_v p = pairs[i * n / 2], q = pairs[i * n / 2 + n / 4];
+        const smoothl1_v p = pairs[n > 2 ? 2 * i : i], q = pairs[n > 2 ? 2 * i + 1 : i];
         sums[i] = smoothl1_lower(p);
-        if (n == 4) {
+        if (n > 2) {
             sums[i] = (sums[i] + smoothl1_lower(q)) + (smoothl1_upper(p) + smoothl1_upper(q));
         } else {
             sums[i] = sums[i] + smoothl1_upper(p);
@@ -241,15 +250,16 @@ SMOOTHL1_INLINE int smoothl1_finish_rowsf(const smoothl1_rowsf *rows, ptrdiff_t 
 
 /* Functions are told what is known of a job: nothing of it is left to ask in a loop. */
 #define SMOOTHL1_DEFINE_STEPS(T, SUFFIX)                                                      \
-    SMOOTHL1_INLINE int smoothl1_steps##SUFFIX(                                                 \
+    SMOOTHL1_INLINE int smoothl1_steps##SUFFIX(                                               \
         const smoothl1_rows##SUFFIX *rows, int n, ptrdiff_t width, int form, int weighted,    \
         int selected                                                                          \
     ) {                                                                                       \
         enum { ITEMS = SMOOTHL1_ITEMS##SUFFIX };                                              \
+        const int vectors = n == 3 ? 4 : n, finishes = sizeof(T) == sizeof(float);            \
         const ptrdiff_t ahead = rows->ahead;                                                  \
         const T *x = rows->x, *y = rows->y, *b = rows->beta, *w = rows->weight;               \
         const uint8_t *mask = rows->mask;                                                     \
-        const smoothl1_v##SUFFIX none = smoothl1_all##SUFFIX(0), one = smoothl1_all##SUFFIX(1); \
+        const smoothl1_v##SUFFIX none = smoothl1_all##SUFFIX(0), one = smoothl1_all##SUFFIX(1);\
         const smoothl1_v##SUFFIX half = smoothl1_all##SUFFIX((T)0.5);                         \
         const smoothl1_v##SUFFIX s = smoothl1_all##SUFFIX(rows->s);                           \
         const smoothl1_v##SUFFIX c = smoothl1_all##SUFFIX(rows->c);                           \
@@ -261,34 +271,39 @@ SMOOTHL1_INLINE int smoothl1_finish_rowsf(const smoothl1_rowsf *rows, ptrdiff_t 
             smoothl1_counts##SUFFIX counts = smoothl1_no_counts##SUFFIX();                    \
             smoothl1_counts##SUFFIX takes = smoothl1_no_counts##SUFFIX();                     \
             SMOOTHL1_ASK(T, 0, n * ITEMS)                                                     \
-            if (weighted && rows->repeats) {                                                  \
-                for (int k = 0; k < n; k++) { weights[k] = smoothl1_repeat##SUFFIX(w, n, k); }\
+            if (n > 1 && weighted && rows->repeats) {                                         \
+                for (int k = 0; k < vectors; k++) {                                           \
+                    weights[k] = smoothl1_repeat##SUFFIX(w, n, k);                            \
+                }                                                                             \
                 w += ITEMS;                                                                   \
             } else if (weighted) {                                                            \
-                for (int k = 0; k < n; k++) { weights[k] = smoothl1_get##SUFFIX(w + k * ITEMS); }\
+                for (int k = 0; k < vectors; k++) {                                           \
+                    weights[k] = smoothl1_get_part##SUFFIX(w, n, k);                          \
+                }                                                                             \
                 w += n * ITEMS;                                                               \
             }                                                                                 \
-            for (int k = 0; k < n; k++) {                                                     \
+            for (int k = 0; k < vectors; k++) {                                               \
                 const smoothl1_v##SUFFIX z = smoothl1_size##SUFFIX(                           \
-                    smoothl1_get##SUFFIX(x + k * ITEMS) - smoothl1_get##SUFFIX(y + k * ITEMS) \
+                    smoothl1_get_part##SUFFIX(x, n, k) - smoothl1_get_part##SUFFIX(y, n, k)   \
                 );                                                                            \
                 smoothl1_v##SUFFIX term, off;                                                 \
                 smoothl1_which##SUFFIX above;                                                 \
-                if (form >= SMOOTHL1_ROW_SMOOTH) { t = smoothl1_get##SUFFIX(b + k * ITEMS); } \
+                if (form >= SMOOTHL1_ROW_SMOOTH) { t = smoothl1_get_part##SUFFIX(b, n, k); }  \
                 above = smoothl1_above##SUFFIX(z, t);                                         \
                 if (form == SMOOTHL1_ROW_PRODUCT) {                                           \
-                    const smoothl1_v##SUFFIX m = smoothl1_pick##SUFFIX(above, t, z);          \
-                    term = (m * s) * smoothl1_less##SUFFIX(z, half, m);                       \
+                    const smoothl1_v##SUFFIX m = smoothl1_least##SUFFIX(t, z);                \
+                    term = smoothl1_product_term##SUFFIX(z, m, half, s, 0);                   \
                 } else if (form == SMOOTHL1_ROW_PAIR) {                                       \
-                    term = z * smoothl1_pick##SUFFIX(above, c, z * s);                        \
+                    term = smoothl1_pair_term##SUFFIX(z, above, 0, s, c);                     \
                 } else if (form == SMOOTHL1_ROW_SMOOTH) {                                     \
                     term = smoothl1_pick##SUFFIX(above, z, half * z * (z / t));               \
                 } else {                                                                      \
                     term = smoothl1_pick##SUFFIX(above, t * z, half * z * z);                 \
                 }                                                                             \
+                if (n == 3) { above = smoothl1_both##SUFFIX(above, SMOOTHL1_OF_THREE##SUFFIX); }\
                 if (weighted) { term = term * weights[k]; }                                   \
                 if (selected) {                                                               \
-                    const smoothl1_which##SUFFIX taken = smoothl1_taken##SUFFIX(mask + k * ITEMS);\
+                    const smoothl1_which##SUFFIX taken = smoothl1_taken_part##SUFFIX(mask, n, k);\
                     above = smoothl1_both##SUFFIX(above, taken);                              \
                     term = smoothl1_pick##SUFFIX(taken, term, none);                          \
                     takes = smoothl1_count##SUFFIX(takes, taken, k);                          \
@@ -309,12 +324,12 @@ SMOOTHL1_INLINE int smoothl1_finish_rowsf(const smoothl1_rowsf *rows, ptrdiff_t 
             smoothl1_sum_up##SUFFIX(terms, n, weighted, sums);                                \
             if (form == SMOOTHL1_ROW_PAIR && !weighted) {                                     \
                 smoothl1_tally##SUFFIX(counts, n, offs);                                      \
-            } else if (form == SMOOTHL1_ROW_PAIR && sizeof(T) == sizeof(float) && rows->repeats) {\
+            } else if (form == SMOOTHL1_ROW_PAIR && rows->repeats && n > 1 && finishes) {     \
                 smoothl1_tally_weight##SUFFIX(counts, w - ITEMS, n, offs);                    \
             } else if (form != SMOOTHL1_ROW_PRODUCT) {                                        \
                 smoothl1_sum_up##SUFFIX(linear, n, 0, offs);                                  \
             }                                                                                 \
-            if (sizeof(T) == sizeof(float) && rows->results != NULL) {                        \
+            if (finishes && rows->results != NULL) {                                          \
                 found |= smoothl1_finish_step##SUFFIX(                                        \
                     rows, sums, offs, takes, form != SMOOTHL1_ROW_PRODUCT, weighted, selected, n, o\
                 );                                                                            \
@@ -366,8 +381,12 @@ SMOOTHL1_INLINE int smoothl1_finish_rowsf(const smoothl1_rowsf *rows, ptrdiff_t 
     ) {                                                                                       \
         if (n == 4) {                                                                         \
             return smoothl1_steps_of##SUFFIX(rows, 4, width);                                 \
-        } else {                                                                              \
+        } else if (n == 3) {                                                                  \
+            return smoothl1_steps_of##SUFFIX(rows, 3, width);                                 \
+        } else if (n == 2) {                                                                  \
             return smoothl1_steps_of##SUFFIX(rows, 2, width);                                 \
+        } else {                                                                              \
+            return smoothl1_steps_of##SUFFIX(rows, 1, width);                                 \
         }                                                                                     \
     }                                                                                         \
     /* The last outputs, fewer than a step, filled up. */                                     \
@@ -408,7 +427,7 @@ SMOOTHL1_INLINE int smoothl1_finish_rowsf(const smoothl1_rowsf *rows, ptrdiff_t 
         }                                                                                     \
         return found;                                                                         \
     }                                                                                         \
-    /* ``width`` outputs of n elements, two or four. Returns what is so of some results. */   \
+    /* ``width`` outputs of n elements, one to four. Returns what is so of some results. */   \
     static int smoothl1_run_rows##SUFFIX(                                                     \
         const smoothl1_rows##SUFFIX *rows, ptrdiff_t n, ptrdiff_t width                       \
     ) {                                                                                       \
@@ -452,15 +471,41 @@ SMOOTHL1_INLINE void smoothl1_count_rows_of(
         counts[o] = count;
     }
 }
+/* How many of the bytes are not 0. */
+SMOOTHL1_INLINE int32_t smoothl1_count_bytes(uint64_t bytes) {
+    const uint64_t low = 0x7f7f7f7f7f7f7f7f, ones = 0x0101010101010101;
+    return (int32_t)((((((bytes & low) + low) | bytes) >> 7 & ones) * ones) >> 56);
+}
 static void smoothl1_count_rows(
     const uint8_t *mask, ptrdiff_t n, ptrdiff_t width, double *counts
 ) {
-    if (n == 2) { /* known to the compiler, a few are added by vectors */
+    const uint64_t all = ~(uint64_t)0;
+    uint64_t kept = 0, eight;
+    if (n == 1) { /* known to the compiler, a few are added by vectors */
+        smoothl1_count_rows_of(mask, 1, width, counts);
+        return;
+    } else if (n == 2) {
         smoothl1_count_rows_of(mask, 2, width, counts);
+        return;
     } else if (n == 4) {
         smoothl1_count_rows_of(mask, 4, width, counts);
-    } else {
-        smoothl1_count_rows_of(mask, n, width, counts);
+        return;
+    }
+    memcpy(&kept, &all, (size_t)(n % 8));
+    for (ptrdiff_t o = 0; o < width; o++, mask += n) {
+        int32_t count = 0;
+        ptrdiff_t i = 0;
+        for (; i + 8 <= n; i += 8) {
+            memcpy(&eight, mask + i, 8);
+            count += smoothl1_count_bytes(eight);
+        }
+        if (i < n && i + 8 <= (width - o) * n) { /* those of the next outputs are left out */
+            memcpy(&eight, mask + i, 8);
+            count += smoothl1_count_bytes(eight & kept);
+        } else {
+            for (; i < n; i++) { count += mask[i] != 0; }
+        }
+        counts[o] = count;
     }
 }
 

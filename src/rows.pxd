@@ -1,7 +1,7 @@
 """Short outputs: few elements each, which are neighbours, [output][element] in memory.
 
 Operands are loaded for a tile of outputs at once, and summed a few outputs at a time, one after the
-other: those of two or four elements in registers (``fours.h``), the others from a buffer of their
+other: those of one to four elements in registers (``fours.h``), the others from a buffer of their
 terms (``few.h``). Each output gets the bits that ``leaves.pxd`` would give it.
 """
 
@@ -81,8 +81,9 @@ cdef extern from "fours.h":
 
 cdef inline Py_ssize_t outputs_at_once(const Job* job) noexcept nogil:
     """Short outputs that are summed before they are finished."""
-    if SMOOTHL1_RUNS_ROWS and (job.n == 2 or job.n == 4):
-        return CHUNK // job.n  # more leave the loads from memory waiting for the finish
+    if SMOOTHL1_RUNS_ROWS and job.n <= 4:
+        # Whole steps of vectors; of float64, more leave loads from memory waiting for the finish.
+        return (2 * CHUNK if job.single else CHUNK) // (job.n + (job.n == 3))
     cdef Py_ssize_t most = (2 * CHUNK if 2 * CHUNK < BLOCK else BLOCK) // job.n
     return most if most > 0 else 1
 
@@ -200,7 +201,7 @@ cdef inline bint finishes_rows(const Job* job, const Sink* sink) noexcept nogil:
 
 cdef inline bint runs_rows(const Job* job, const Sink* sink) noexcept nogil:
     """Whether ``run_rows`` does it; without options it has to write results, too."""
-    if not SMOOTHL1_RUNS_ROWS or job.n != 2 and job.n != 4:
+    if not SMOOTHL1_RUNS_ROWS or job.n > 4:
         return False
     return (
         job.options.has_weight or job.options.has_where or job.params[0].form == ARRAY
