@@ -1,4 +1,4 @@
-/* Outputs of one to four elements, one after the other: terms are made, brought together by
+/* Outputs of up to four elements, one after the other: terms are made, brought together by
    shuffles and summed in one loop, in registers. For AVX2 and AVX-512; without, ``rows.pxd``
    has a buffer of terms, from which GCC's shuffles take them.
 
@@ -300,7 +300,6 @@ SMOOTHL1_INLINE int smoothl1_finish_rowsf(const smoothl1_rowsf *rows, ptrdiff_t 
                 } else {                                                                      \
                     term = smoothl1_pick##SUFFIX(above, t * z, half * z * z);                 \
                 }                                                                             \
-                if (n == 3) { above = smoothl1_both##SUFFIX(above, SMOOTHL1_OF_THREE##SUFFIX); }\
                 if (weighted) { term = term * weights[k]; }                                   \
                 if (selected) {                                                               \
                     const smoothl1_which##SUFFIX taken = smoothl1_taken_part##SUFFIX(mask, n, k);\
@@ -351,14 +350,14 @@ SMOOTHL1_INLINE int smoothl1_finish_rowsf(const smoothl1_rowsf *rows, ptrdiff_t 
     SMOOTHL1_INLINE int smoothl1_steps_of_form##SUFFIX(                                       \
         const smoothl1_rows##SUFFIX *rows, int n, ptrdiff_t width, int form                   \
     ) {                                                                                       \
-        if (rows->weight == NULL) {                                                           \
-            if (rows->mask == NULL) {                                                         \
+        if (rows->mask == NULL && n != 3) { /* three are run with a selection only */         \
+            if (rows->weight == NULL) {                                                       \
                 return smoothl1_steps##SUFFIX(rows, n, width, form, 0, 0);                    \
             } else {                                                                          \
-                return smoothl1_steps##SUFFIX(rows, n, width, form, 0, 1);                    \
+                return smoothl1_steps##SUFFIX(rows, n, width, form, 1, 0);                    \
             }                                                                                 \
-        } else if (rows->mask == NULL) {                                                      \
-            return smoothl1_steps##SUFFIX(rows, n, width, form, 1, 0);                        \
+        } else if (rows->weight == NULL) {                                                    \
+            return smoothl1_steps##SUFFIX(rows, n, width, form, 0, 1);                        \
         } else {                                                                              \
             return smoothl1_steps##SUFFIX(rows, n, width, form, 1, 1);                        \
         }                                                                                     \
@@ -381,7 +380,7 @@ SMOOTHL1_INLINE int smoothl1_finish_rowsf(const smoothl1_rowsf *rows, ptrdiff_t 
     ) {                                                                                       \
         if (n == 4) {                                                                         \
             return smoothl1_steps_of##SUFFIX(rows, 4, width);                                 \
-        } else if (n == 3) {                                                                  \
+        } else if (n == 3 && sizeof(T) == sizeof(float)) {                                    \
             return smoothl1_steps_of##SUFFIX(rows, 3, width);                                 \
         } else if (n == 2) {                                                                  \
             return smoothl1_steps_of##SUFFIX(rows, 2, width);                                 \
@@ -427,7 +426,8 @@ SMOOTHL1_INLINE int smoothl1_finish_rowsf(const smoothl1_rowsf *rows, ptrdiff_t 
         }                                                                                     \
         return found;                                                                         \
     }                                                                                         \
-    /* ``width`` outputs of n elements, one to four. Returns what is so of some results. */   \
+    /* ``width`` outputs of n elements, at most four; three are of float32, with a mask.      \
+       Returns what is so of some results. */                                                 \
     static int smoothl1_run_rows##SUFFIX(                                                     \
         const smoothl1_rows##SUFFIX *rows, ptrdiff_t n, ptrdiff_t width                       \
     ) {                                                                                       \

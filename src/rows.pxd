@@ -1,7 +1,7 @@
 """Short outputs: few elements each, which are neighbours, [output][element] in memory.
 
 Operands are loaded for a tile of outputs at once, and summed a few outputs at a time, one after the
-other: those of one to four elements in registers (``fours.h``), the others from a buffer of their
+other: those of up to four elements in registers (``fours.h``), the others from a buffer of their
 terms (``few.h``). Each output gets the bits that ``leaves.pxd`` would give it.
 """
 
@@ -99,7 +99,7 @@ cdef inline Pair sum_few(const floating* terms, int n) noexcept nogil:
     """The sum of at most four terms, or eight, in the order in which ``fold`` adds them."""
     cdef Pair even = pair_of(terms[0] + 0.0), odd  # a lane starts at 0, which -0 leaves as it is
     if n == 8:
-        even = pair_plus(two_sum(terms[0], terms[4]), two_sum(terms[2], terms[6]))
+        even = pair_plus(two_sum(terms[0] + 0.0, terms[4]), two_sum(terms[2], terms[6]))
         odd = pair_plus(two_sum(terms[1], terms[5]), two_sum(terms[3], terms[7]))
         return pair_plus(even, odd)
     if n > 2:
@@ -201,8 +201,11 @@ cdef inline bint finishes_rows(const Job* job, const Sink* sink) noexcept nogil:
 
 cdef inline bint runs_rows(const Job* job, const Sink* sink) noexcept nogil:
     """Whether ``run_rows`` does it; without options it has to write results, too."""
+    cdef bint selects = job.options.has_where
     if not SMOOTHL1_RUNS_ROWS or job.n > 4:
         return False
+    if job.n == 1 and not (job.single or selects) or job.n == 3 and not (job.single and selects):
+        return False  # two loops take no longer
     return (
         job.options.has_weight or job.options.has_where or job.params[0].form == ARRAY
         or finishes_rows(job, sink)

@@ -61,8 +61,8 @@ SMOOTHL1_INLINE smoothl1_v smoothl1_fms(smoothl1_v a, smoothl1_v b, smoothl1_v c
 
    Of float32 two terms stay beside each other, as one item of 64 bits, so that they need not cross
    lanes: ``pair_up`` makes two vectors of those of n, four where an output has two such items. What
-   is at the lower place of each is ``lower``, the other ``upper``: as float64 SMOOTHL1_TINY times as
-   large, the same bits further left. That is exact, of subnormal numbers, too, but for a sign,
+   is at the lower place of each is ``lower``, the other ``upper``: as float64 SMOOTHL1_TINY times
+   as large, the same bits further left. That is exact, of subnormal numbers, too, but for a sign,
    infinity and NaN, which become at least 2**128 SMOOTHL1_TINY; ``lower_of_any`` and
    ``upper_of_any`` are right for those as well, and not scaled. */
 #define SMOOTHL1_TINY 0x1p-896
@@ -231,37 +231,21 @@ SMOOTHL1_INLINE int smoothl1_any_odd(smoothl1_v a, int nan) {
 SMOOTHL1_INLINE int smoothl1_any_above(smoothl1_v a, smoothl1_v other, smoothl1_v b) {
     return (smoothl1_above(a, b) | smoothl1_above(other, b)) != 0;
 }
-/* Items from which vector k of outputs of n is made, three as four of which the last is 0: of
-   float32 and float64, of bytes as ``taken`` does, and of one for each output, repeated. */
-#define SMOOTHL1_OF_THREEf 0x7777
-#define SMOOTHL1_OF_THREE 0x77
-SMOOTHL1_INLINE smoothl1_v smoothl1_get_part(const double *a, int n, int k) {
-    const __m512i three = _mm512_setr_epi64(0, 1, 2, 0, 3, 4, 5, 0);
-    if (n != 3) { return smoothl1_get(a + 8 * k); }
-    return _mm512_maskz_permutexvar_pd(
-        SMOOTHL1_OF_THREE, three, _mm512_maskz_loadu_pd(0x3f, a + 6 * k)
-    );
-}
+/* Items from which vector k of outputs of n is made, of float32 three as four of which the last is
+   0; what is selected of them; and items that are there once for each output. */
 SMOOTHL1_INLINE smoothl1_vf smoothl1_get_partf(const float *a, int n, int k) {
     const __m512i three = _mm512_setr_epi32(0, 1, 2, 0, 3, 4, 5, 0, 6, 7, 8, 0, 9, 10, 11, 0);
     if (n != 3) { return smoothl1_getf(a + 16 * k); }
-    return _mm512_maskz_permutexvar_ps(
-        SMOOTHL1_OF_THREEf, three, _mm512_maskz_loadu_ps(0xfff, a + 12 * k)
-    );
-}
-SMOOTHL1_INLINE smoothl1_which smoothl1_taken_part(const uint8_t *mask, int n, int k) {
-    if (n != 3) { return smoothl1_taken(mask + 8 * k); }
-    const __m512i three = _mm512_setr_epi64(0, 1, 2, 0, 3, 4, 5, 0);
-    const __m512i v = _mm512_cvtepu8_epi64(_mm_maskz_loadu_epi8(0x3f, mask + 6 * k));
-    const __m512i spread = _mm512_maskz_permutexvar_epi64(SMOOTHL1_OF_THREE, three, v);
-    return _mm512_test_epi64_mask(spread, spread);
+    return _mm512_maskz_permutexvar_ps(0x7777, three, _mm512_maskz_loadu_ps(0xfff, a + 12 * k));
 }
 SMOOTHL1_INLINE smoothl1_whichf smoothl1_taken_partf(const uint8_t *mask, int n, int k) {
-    if (n != 3) { return smoothl1_takenf(mask + 16 * k); }
     const __m128i three = _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1);
-    const __m128i v = _mm_shuffle_epi8(_mm_maskz_loadu_epi8(0xfff, mask + 12 * k), three);
-    const __m512i spread = _mm512_cvtepu8_epi32(v);
-    return _mm512_test_epi32_mask(spread, spread);
+    __m512i v;
+    if (n != 3) { return smoothl1_takenf(mask + 16 * k); }
+    v = _mm512_cvtepu8_epi32(
+        _mm_shuffle_epi8(_mm_maskz_loadu_epi8(0xfff, mask + 12 * k), three)
+    );
+    return _mm512_test_epi32_mask(v, v);
 }
 SMOOTHL1_INLINE smoothl1_v smoothl1_repeat(const double *a, int n, int k) {
     const __m512i fours = _mm512_setr_epi64(0, 0, 0, 0, 1, 1, 1, 1);
@@ -269,9 +253,7 @@ SMOOTHL1_INLINE smoothl1_v smoothl1_repeat(const double *a, int n, int k) {
     const __m512i from = _mm512_add_epi64(
         n == 2 ? twos : fours, _mm512_set1_epi64(n == 2 ? 4 * k : 2 * k)
     );
-    return _mm512_maskz_permutexvar_pd(
-        n == 3 ? SMOOTHL1_OF_THREE : 0xff, from, _mm512_loadu_pd(a)
-    );
+    return _mm512_permutexvar_pd(from, _mm512_loadu_pd(a));
 }
 SMOOTHL1_INLINE smoothl1_vf smoothl1_repeatf(const float *a, int n, int k) {
     const __m512i fours = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
@@ -279,9 +261,7 @@ SMOOTHL1_INLINE smoothl1_vf smoothl1_repeatf(const float *a, int n, int k) {
     const __m512i from = _mm512_add_epi32(
         n == 2 ? twos : fours, _mm512_set1_epi32(n == 2 ? 8 * k : 4 * k)
     );
-    return _mm512_maskz_permutexvar_ps(
-        n == 3 ? SMOOTHL1_OF_THREEf : 0xffff, from, _mm512_loadu_ps(a)
-    );
+    return _mm512_permutexvar_ps(from, _mm512_loadu_ps(a));
 }
 #else
 SMOOTHL1_INLINE smoothl1_v smoothl1_size(smoothl1_v a) {
@@ -450,23 +430,12 @@ SMOOTHL1_INLINE int smoothl1_any_odd(smoothl1_v a, int nan) {
 SMOOTHL1_INLINE int smoothl1_any_above(smoothl1_v a, smoothl1_v other, smoothl1_v b) {
     return _mm256_movemask_pd(_mm256_or_pd(smoothl1_above(a, b), smoothl1_above(other, b))) != 0;
 }
-#define SMOOTHL1_OF_THREE _mm256_castsi256_pd(_mm256_setr_epi64x(-1, -1, -1, 0))
-#define SMOOTHL1_OF_THREEf _mm256_castsi256_ps(_mm256_setr_epi32(-1, -1, -1, 0, -1, -1, -1, 0))
-SMOOTHL1_INLINE smoothl1_v smoothl1_get_part(const double *a, int n, int k) {
-    if (n != 3) { return smoothl1_get(a + 4 * k); }
-    return _mm256_maskload_pd(a + 3 * k, _mm256_castpd_si256(SMOOTHL1_OF_THREE));
-}
 SMOOTHL1_INLINE smoothl1_vf smoothl1_get_partf(const float *a, int n, int k) {
     const __m256i three = _mm256_setr_epi32(0, 1, 2, 0, 1, 2, 3, 0);
+    const __m256i first = _mm256_setr_epi32(-1, -1, -1, 0, -1, -1, -1, 0);
     if (n != 3) { return smoothl1_getf(a + 8 * k); }
     const __m256 v = _mm256_loadu2_m128(a + 6 * k + 2, a + 6 * k); /* nothing behind the six */
-    return _mm256_and_ps(_mm256_permutevar_ps(v, three), SMOOTHL1_OF_THREEf);
-}
-SMOOTHL1_INLINE smoothl1_which smoothl1_taken_part(const uint8_t *mask, int n, int k) {
-    uint8_t four[4] = {0};
-    if (n != 3) { return smoothl1_taken(mask + 4 * k); }
-    memcpy(four, mask + 3 * k, 3);
-    return smoothl1_taken(four);
+    return _mm256_and_ps(_mm256_permutevar_ps(v, three), _mm256_castsi256_ps(first));
 }
 SMOOTHL1_INLINE smoothl1_whichf smoothl1_taken_partf(const uint8_t *mask, int n, int k) {
     uint32_t low, high;
@@ -478,22 +447,27 @@ SMOOTHL1_INLINE smoothl1_whichf smoothl1_taken_partf(const uint8_t *mask, int n,
     return smoothl1_takenf((const uint8_t *)&eight);
 }
 SMOOTHL1_INLINE smoothl1_v smoothl1_repeat(const double *a, int n, int k) {
-    const smoothl1_v one = _mm256_broadcast_sd(a + k);
-    if (n == 3) { return _mm256_and_pd(one, SMOOTHL1_OF_THREE); }
-    if (n == 4) { return one; }
+    if (n == 4) { return _mm256_broadcast_sd(a + k); }
     return _mm256_setr_pd(a[2 * k], a[2 * k], a[2 * k + 1], a[2 * k + 1]);
 }
 SMOOTHL1_INLINE smoothl1_vf smoothl1_repeatf(const float *a, int n, int k) {
     const __m256i fours = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
     const __m256i twos = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
     const __m256i first = _mm256_set1_epi32(n == 2 ? 4 * k : 2 * k);
-    const __m256 v = _mm256_permutevar8x32_ps(
+    return _mm256_permutevar8x32_ps(
         _mm256_loadu_ps(a), _mm256_add_epi32(n == 2 ? twos : fours, first)
     );
-    return n == 3 ? _mm256_and_ps(v, SMOOTHL1_OF_THREEf) : v;
 }
 #endif
 SMOOTHL1_INLINE smoothl1_countsf smoothl1_no_countsf(void) { return smoothl1_no_counts(); }
+SMOOTHL1_INLINE smoothl1_v smoothl1_get_part(const double *a, int n, int k) {
+    (void)n;
+    return smoothl1_get(a + k * SMOOTHL1_ITEMS);
+}
+SMOOTHL1_INLINE smoothl1_which smoothl1_taken_part(const uint8_t *mask, int n, int k) {
+    (void)n;
+    return smoothl1_taken(mask + k * SMOOTHL1_ITEMS);
+}
 
 SMOOTHL1_INLINE void smoothl1_pair_up(const smoothl1_vf *a, int n, smoothl1_v *pairs) {
     for (int i = 0; i < (n > 2 ? 4 : 2); i += 2) {
