@@ -73,11 +73,11 @@
         }                                                                                     \
         SMOOTHL1_OF_FOUR {                                                                    \
             if (shape == SMOOTHL1_PAIRS) {                                                    \
-                terms[k] = z[k] * smoothl1_pick##SUFFIX(is_below[k], z[k] * s, c);            \
+                terms[k] = smoothl1_pair_term##SUFFIX(z[k], is_below[k], 1, s, c);            \
             } else {                                                                          \
-                const smoothl1_v##SUFFIX rest = smoothl1_less##SUFFIX(z[k], half, m[k]);      \
-                if (shape == SMOOTHL1_PRODUCT) { m[k] = m[k] * s; }                           \
-                terms[k] = m[k] * rest;                                                       \
+                terms[k] = smoothl1_product_term##SUFFIX(                                     \
+                    z[k], m[k], half, s, shape == SMOOTHL1_UNIT                               \
+                );                                                                            \
             }                                                                                 \
         }                                                                                     \
         SMOOTHL1_HERE(terms, 4)                                                               \

@@ -1,4 +1,4 @@
-/* Outputs of two or four elements, one after the other: terms are made, brought together by
+/* Outputs of up to four elements, one after the other: terms are made, brought together by
    shuffles and summed in one loop, in registers. For AVX2 and AVX-512; without, ``rows.pxd``
    has a buffer of terms, from which GCC's shuffles take them.
 
@@ -21,22 +21,27 @@ enum { SMOOTHL1_ROW_PRODUCT, SMOOTHL1_ROW_PAIR, SMOOTHL1_ROW_SMOOTH, SMOOTHL1_RO
 
 /* Operands in the working dtype, of which beta, weight and mask may be NULL, and where the sums go:
    of terms, of what is subtracted from them, and what their roundings left. There is room for whole
-   steps. With a number as threshold, without weights and selection, the sums are finished, too, as
-   ``terms.pxd`` does; all outputs have one divisor then. Otherwise ``results`` is NULL. */
+   steps. Sums are finished, too, as ``terms.pxd`` does, unless ``results`` is NULL; of float64 they
+   have one divisor, of float32 they may have as many as elements are selected. */
 #define SMOOTHL1_DEFINE_ROWS(T, SUFFIX)                                                       \
     typedef struct {                                                                          \
         const T *x, *y, *beta, *weight;                                                       \
         const uint8_t *mask;                                                                  \
         T threshold, s, c;                                                                    \
         int form;                                                                             \
+        int repeats; /* there is a weight for each output */                                  \
+        int divides; /* by how many elements are selected: results are ``scales`` as large */  \
         ptrdiff_t ahead; /* bytes to what is asked for meanwhile; 0 for nothing */            \
         double *sums, *rests, *linear, *linear_rests;                                         \
         T *results;                                                                           \
-        double scale, offset, offset_rest, divisor, divisor_rest;                             \
+        double scale, scales[8], offset, offset_rest, divisor, divisor_rest;                  \
         double reciprocal, low, low_rest; /* of the divisor, as in ``terms.set_quotient`` */  \
     } smoothl1_rows##SUFFIX;
 SMOOTHL1_DEFINE_ROWS(float, f)
 SMOOTHL1_DEFINE_ROWS(double, )
+
+/* What is so of some results. */
+enum { SMOOTHL1_ODD_RESULT = 1, SMOOTHL1_EMPTY_RESULT = 2 };
 
 /* AVX-512 has fused multiply-adds of its own, whether or not the compiler is told of FMA. */
 #if (defined(__GNUC__) || defined(__clang__)) && defined(__AVX2__)                            \
@@ -44,35 +49,64 @@ SMOOTHL1_DEFINE_ROWS(double, )
   #include "vectors.h"
 
 /* The sums of outputs of four terms, or of two: of float64 and what their roundings left, of
-   float32 those of the lower and the upper half of a vector. A lane starts at 0, which -0 leaves as
-   it is. */
+   float32 those of the first half of the outputs and of the second. A lane starts at 0, which -0
+   leaves as it is. */
 SMOOTHL1_INLINE void smoothl1_sum_up(const smoothl1_v *terms, int n, int signs, smoothl1_v *sums) {
     smoothl1_v t[4], odd, low, other;
-    smoothl1_gather(terms, n, t);
-    if (n == 4) {
+    if (n == 1) {
+        sums[0] = terms[0];
+        sums[1] = smoothl1_all(0);
+    } else {
+        smoothl1_gather(terms, n, t);
+    }
+    if (n > 2) {
         smoothl1_exactly(t[0], t[2], sums, &low);
         smoothl1_exactly(t[1], t[3], &odd, &other);
         smoothl1_exactly(sums[0], odd, sums, sums + 1);
         sums[1] = (low + other) + sums[1];
-    } else {
+    } else if (n == 2) {
         smoothl1_exactly(t[0], t[1], sums, sums + 1);
     }
     if (signs) { sums[0] = sums[0] + 0.0; }
 }
+/* Right for all terms, of which few are infinite, NaN or negative. */
+SMOOTHL1_INLINE void smoothl1_sum_any_upf(const smoothl1_v *pairs, int n, smoothl1_v *sums) {
+    for (int i = 0; i < 2; i++) {
+        const smoothl1_v p = pairs[n > 2 ? 2 * i : i], q = pairs[n > 2 ? 2 * i + 1 : i];
+        sums[i] = smoothl1_lower_of_any(p);
+        if (n > 2) {
+            sums[i] = (sums[i] + smoothl1_lower_of_any(q))
+                + (smoothl1_upper_of_any(p) + smoothl1_upper_of_any(q));
+        } else {
+            sums[i] = sums[i] + smoothl1_upper_of_any(p);
+        }
+        sums[i] = sums[i] + 0.0;
+    }
+}
 SMOOTHL1_INLINE void smoothl1_sum_upf(
     const smoothl1_vf *terms, int n, int signs, smoothl1_v *sums
 ) {
-    smoothl1_vf t[4];
-    smoothl1_v half[4][2];
-    smoothl1_gatherf(terms, n, t);
-    for (int k = 0; k < n; k++) { smoothl1_widen_halves(t[k], half[k], half[k] + 1); }
+    const smoothl1_v most = smoothl1_all(0x1p128 * SMOOTHL1_TINY);
+    smoothl1_v pairs[4];
+    if (n == 1) {
+        smoothl1_widen_halves(terms[0], sums, sums + 1);
+        for (int i = 0; signs && i < 2; i++) { sums[i] = sums[i] + 0.0; }
+        return;
+    }
+    smoothl1_pair_up(terms, n, pairs);
     for (int i = 0; i < 2; i++) {
-        if (n == 4) {
-            sums[i] = (half[0][i] + half[2][i]) + (half[1][i] + half[3][i]);
+        const smoothl1_v p = pairs[n > 2 ? 2 * i : i], q = pairs[n > 2 ? 2 * i + 1 : i];
+        sums[i] = smoothl1_lower(p);
+        if (n > 2) {
+            sums[i] = (sums[i] + smoothl1_lower(q)) + (smoothl1_upper(p) + smoothl1_upper(q));
         } else {
-            sums[i] = half[0][i] + half[1][i];
+            sums[i] = sums[i] + smoothl1_upper(p);
         }
-        if (signs) { sums[i] = sums[i] + 0.0; }
+    }
+    if (smoothl1_any_above(sums[0], sums[1], most)) {
+        smoothl1_sum_any_upf(pairs, n, sums);
+    } else {
+        for (int i = 0; i < 2; i++) { sums[i] = sums[i] * smoothl1_all(1 / SMOOTHL1_TINY); }
     }
 }
 SMOOTHL1_INLINE void smoothl1_put_sums(
@@ -88,23 +122,50 @@ SMOOTHL1_INLINE void smoothl1_put_sumsf(
     smoothl1_putf(sums, found[0], found[1], n);
 }
 
-/* ``finish`` of ``terms.pxd``, of a vector of outputs; returns whether a result is infinite. */
+/* A weight as often as it is counted: exact, in float64. */
+SMOOTHL1_INLINE void smoothl1_tally_weightf(
+    smoothl1_countsf counts, const float *weights, int n, smoothl1_v *sums
+) {
+    smoothl1_v weight[2];
+    smoothl1_get_outputsf(weights, n, weight);
+    smoothl1_tallyf(counts, n, sums);
+    for (int i = 0; i < 2; i++) { /* not of those that are never counted, which may be infinite */
+        const smoothl1_which some = smoothl1_above(sums[i], smoothl1_all(1));
+        sums[i] = smoothl1_pick(some, sums[i] * weight[i], smoothl1_all(0));
+    }
+}
+SMOOTHL1_INLINE void smoothl1_tally_weight(
+    smoothl1_counts counts, const double *weights, int n, smoothl1_v *sums
+) {
+    (void)counts, (void)weights, (void)n, (void)sums;
+}
+
+/* ``finish`` of ``terms.pxd``, of a vector of outputs. ``takes``: how many elements are selected. A
+   result is odd if it is infinite or, where weights may make it so, NaN. */
 SMOOTHL1_INLINE int smoothl1_finish_stepf(
-    const smoothl1_rowsf *rows, const smoothl1_v *sums, const smoothl1_v *linear, int counts, int n,
-    ptrdiff_t o
+    const smoothl1_rowsf *rows, const smoothl1_v *sums, const smoothl1_v *linear,
+    smoothl1_countsf takes, int subtracts, int weighted, int selected, int n, ptrdiff_t o
 ) {
     const smoothl1_v most = smoothl1_all(DBL_MAX), none = smoothl1_all(0);
-    smoothl1_v r[2];
+    smoothl1_v r[2], scale[2];
+    int found = 0;
+    scale[0] = scale[1] = smoothl1_all(rows->scale);
+    if (selected && rows->divides) {
+        smoothl1_look_upf(takes, n, rows->scales, scale);
+        found = smoothl1_any_odd(scale[0], 0) | smoothl1_any_odd(scale[1], 0);
+        found *= SMOOTHL1_EMPTY_RESULT;
+    }
     for (int i = 0; i < 2; i++) {
         r[i] = sums[i];
-        if (counts) {
+        if (subtracts) {
             const smoothl1_v rest = linear[i] * smoothl1_all(rows->offset);
             r[i] = r[i] + smoothl1_pick(smoothl1_within(sums[i], most), rest, none);
         }
-        r[i] = r[i] * smoothl1_all(rows->scale);
+        r[i] = r[i] * scale[i];
+        found |= smoothl1_any_odd(r[i], weighted);
     }
     smoothl1_narrow(rows->results + o, r[0], r[1], n);
-    return smoothl1_any_infinite(r[0]) | smoothl1_any_infinite(r[1]);
+    return found;
 }
 /* See ``smoothl1_over``, of which this is a vector. */
 SMOOTHL1_INLINE smoothl1_v smoothl1_over_all(smoothl1_v a, const smoothl1_rows *rows) {
@@ -115,19 +176,25 @@ SMOOTHL1_INLINE smoothl1_v smoothl1_over_all(smoothl1_v a, const smoothl1_rows *
 }
 SMOOTHL1_INLINE int smoothl1_finish_vector(
     const smoothl1_rows *rows, smoothl1_v sums, smoothl1_v rests, smoothl1_v linear,
-    double *results
+    smoothl1_v linear_rests, int weighted, double *results
 ) {
     const smoothl1_v most = smoothl1_all(DBL_MAX), d = smoothl1_all(rows->divisor);
     const smoothl1_v offset = smoothl1_all(rows->offset);
     smoothl1_v hi, lo, q, p = linear * offset, r, rest;
-    rest = smoothl1_fms(linear, offset, p) + linear * smoothl1_all(rows->offset_rest);
+    rest = smoothl1_fms(linear, offset, p)
+        + (linear * smoothl1_all(rows->offset_rest) + linear_rests * offset);
     smoothl1_exactly(sums, p, &hi, &lo);
     lo = lo + (rests + rest);
     if (smoothl1_moderate(hi)) { /* quotients without division, with the same bits */
         q = smoothl1_over_all(hi, rows);
         p = q * d;
         rest = ((hi - p) - smoothl1_fms(q, d, p)) + lo - q * smoothl1_all(rows->divisor_rest);
-        r = q + smoothl1_over_all(rest, rows);
+        /* Where weights cancel, what is left may be no small part of the quotient. */
+        if (weighted && !smoothl1_moderate(smoothl1_size(rest))) {
+            r = q + rest / d;
+        } else {
+            r = q + smoothl1_over_all(rest, rows);
+        }
     } else {
         q = hi / d;
         p = q * d;
@@ -137,104 +204,133 @@ SMOOTHL1_INLINE int smoothl1_finish_vector(
         r = smoothl1_pick(smoothl1_within(sums, most), r, sums / d);
     }
     SMOOTHL1_V(storeu_pd)(results, r);
-    return smoothl1_any_infinite(r);
+    return smoothl1_any_odd(r, weighted);
 }
-/* In a loop of its own, whose steps overlap: each is a long chain. */
-static int smoothl1_finish_rows(const smoothl1_rows *rows, ptrdiff_t width) {
+SMOOTHL1_INLINE int smoothl1_finish_rows_of(
+    const smoothl1_rows *rows, ptrdiff_t width, int summed, int weighted
+) {
     enum { ITEMS = SMOOTHL1_ITEMS };
-    const int counts = rows->form == SMOOTHL1_ROW_PAIR;
+    const int subtracts = rows->form != SMOOTHL1_ROW_PRODUCT;
+    const smoothl1_v none = smoothl1_all(0);
     const ptrdiff_t rest = width % ITEMS, whole = width - rest;
     double last[ITEMS];
-    int infinite = 0;
+    int found = 0;
     for (ptrdiff_t o = 0; o < width; o += ITEMS) {
-        infinite |= smoothl1_finish_vector(
+        found |= smoothl1_finish_vector(
             rows, smoothl1_get(rows->sums + o), smoothl1_get(rows->rests + o),
-            counts ? smoothl1_get(rows->linear + o) : smoothl1_all(0),
+            subtracts ? smoothl1_get(rows->linear + o) : none,
+            summed ? smoothl1_get(rows->linear_rests + o) : none, weighted,
             o < whole ? rows->results + o : last
         );
     }
     if (rest > 0) { memcpy(rows->results + whole, last, (size_t)rest * sizeof(double)); }
-    return infinite;
+    return found;
+}
+/* In a loop of its own, whose steps overlap: each is a long chain. What is subtracted is summed, or
+   counted. */
+static int smoothl1_finish_rows(const smoothl1_rows *rows, ptrdiff_t width) {
+    if (rows->weight != NULL) {
+        return smoothl1_finish_rows_of(rows, width, 1, 1);
+    } else {
+        return smoothl1_finish_rows_of(rows, width, rows->form >= SMOOTHL1_ROW_SMOOTH, 0);
+    }
+}
+SMOOTHL1_INLINE int smoothl1_finish_step(
+    const smoothl1_rows *rows, const smoothl1_v *sums, const smoothl1_v *linear,
+    smoothl1_counts takes, int subtracts, int weighted, int selected, int n, ptrdiff_t o
+) {
+    (void)rows, (void)sums, (void)linear, (void)takes;
+    (void)subtracts, (void)weighted, (void)selected, (void)n, (void)o;
+    return 0;
 }
 SMOOTHL1_INLINE int smoothl1_finish_rowsf(const smoothl1_rowsf *rows, ptrdiff_t width) {
     (void)rows, (void)width;
     return 0;
 }
-SMOOTHL1_INLINE int smoothl1_finish_step(
-    const smoothl1_rows *rows, const smoothl1_v *sums, const smoothl1_v *linear, int counts, int n,
-    ptrdiff_t o
-) {
-    smoothl1_put_sums(sums, n, rows->sums + o, rows->rests + o);
-    if (counts) { smoothl1_put(rows->linear + o, linear[0], n); }
-    return 0;
-}
 
 /* Functions are told what is known of a job: nothing of it is left to ask in a loop. */
 #define SMOOTHL1_DEFINE_STEPS(T, SUFFIX)                                                      \
-    SMOOTHL1_INLINE int smoothl1_steps##SUFFIX(                                                 \
+    SMOOTHL1_INLINE int smoothl1_steps##SUFFIX(                                               \
         const smoothl1_rows##SUFFIX *rows, int n, ptrdiff_t width, int form, int weighted,    \
         int selected                                                                          \
     ) {                                                                                       \
         enum { ITEMS = SMOOTHL1_ITEMS##SUFFIX };                                              \
+        const int vectors = n == 3 ? 4 : n, finishes = sizeof(T) == sizeof(float);            \
         const ptrdiff_t ahead = rows->ahead;                                                  \
         const T *x = rows->x, *y = rows->y, *b = rows->beta, *w = rows->weight;               \
         const uint8_t *mask = rows->mask;                                                     \
-        const smoothl1_v##SUFFIX none = smoothl1_all##SUFFIX(0), one = smoothl1_all##SUFFIX(1); \
+        const smoothl1_v##SUFFIX none = smoothl1_all##SUFFIX(0), one = smoothl1_all##SUFFIX(1);\
         const smoothl1_v##SUFFIX half = smoothl1_all##SUFFIX((T)0.5);                         \
         const smoothl1_v##SUFFIX s = smoothl1_all##SUFFIX(rows->s);                           \
         const smoothl1_v##SUFFIX c = smoothl1_all##SUFFIX(rows->c);                           \
         smoothl1_v##SUFFIX t = smoothl1_all##SUFFIX(rows->threshold);                         \
-        int infinite = 0;                                                                     \
+        int found = 0;                                                                        \
         for (ptrdiff_t o = 0; o < width; o += ITEMS) {                                        \
-            smoothl1_v##SUFFIX terms[4], linear[4];                                           \
+            smoothl1_v##SUFFIX terms[4], linear[4], weights[4];                               \
             smoothl1_v sums[2], offs[2];                                                      \
             smoothl1_counts##SUFFIX counts = smoothl1_no_counts##SUFFIX();                    \
+            smoothl1_counts##SUFFIX takes = smoothl1_no_counts##SUFFIX();                     \
             SMOOTHL1_ASK(T, 0, n * ITEMS)                                                     \
-            for (int k = 0; k < n; k++) {                                                     \
+            if (n > 1 && weighted && rows->repeats) {                                         \
+                for (int k = 0; k < vectors; k++) {                                           \
+                    weights[k] = smoothl1_repeat##SUFFIX(w, n, k);                            \
+                }                                                                             \
+                w += ITEMS;                                                                   \
+            } else if (weighted) {                                                            \
+                for (int k = 0; k < vectors; k++) {                                           \
+                    weights[k] = smoothl1_get_part##SUFFIX(w, n, k);                          \
+                }                                                                             \
+                w += n * ITEMS;                                                               \
+            }                                                                                 \
+            for (int k = 0; k < vectors; k++) {                                               \
                 const smoothl1_v##SUFFIX z = smoothl1_size##SUFFIX(                           \
-                    smoothl1_get##SUFFIX(x + k * ITEMS) - smoothl1_get##SUFFIX(y + k * ITEMS) \
+                    smoothl1_get_part##SUFFIX(x, n, k) - smoothl1_get_part##SUFFIX(y, n, k)   \
                 );                                                                            \
-                smoothl1_v##SUFFIX term, off = one;                                           \
-                smoothl1_which##SUFFIX taken, above;                                           \
-                if (form >= SMOOTHL1_ROW_SMOOTH) { t = smoothl1_get##SUFFIX(b + k * ITEMS); } \
+                smoothl1_v##SUFFIX term, off;                                                 \
+                smoothl1_which##SUFFIX above;                                                 \
+                if (form >= SMOOTHL1_ROW_SMOOTH) { t = smoothl1_get_part##SUFFIX(b, n, k); }  \
                 above = smoothl1_above##SUFFIX(z, t);                                         \
                 if (form == SMOOTHL1_ROW_PRODUCT) {                                           \
-                    const smoothl1_v##SUFFIX m = smoothl1_pick##SUFFIX(above, t, z);          \
-                    term = (m * s) * smoothl1_less##SUFFIX(z, half, m);                       \
+                    const smoothl1_v##SUFFIX m = smoothl1_least##SUFFIX(t, z);                \
+                    term = smoothl1_product_term##SUFFIX(z, m, half, s, 0);                   \
                 } else if (form == SMOOTHL1_ROW_PAIR) {                                       \
-                    term = z * smoothl1_pick##SUFFIX(above, c, z * s);                        \
+                    term = smoothl1_pair_term##SUFFIX(z, above, 0, s, c);                     \
                 } else if (form == SMOOTHL1_ROW_SMOOTH) {                                     \
                     term = smoothl1_pick##SUFFIX(above, z, half * z * (z / t));               \
-                    off = t;                                                                  \
                 } else {                                                                      \
                     term = smoothl1_pick##SUFFIX(above, t * z, half * z * z);                 \
-                    off = t * t;                                                              \
                 }                                                                             \
-                off = smoothl1_pick##SUFFIX(above, off, none);                                \
-                if (weighted) {                                                               \
-                    const smoothl1_v##SUFFIX weight = smoothl1_get##SUFFIX(w + k * ITEMS);    \
-                    term = term * weight;                                                     \
-                    off = off * weight;                                                       \
-                }                                                                             \
+                if (weighted) { term = term * weights[k]; }                                   \
                 if (selected) {                                                               \
-                    taken = smoothl1_taken##SUFFIX(mask + k * ITEMS);                         \
+                    const smoothl1_which##SUFFIX taken = smoothl1_taken_part##SUFFIX(mask, n, k);\
                     above = smoothl1_both##SUFFIX(above, taken);                              \
                     term = smoothl1_pick##SUFFIX(taken, term, none);                          \
-                    off = smoothl1_pick##SUFFIX(taken, off, none);                            \
+                    takes = smoothl1_count##SUFFIX(takes, taken, k);                          \
                 }                                                                             \
+                /* Where a weight is not finite, nothing is subtracted: its term is not, either. */\
+                if (form >= SMOOTHL1_ROW_SMOOTH) {                                            \
+                    off = t;                                                                  \
+                    if (form == SMOOTHL1_ROW_HUBER) { off = t * t; }                          \
+                    if (weighted) { off = off * weights[k]; }                                 \
+                } else {                                                                      \
+                    off = one;                                                                \
+                    if (weighted) { off = weights[k]; }                                       \
+                }                                                                             \
+                linear[k] = smoothl1_pick##SUFFIX(above, off, none);                          \
                 counts = smoothl1_count##SUFFIX(counts, above, k);                            \
                 terms[k] = term;                                                              \
-                linear[k] = off;                                                              \
             }                                                                                 \
             smoothl1_sum_up##SUFFIX(terms, n, weighted, sums);                                \
             if (form == SMOOTHL1_ROW_PAIR && !weighted) {                                     \
                 smoothl1_tally##SUFFIX(counts, n, offs);                                      \
+            } else if (form == SMOOTHL1_ROW_PAIR && rows->repeats && n > 1 && finishes) {     \
+                smoothl1_tally_weight##SUFFIX(counts, w - ITEMS, n, offs);                    \
             } else if (form != SMOOTHL1_ROW_PRODUCT) {                                        \
-                smoothl1_sum_up##SUFFIX(linear, n, weighted, offs);                           \
+                smoothl1_sum_up##SUFFIX(linear, n, 0, offs);                                  \
             }                                                                                 \
-            if (form < SMOOTHL1_ROW_SMOOTH && !weighted && !selected) {                       \
-                infinite |= smoothl1_finish_step##SUFFIX(                                     \
-                    rows, sums, offs, form == SMOOTHL1_ROW_PAIR, n, o                         \
+            if (finishes && rows->results != NULL) {                                          \
+                found |= smoothl1_finish_step##SUFFIX(                                        \
+                    rows, sums, offs, takes, form != SMOOTHL1_ROW_PRODUCT, weighted, selected, n, o\
                 );                                                                            \
             } else {                                                                          \
                 smoothl1_put_sums##SUFFIX(sums, n, rows->sums + o, rows->rests + o);          \
@@ -247,22 +343,21 @@ SMOOTHL1_INLINE int smoothl1_finish_step(
             x += n * ITEMS;                                                                   \
             y += n * ITEMS;                                                                   \
             if (form >= SMOOTHL1_ROW_SMOOTH) { b += n * ITEMS; }                              \
-            if (weighted) { w += n * ITEMS; }                                                 \
             if (selected) { mask += n * ITEMS; }                                              \
         }                                                                                     \
-        return infinite;                                                                      \
+        return found;                                                                         \
     }                                                                                         \
     SMOOTHL1_INLINE int smoothl1_steps_of_form##SUFFIX(                                       \
         const smoothl1_rows##SUFFIX *rows, int n, ptrdiff_t width, int form                   \
     ) {                                                                                       \
-        if (rows->weight == NULL) {                                                           \
-            if (rows->mask == NULL) {                                                         \
+        if (rows->mask == NULL && n != 3) { /* three are run with a selection only */         \
+            if (rows->weight == NULL) {                                                       \
                 return smoothl1_steps##SUFFIX(rows, n, width, form, 0, 0);                    \
             } else {                                                                          \
-                return smoothl1_steps##SUFFIX(rows, n, width, form, 0, 1);                    \
+                return smoothl1_steps##SUFFIX(rows, n, width, form, 1, 0);                    \
             }                                                                                 \
-        } else if (rows->mask == NULL) {                                                      \
-            return smoothl1_steps##SUFFIX(rows, n, width, form, 1, 0);                        \
+        } else if (rows->weight == NULL) {                                                    \
+            return smoothl1_steps##SUFFIX(rows, n, width, form, 0, 1);                        \
         } else {                                                                              \
             return smoothl1_steps##SUFFIX(rows, n, width, form, 1, 1);                        \
         }                                                                                     \
@@ -285,25 +380,31 @@ SMOOTHL1_INLINE int smoothl1_finish_step(
     ) {                                                                                       \
         if (n == 4) {                                                                         \
             return smoothl1_steps_of##SUFFIX(rows, 4, width);                                 \
-        } else {                                                                              \
+        } else if (n == 3 && sizeof(T) == sizeof(float)) {                                    \
+            return smoothl1_steps_of##SUFFIX(rows, 3, width);                                 \
+        } else if (n == 2) {                                                                  \
             return smoothl1_steps_of##SUFFIX(rows, 2, width);                                 \
+        } else {                                                                              \
+            return smoothl1_steps_of##SUFFIX(rows, 1, width);                                 \
         }                                                                                     \
     }                                                                                         \
     /* The last outputs, fewer than a step, filled up. */                                     \
     static int smoothl1_last_step##SUFFIX(                                                    \
-        const smoothl1_rows##SUFFIX *rows, ptrdiff_t n, ptrdiff_t first, size_t rest          \
+        const smoothl1_rows##SUFFIX *rows, ptrdiff_t n, ptrdiff_t first, size_t outputs       \
     ) {                                                                                       \
         enum { ROOM = 4 * SMOOTHL1_ITEMS##SUFFIX };                                           \
+        const size_t rest = outputs * (size_t)n;                                              \
         T x[ROOM] = {0}, y[ROOM] = {0}, b[ROOM], w[ROOM] = {0}, results[ROOM] = {0};          \
-        uint8_t mask[ROOM] = {0};                                                             \
-        int infinite;                                                                         \
+        uint8_t mask[ROOM];                                                                   \
+        int found;                                                                            \
         smoothl1_rows##SUFFIX last = *rows;                                                   \
-        for (int i = 0; i < ROOM; i++) { b[i] = 1; }                                          \
+        for (int i = 0; i < ROOM; i++) { b[i] = mask[i] = 1; }                                \
         memcpy(x, rows->x + first * n, rest * sizeof(T));                                     \
         memcpy(y, rows->y + first * n, rest * sizeof(T));                                     \
         if (rows->beta != NULL) { memcpy(b, rows->beta + first * n, rest * sizeof(T)); }      \
         if (rows->weight != NULL) {                                                           \
-            memcpy(w, rows->weight + first * n, rest * sizeof(T));                            \
+            const size_t size = (size_t)(rows->repeats ? 1 : n);                              \
+            memcpy(w, rows->weight + first * (ptrdiff_t)size, outputs * size * sizeof(T));    \
             last.weight = w;                                                                  \
         }                                                                                     \
         if (rows->mask != NULL) {                                                             \
@@ -318,24 +419,23 @@ SMOOTHL1_INLINE int smoothl1_finish_step(
         last.rests += first;                                                                  \
         last.linear += first;                                                                 \
         last.linear_rests += first;                                                           \
-        last.results = results;                                                               \
-        infinite = smoothl1_whole_steps##SUFFIX(&last, n, SMOOTHL1_ITEMS##SUFFIX);            \
+        if (rows->results != NULL) { last.results = results; }                                \
+        found = smoothl1_whole_steps##SUFFIX(&last, n, SMOOTHL1_ITEMS##SUFFIX);            \
         if (rows->results != NULL) {                                                          \
-            memcpy(rows->results + first, results, rest / (size_t)n * sizeof(T));             \
+            memcpy(rows->results + first, results, outputs * sizeof(T));                      \
         }                                                                                     \
-        return infinite;                                                                      \
+        return found;                                                                         \
     }                                                                                         \
-    /* ``width`` outputs of n elements, two or four. Returns whether a result is infinite. */  \
+    /* ``width`` outputs of n elements, at most four; three are of float32, with a mask.      \
+       Returns what is so of some results. */                                                 \
     static int smoothl1_run_rows##SUFFIX(                                                     \
         const smoothl1_rows##SUFFIX *rows, ptrdiff_t n, ptrdiff_t width                       \
     ) {                                                                                       \
         const ptrdiff_t rest = width % SMOOTHL1_ITEMS##SUFFIX, whole = width - rest;          \
-        int infinite = smoothl1_whole_steps##SUFFIX(rows, n, whole);                          \
-        if (rest > 0) {                                                                       \
-            infinite |= smoothl1_last_step##SUFFIX(rows, n, whole, (size_t)(rest * n));       \
-        }                                                                                     \
-        if (rows->results != NULL) { infinite |= smoothl1_finish_rows##SUFFIX(rows, width); } \
-        return infinite;                                                                      \
+        int found = smoothl1_whole_steps##SUFFIX(rows, n, whole);                             \
+        if (rest > 0) { found |= smoothl1_last_step##SUFFIX(rows, n, whole, (size_t)rest); }  \
+        if (rows->results != NULL) { found |= smoothl1_finish_rows##SUFFIX(rows, width); }    \
+        return found;                                                                         \
     }
 SMOOTHL1_DEFINE_STEPS(float, f)
 SMOOTHL1_DEFINE_STEPS(double, )
@@ -371,15 +471,41 @@ SMOOTHL1_INLINE void smoothl1_count_rows_of(
         counts[o] = count;
     }
 }
+/* How many of the bytes are not 0. */
+SMOOTHL1_INLINE int32_t smoothl1_count_bytes(uint64_t bytes) {
+    const uint64_t low = 0x7f7f7f7f7f7f7f7f, ones = 0x0101010101010101;
+    return (int32_t)((((((bytes & low) + low) | bytes) >> 7 & ones) * ones) >> 56);
+}
 static void smoothl1_count_rows(
     const uint8_t *mask, ptrdiff_t n, ptrdiff_t width, double *counts
 ) {
-    if (n == 2) { /* known to the compiler, a few are added by vectors */
+    const uint64_t all = ~(uint64_t)0;
+    uint64_t kept = 0, eight;
+    if (n == 1) { /* known to the compiler, a few are added by vectors */
+        smoothl1_count_rows_of(mask, 1, width, counts);
+        return;
+    } else if (n == 2) {
         smoothl1_count_rows_of(mask, 2, width, counts);
+        return;
     } else if (n == 4) {
         smoothl1_count_rows_of(mask, 4, width, counts);
-    } else {
-        smoothl1_count_rows_of(mask, n, width, counts);
+        return;
+    }
+    memcpy(&kept, &all, (size_t)(n % 8));
+    for (ptrdiff_t o = 0; o < width; o++, mask += n) {
+        int32_t count = 0;
+        ptrdiff_t i = 0;
+        for (; i + 8 <= n; i += 8) {
+            memcpy(&eight, mask + i, 8);
+            count += smoothl1_count_bytes(eight);
+        }
+        if (i < n && i + 8 <= (width - o) * n) { /* those of the next outputs are left out */
+            memcpy(&eight, mask + i, 8);
+            count += smoothl1_count_bytes(eight & kept);
+        } else {
+            for (; i < n; i++) { count += mask[i] != 0; }
+        }
+        counts[o] = count;
     }
 }
 

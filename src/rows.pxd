@@ -1,15 +1,16 @@
 """Short outputs: few elements each, which are neighbours, [output][element] in memory.
 
 Operands are loaded for a tile of outputs at once, and summed a few outputs at a time, one after the
-other: those of two or four elements in registers (``fours.h``), the others from a buffer of their
+other: those of up to four elements in registers (``fours.h``), the others from a buffer of their
 terms (``few.h``). Each output gets the bits that ``leaves.pxd`` would give it.
 """
 
 from libc.stdint cimport uint8_t
 
-from jobs cimport Job, Sink, TOTAL, note_results
+from jobs cimport Job, MEAN, Sink, TOTAL, note_results
 from leaves cimport at as part_of
-from packing cimport load, load_mask
+from operands cimport is_matrix
+from packing cimport load, load_mask, load_run
 from pairs cimport Pair, pair_of, pair_times, two_sum
 from sizes cimport BLOCK, CHUNK
 from smoothl1._smoothl1 cimport floating
@@ -36,6 +37,7 @@ cdef extern from "few.h":
 cdef extern from "fours.h":
     const bint SMOOTHL1_RUNS_ROWS
     int SMOOTHL1_ROW_PRODUCT, SMOOTHL1_ROW_PAIR, SMOOTHL1_ROW_SMOOTH, SMOOTHL1_ROW_HUBER
+    int SMOOTHL1_ODD_RESULT, SMOOTHL1_EMPTY_RESULT
     ctypedef struct RowsSingle "smoothl1_rowsf":
         const float* x
         const float* y
@@ -44,6 +46,7 @@ cdef extern from "fours.h":
         const uint8_t* mask
         float threshold, s, c
         int form
+        bint repeats, divides
         Py_ssize_t ahead
         double* sums
         double* rests
@@ -51,6 +54,7 @@ cdef extern from "fours.h":
         double* linear_rests
         float* results
         double scale, offset
+        double[8] scales
     ctypedef struct RowsDouble "smoothl1_rows":
         const double* x
         const double* y
@@ -59,6 +63,7 @@ cdef extern from "fours.h":
         const uint8_t* mask
         double threshold, s, c
         int form
+        bint repeats, divides
         Py_ssize_t ahead
         double* sums
         double* rests
@@ -66,8 +71,8 @@ cdef extern from "fours.h":
         double* linear_rests
         double* results
         double offset, offset_rest
-    bint smoothl1_run_rowsf(const RowsSingle* rows, Py_ssize_t n, Py_ssize_t width) noexcept nogil
-    bint smoothl1_run_rows(const RowsDouble* rows, Py_ssize_t n, Py_ssize_t width) noexcept nogil
+    int smoothl1_run_rowsf(const RowsSingle* rows, Py_ssize_t n, Py_ssize_t width) noexcept nogil
+    int smoothl1_run_rows(const RowsDouble* rows, Py_ssize_t n, Py_ssize_t width) noexcept nogil
     void smoothl1_set_divisor(RowsDouble* rows, double hi, double lo) noexcept nogil
     void smoothl1_count_rows(
         const uint8_t* mask, Py_ssize_t n, Py_ssize_t width, double* counts
@@ -76,8 +81,9 @@ cdef extern from "fours.h":
 
 cdef inline Py_ssize_t outputs_at_once(const Job* job) noexcept nogil:
     """Short outputs that are summed before they are finished."""
-    if SMOOTHL1_RUNS_ROWS and (job.n == 2 or job.n == 4):
-        return CHUNK // job.n  # more leave the loads from memory waiting for the finish
+    if SMOOTHL1_RUNS_ROWS and job.n <= 4:
+        # Whole steps of vectors; of float64, more leave loads from memory waiting for the finish.
+        return (2 * CHUNK if job.single else CHUNK) // (job.n + (job.n == 3))
     cdef Py_ssize_t most = (2 * CHUNK if 2 * CHUNK < BLOCK else BLOCK) // job.n
     return most if most > 0 else 1
 
@@ -93,7 +99,7 @@ cdef inline Pair sum_few(const floating* terms, int n) noexcept nogil:
     """The sum of at most four terms, or eight, in the order in which ``fold`` adds them."""
     cdef Pair even = pair_of(terms[0] + 0.0), odd  # a lane starts at 0, which -0 leaves as it is
     if n == 8:
-        even = pair_plus(two_sum(terms[0], terms[4]), two_sum(terms[2], terms[6]))
+        even = pair_plus(two_sum(terms[0] + 0.0, terms[4]), two_sum(terms[2], terms[6]))
         odd = pair_plus(two_sum(terms[1], terms[5]), two_sum(terms[3], terms[7]))
         return pair_plus(even, odd)
     if n > 2:
@@ -179,12 +185,38 @@ cdef inline void count_outputs(
         smoothl1_counts_of_few(ones, n, width, sums.hi)
 
 
-cdef inline bint runs_rows(const Job* job, const Sink* sink) noexcept nogil:
-    """Whether ``run_rows`` does it; without options it writes results, of the working dtype."""
-    if not SMOOTHL1_RUNS_ROWS or job.n != 2 and job.n != 4:
+cdef inline bint divides_rows(const Job* job, const Sink* sink) noexcept nogil:
+    """Whether each output is divided by how many of its elements are selected."""
+    return sink.reduction == MEAN and job.options.has_where
+
+
+cdef inline bint finishes_rows(const Job* job, const Sink* sink) noexcept nogil:
+    """Whether ``run_rows`` writes results: of the working dtype, with a divisor it knows."""
+    if job.params[0].unit != 1.0 or sink.itemsize != (4 if job.single else 8):
         return False
-    return job.options.has_weight or job.options.has_where or job.params[0].form == ARRAY or (
-        job.params[0].unit == 1.0 and sink.itemsize == (4 if job.single else 8)
+    return sink.reduction == TOTAL or sink.reduction == MEAN and not (
+        divides_rows(job, sink) and not job.single
+    )
+
+
+cdef inline bint runs_rows(const Job* job, const Sink* sink) noexcept nogil:
+    """Whether ``run_rows`` does it; without options it has to write results, too."""
+    cdef bint selects = job.options.has_where
+    if not SMOOTHL1_RUNS_ROWS or job.n > 4:
+        return False
+    if job.n == 1 and not (job.single or selects) or job.n == 3 and not (job.single and selects):
+        return False  # two loops take no longer
+    return (
+        job.options.has_weight or job.options.has_where or job.params[0].form == ARRAY
+        or finishes_rows(job, sink)
+    )
+
+
+cdef inline bint repeats_weights(const Job* job, const Sink* sink) noexcept nogil:
+    """Whether there is a weight for each output, which ``run_rows`` repeats."""
+    return (
+        runs_rows(job, sink) and job.options.has_weight and not job.plan.weighs
+        and is_matrix(&job.weight, job.n) and job.weight.stride[1] == 0
     )
 
 
@@ -196,14 +228,12 @@ cdef inline bint run_rows(
     cdef Params* p = &job.params[0]
     cdef RowsSingle single
     cdef RowsDouble wide
-    cdef bint infinite, done = not (
-        job.options.has_weight or job.options.has_where or p.form == ARRAY
-    )
+    cdef bint done = finishes_rows(job, sink)
     cdef Pair divisor = pair_times(
         pair_of(1.0 if sink.reduction == TOTAL else job.n), pair_of(p.over)
     )
     cdef char* place = sink.results + output * sink.itemsize
-    cdef int form = SMOOTHL1_ROW_PRODUCT
+    cdef int form = SMOOTHL1_ROW_PRODUCT, found, i
     if p.form == PAIR:
         form = SMOOTHL1_ROW_PAIR
     elif p.form == ARRAY:
@@ -211,18 +241,23 @@ cdef inline bint run_rows(
     if floating is float:
         single.x, single.y = <const float*>part.x, <const float*>part.y
         single.beta, single.weight = <const float*>part.beta, <const float*>part.weight
-        single.mask = part.mask
+        single.mask, single.repeats = part.mask, part.repeats
+        single.divides = divides_rows(job, sink)
         single.threshold, single.s, single.c = <float>p.beta, <float>p.s, <float>p.c
         single.form, single.ahead = form, job.plan.ahead
         single.sums, single.rests = tile.loss.hi, tile.loss.lo
         single.linear, single.linear_rests = tile.linear.hi, tile.linear.lo
         single.results = <float*>place if done else NULL
         single.scale, single.offset = 1.0 / divisor.hi, p.offset.hi
-        infinite = smoothl1_run_rowsf(&single, job.n, width)
+        if single.divides:
+            for i in range(8):
+                single.scales[i] = 1.0 / (i * p.over)
+        found = smoothl1_run_rowsf(&single, job.n, width)
     else:
         wide.x, wide.y = <const double*>part.x, <const double*>part.y
         wide.beta, wide.weight = <const double*>part.beta, <const double*>part.weight
-        wide.mask = part.mask
+        wide.mask, wide.repeats = part.mask, part.repeats
+        wide.divides = False
         wide.threshold, wide.s, wide.c = p.beta, p.s, p.c
         wide.form, wide.ahead = form, job.plan.ahead
         wide.sums, wide.rests = tile.loss.hi, tile.loss.lo
@@ -230,9 +265,12 @@ cdef inline bint run_rows(
         wide.results = <double*>place if done else NULL
         wide.offset, wide.offset_rest = p.offset.hi, p.offset.lo
         smoothl1_set_divisor(&wide, divisor.hi, divisor.lo)
-        infinite = smoothl1_run_rows(&wide, job.n, width)
+        found = smoothl1_run_rows(&wide, job.n, width)
     if done:
-        note_results(job, False, infinite, False, sink)
+        note_results(
+            job, (found & SMOOTHL1_EMPTY_RESULT) != 0, (found & SMOOTHL1_ODD_RESULT) != 0, False,
+            sink,
+        )
     return done
 
 
@@ -285,7 +323,13 @@ cdef inline void run_short_outputs(
         b = <floating*>tile.beta
     if job.options.has_beta:
         b = load(&job.beta, 0, start, size, tile.raw, <floating*>tile.beta)
-    if job.options.has_weight:
+    part.repeats = repeats_weights(job, sink)
+    if part.repeats:
+        w = load_run(
+            &job.weight, job.weight.data + first * job.weight.stride[0], job.weight.stride[0],
+            width, tile.raw, <floating*>tile.weight,
+        )
+    elif job.options.has_weight:
         w = load(&job.weight, 0, start, size, tile.raw, <floating*>tile.weight)
     if job.options.has_where:
         mask = load_mask(&job.where, 0, start, size, tile.mask)
@@ -296,7 +340,7 @@ cdef inline void run_short_outputs(
         part.x = x + start
         part.y = y + start
         part.beta = part_of(b, start)
-        part.weight = part_of(w, start)
+        part.weight = part_of(w, done if part.repeats else start)
         part.mask = NULL
         if mask is not NULL:
             part.mask = mask + start

@@ -51,6 +51,7 @@ cdef struct Part:
     const void* beta
     const void* weight
     const uint8_t* mask
+    bint repeats           # there is a weight for each output
 
 
 cdef inline Py_ssize_t area(const Job* job) noexcept nogil:

@@ -147,6 +147,64 @@ def test_rows_of_every_size_beside_each_other(dtype, n, rng):
                 same(got, wanted)
 
 
+def bits_of(results):
+    """The bits of each result, those of any NaN being the same."""
+    results = np.where(np.isnan(results), np.array(np.nan, results.dtype), results)
+    return results.view(f"u{results.itemsize}")
+
+
+@pytest.mark.filterwarnings("ignore:mean of no elements")
+@pytest.mark.parametrize("n", range(1, 18))
+def test_options_together_on_numbers_of_every_kind(dtype, n, rng):
+    """Infinite, NaN, subnormal, negative and large ones, and rows of which nothing is selected."""
+    x, y, w, b, mask = operands(dtype, (75, n), rng)
+    info = np.finfo(dtype)
+    y[20:40] = 0
+    x[20:24] = info.smallest_subnormal * np.arange(1, n + 1)
+    x[24:28] = info.tiny * rng.uniform(0.5, 2, (4, n))
+    x[28], x[29, 0], x[30, -1], x[31, 0] = info.max, info.max / 2, np.inf, np.nan
+    w[[8, 33]], w[9, 0], w[10] = 0, -w[9, 0], -w[10]
+    w[11, -1], w[12], w[13, 0], w[14] = np.inf, np.inf, np.nan, info.max / 4
+    w[34], w[35] = -0.0, info.smallest_subnormal
+    mask[12], mask[[14, 36, 74]] = False, True
+    row, odd = w[:, :1], np.where(mask, 0x82, 0).astype(np.uint8).view(bool)
+    weights = {}, {"weight": w}, {"weight": row}
+    selections = {}, {"where": mask}, {"where": odd}
+    for beta, loss in (
+        (0.7, smooth_l1_loss),
+        (1.0, smooth_l1_loss),
+        (0.0, smooth_l1_loss),
+        (np.inf, smooth_l1_loss),
+        (b, smooth_l1_loss),
+        (b, huber_loss),
+    ):
+        for reduction in ("mean", "sum"):
+            for keywords in ({**a, **c} for a in weights for c in selections):
+                got = loss(x, y, reduction, beta, axis=1, **keywords)
+                wanted = [
+                    loss(
+                        x[i],
+                        y[i],
+                        reduction,
+                        b[i] if beta is b else beta,
+                        **{k: np.broadcast_to(a, x.shape)[i] for k, a in keywords.items()},
+                    )
+                    for i in range(len(x))
+                ]
+                np.testing.assert_array_equal(bits_of(got), bits_of(np.array(wanted)))
+
+
+@pytest.mark.parametrize("n", range(1, 18))
+def test_what_is_selected_is_counted_whatever_its_bytes(n, rng):
+    """A mean of ones over what is selected is 1, up to the end of the mask."""
+    for rows in (1, 2, 7, 16, 100, 1000):
+        mask = (rng.uniform(size=(rows, n)) < 0.5) * rng.integers(1, 256, (rows, n))
+        mask[:, 0] = 128
+        ones = np.ones((rows, n))
+        got = smooth_l1_loss(ones, 0.0, beta=0.0, where=mask.astype(np.uint8).view(bool), axis=1)
+        np.testing.assert_array_equal(got, 1.0)
+
+
 @pytest.mark.skipif(ml_dtypes is None, reason="needs ml_dtypes")
 def test_a_row_of_bfloat16_that_overflows_on_the_way():
     large = ml_dtypes.finfo(ml_dtypes.bfloat16).max
