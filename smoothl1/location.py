@@ -87,11 +87,10 @@ def huber_location(
     values = array.reshape(-1) if _is_as_needed(array, sample_weight) else _scratch(array)
     if values.size == 0:
         raise ValueError(f"y must hold at least one value, got shape {array.shape}")
-    smallest, largest = core.extent(values)
-    if not (smallest > -np.inf and largest < np.inf):  # NaN, too
-        raise ValueError(f"y must be finite, got {_first(values, ~np.isfinite(values))}")
     weights = None
     if sample_weight is not None:
+        if not core.all_finite(values):
+            raise _not_finite(values)
         given = as_array("sample_weight", sample_weight)
         if given.shape != array.shape:
             raise ValueError(
@@ -104,7 +103,9 @@ def huber_location(
             raise ValueError(f"sample_weight must be >= 0 and finite, got {_first(weights, bad)}")
         if highest == 0:
             raise ValueError("sample_weight must hold a positive weight, got zeros only")
-    location = core.location(values, weights, threshold, smallest, largest)
+    location = core.location(values, weights, threshold)
+    if np.isnan(location):
+        raise _not_finite(values)
     dtype = array.dtype if is_float(array.dtype) else np.dtype(np.float64)
     if not dtype.isnative:
         dtype = dtype.newbyteorder("=")
@@ -138,6 +139,10 @@ def _scratch(array: AnyArray) -> AnyArray:
         for target, source in parts:
             target[...] = source
     return values.reshape(-1)
+
+
+def _not_finite(values: AnyArray) -> ValueError:
+    return ValueError(f"y must be finite, got {_first(values, ~np.isfinite(values))}")
 
 
 def _first(values: AnyArray, bad: AnyArray) -> str:
