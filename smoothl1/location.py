@@ -59,9 +59,10 @@ def huber_location(
     Notes
     -----
     The derivative of the loss in m is piecewise linear and nondecreasing, with corners at
-    ``y - beta`` and ``y + beta``. Its root is bracketed between corners, chosen with the
-    help of a small sample, and elements without a corner in the bracket are dropped: a
-    finite algorithm, without a sort, linear in time on average. Sums are in double-double
+    ``y - beta`` and ``y + beta``. Its root is bracketed between points that a sample of
+    the elements predicts, in the end between corners, and elements without a corner in the
+    bracket are dropped: a finite algorithm, without a sort, linear in time on average. A
+    prediction that fails costs time, not accuracy. Sums are in double-double
     but for the first addition of two elements, the corners and the result are rounded to
     float64: a tie of weights that differ by less than 1e-16 may be decided either way.
 
