@@ -59,9 +59,10 @@ def huber_location(
     Notes
     -----
     The derivative of the loss in m is piecewise linear and nondecreasing, with corners at
-    ``y - beta`` and ``y + beta``. Its root is bracketed between corners, chosen with the
-    help of a small sample, and elements without a corner in the bracket are dropped: a
-    finite algorithm, without a sort, linear in time on average. Sums are in double-double
+    ``y - beta`` and ``y + beta``. Its root is bracketed between points that a sample of
+    the elements predicts, in the end between corners, and elements without a corner in the
+    bracket are dropped: a finite algorithm, without a sort, linear in time on average. A
+    prediction that fails costs time, not accuracy. Sums are in double-double
     but for the first addition of two elements, the corners and the result are rounded to
     float64: a tie of weights that differ by less than 1e-16 may be decided either way.
 
@@ -87,11 +88,10 @@ def huber_location(
     values = array.reshape(-1) if _is_as_needed(array, sample_weight) else _scratch(array)
     if values.size == 0:
         raise ValueError(f"y must hold at least one value, got shape {array.shape}")
-    smallest, largest = core.extent(values)
-    if not (smallest > -np.inf and largest < np.inf):  # NaN, too
-        raise ValueError(f"y must be finite, got {_first(values, ~np.isfinite(values))}")
     weights = None
     if sample_weight is not None:
+        if not core.all_finite(values):
+            raise _not_finite(values)
         given = as_array("sample_weight", sample_weight)
         if given.shape != array.shape:
             raise ValueError(
@@ -104,7 +104,9 @@ def huber_location(
             raise ValueError(f"sample_weight must be >= 0 and finite, got {_first(weights, bad)}")
         if highest == 0:
             raise ValueError("sample_weight must hold a positive weight, got zeros only")
-    location = core.location(values, weights, threshold, smallest, largest)
+    location = core.location(values, weights, threshold)
+    if np.isnan(location):
+        raise _not_finite(values)
     dtype = array.dtype if is_float(array.dtype) else np.dtype(np.float64)
     if not dtype.isnative:
         dtype = dtype.newbyteorder("=")
@@ -138,6 +140,10 @@ def _scratch(array: AnyArray) -> AnyArray:
         for target, source in parts:
             target[...] = source
     return values.reshape(-1)
+
+
+def _not_finite(values: AnyArray) -> ValueError:
+    return ValueError(f"y must be finite, got {_first(values, ~np.isfinite(values))}")
 
 
 def _first(values: AnyArray, bad: AnyArray) -> str:

@@ -56,7 +56,7 @@ from jobs cimport (
     Sink, TOTAL, VALUE, WEIGHTED_MEAN, WEIGHTS, clear_options, set_scale,
 )
 from key_arrays cimport learn_keys, range_of_keys, write_codes_of
-from location_arrays cimport derivatives_of, extent_of, location_of
+from location_arrays cimport derivatives_of, is_finite, location_of
 from operands cimport Operand, axes_size, set_operand, set_shrink, use_axes
 from plain cimport (
     NONE, OTHER, PyArray_ISCARRAY_RO, empty_like, loss_of, plain, plain_out, reduction_of, scalar,
@@ -604,18 +604,18 @@ def as_bfloat16(cnp.ndarray values not None):
 # Location and line search
 # ---------------------------------------------------------------------------
 
-def extent(cnp.ndarray a not None):
-    """The least and the greatest of contiguous numbers of float64; NaN if one is NaN."""
-    return extent_of(a)
+def all_finite(cnp.ndarray a not None):
+    """Whether contiguous numbers of float64 are all finite."""
+    return is_finite(a)
 
 
-def location(cnp.ndarray y, cnp.ndarray weight, double beta, double smallest, double largest):
-    """The minimiser of the sum of w smooth_l1(y - m; beta).
+def location(cnp.ndarray y, cnp.ndarray weight, double beta):
+    """The minimiser of the sum of w smooth_l1(y - m; beta); NaN if y is not finite.
 
     ``y``, and ``weight`` unless it is None, are one-dimensional contiguous arrays of float64,
-    checked by ``smoothl1.location``, y of that extent; with weights both are overwritten.
+    not empty, weights checked by ``smoothl1.location``; with weights both are overwritten.
     """
-    return location_of(y, weight, beta, smallest, largest)
+    return location_of(y, weight, beta)
 
 
 def line_derivatives(

@@ -16,6 +16,31 @@ from pairs cimport Pair, pair_add, pair_of, pair_times
 from sizes cimport CHUNK, GROUP, LANES, LEAF, LINE
 
 
+cdef extern from "bracket.h":
+    ctypedef struct smoothl1_sifted:
+        double hi[LANES]
+        double lo[LANES]
+        double least[LANES]
+        double greatest[LANES]
+        int64_t below
+        int64_t above
+        int64_t linear
+        Py_ssize_t kept
+
+    void smoothl1_start_sifting(smoothl1_sifted* s) noexcept nogil
+    void smoothl1_sift(
+        const double* y, Py_ssize_t n, double lo, double hi, double beta, double* kept,
+        smoothl1_sifted* s, bint extremes
+    ) noexcept nogil
+    bint smoothl1_extent(
+        const double* a, Py_ssize_t n, double* smallest, double* largest
+    ) noexcept nogil
+    void smoothl1_pull(
+        const double* y, const double* w, int n, double m, double scale, double limit,
+        double* sum, double* squares
+    ) noexcept nogil
+
+
 # The derivative of the sum of w smooth_l1(y - m; beta) with respect to m is, up to the factor
 # beta, nondecreasing and piecewise linear,
 #     G(m) = sum of w clip(m - y, -beta, beta),
@@ -31,6 +56,9 @@ cdef struct Search:
     double step     # what a saturated element of weight 1 contributes: beta * unit, 1 for beta = 0
     double lo       # the bracket, open: G(lo) < 0 < G(hi)
     double hi
+    bint sure_lo    # not only predicted
+    bint sure_hi
+    bint failed     # the root is not between them
     Pair net        # weight of the elements dropped as saturated, positive below the bracket
     Pair weight     # of those dropped as linear
     Pair moment     # sum of weight * y * unit of those
@@ -188,12 +216,67 @@ cdef inline Pair total(Lanes* sums, Py_ssize_t n, Pair constant) noexcept nogil:
     return pair_add(fold_lanes(sums, n, <double>0), constant)
 
 
+cdef inline bint sifts(const Search* s, const double* w) noexcept nogil:
+    """Whether the loops for weights of 1 do: what is scaled afterwards neither overflows nor differs."""
+    return w is NULL and (s.unit >= 1.0 or s.beta == 0.0)
+
+
+cdef inline int sift(
+    const double* y, Py_ssize_t n, double lo, double hi, const Search* s, double* kept,
+    bint extremes, smoothl1_sifted* found, Pair* moment,
+) except -1 nogil:
+    """``classify`` for weights of 1."""
+    cdef Lanes sums
+    cdef Py_ssize_t i = 0, m
+    cdef int lane
+    smoothl1_start_sifting(found)
+    while i < n:
+        m = GROUP * LEAF if n - i > GROUP * LEAF else n - i
+        smoothl1_sift(y + i, m, lo, hi, s.beta, kept, found, extremes)
+        i += m
+        if m == GROUP * LEAF:
+            check_signals()
+    for lane in range(LANES):
+        sums.hi[lane] = found.hi[lane]
+        sums.lo[lane] = found.lo[lane]
+    moment[0] = pair_times(fold_lanes(&sums, n, <double>0), pair_of(s.unit))
+    return 0
+
+
+cdef inline Py_ssize_t narrow_alike(
+    Search* s, const double* y, Py_ssize_t n, double* kept, double* smallest, double* largest
+) except -1 nogil:
+    """``narrow`` for weights of 1; and, unless ``smallest`` is NULL, the extent of y."""
+    cdef smoothl1_sifted found
+    cdef Pair moment
+    cdef int lane
+    sift(y, n, s.lo, s.hi, s, kept, smallest is not NULL, &found, &moment)
+    # Whatever is not kept, linear or below is above.
+    s.net = pair_add(
+        pair_of(<double>(2 * found.below + found.linear + found.kept - n)), s.net
+    )
+    s.weight = pair_add(pair_of(<double>found.linear), s.weight)
+    s.moment = pair_add(moment, s.moment)
+    if smallest is not NULL:
+        smallest[0] = found.least[0]
+        largest[0] = found.greatest[0]
+        for lane in range(1, LANES):
+            if found.least[lane] < smallest[0]:
+                smallest[0] = found.least[lane]
+            if found.greatest[lane] > largest[0]:
+                largest[0] = found.greatest[lane]
+    return found.kept
+
+
 cdef inline Py_ssize_t narrow(
     Search* s, const double* y, const double* w, Py_ssize_t n, double* kept_y, double* kept_w
 ) except -1 nogil:
     """Keep the elements with a corner in the bracket; return how many those are."""
     cdef Tally tally
-    cdef Py_ssize_t k = classify(y, w, n, s, s.lo, s.hi, kept_y, kept_w, &tally)
+    cdef Py_ssize_t k
+    if sifts(s, w):
+        return narrow_alike(s, y, n, kept_y, NULL, NULL)
+    k = classify(y, w, n, s, s.lo, s.hi, kept_y, kept_w, &tally)
     s.net = total(tally.sums + NET, n, s.net)
     s.weight = total(tally.sums + WEIGHT, n, s.weight)
     s.moment = total(tally.sums + MOMENT, n, s.moment)
@@ -216,12 +299,20 @@ cdef inline int evaluate(
 ) except -1 nogil:
     """G just left and just right of m."""
     cdef Tally tally
+    cdef smoothl1_sifted found
     cdef Pair net, weight, moment, jump
-    classify(y, w, n, s, m, m, NULL, NULL, &tally)
-    net = total(tally.sums + NET, n, s.net)
-    weight = total(tally.sums + WEIGHT, n, s.weight)
-    moment = total(tally.sums + MOMENT, n, s.moment)
-    jump = total(tally.sums + JUMP, n, pair_of(0.0))
+    if sifts(s, w):
+        sift(y, n, m, m, s, NULL, False, &found, &moment)
+        net = pair_add(pair_of(<double>(found.below - found.above)), s.net)
+        weight = pair_add(pair_of(<double>found.linear), s.weight)
+        moment = pair_add(moment, s.moment)
+        jump = pair_of(<double>(found.below + found.above + found.linear - n))
+    else:
+        classify(y, w, n, s, m, m, NULL, NULL, &tally)
+        net = total(tally.sums + NET, n, s.net)
+        weight = total(tally.sums + WEIGHT, n, s.weight)
+        moment = total(tally.sums + MOMENT, n, s.moment)
+        jump = total(tally.sums + JUMP, n, pair_of(0.0))
     right[0] = slope_sum(s, m, pair_add(net, jump), weight, moment)
     left[0] = slope_sum(s, m, pair_add(net, pair_times(pair_of(-1.0), jump)), weight, moment)
     return 0
@@ -233,7 +324,7 @@ cdef inline double between(double a, double b) noexcept nogil:
 
 
 cdef inline double middle_of_flat(
-    const Search* s, const double* y, Py_ssize_t n, double m, bint to_left, bint to_right
+    Search* s, const double* y, Py_ssize_t n, double m, bint to_left, bint to_right
 ) noexcept nogil:
     """The middle of the interval around m, a root, where G is 0.
 
@@ -242,7 +333,7 @@ cdef inline double middle_of_flat(
     """
     cdef double lo = s.lo, hi = s.hi, first, last
     cdef Py_ssize_t i
-    if s.weight.hi > 0.0:
+    if s.weight.hi > 0.0 or not (to_left or to_right):
         return m
     for i in range(n):
         first = y[i] - s.beta
@@ -253,4 +344,8 @@ cdef inline double middle_of_flat(
             lo = last
         if m < first < hi:
             hi = first
+    # It might go on beyond an end that is only predicted.
+    s.failed = (to_left and lo == s.lo and not s.sure_lo) or (
+        to_right and hi == s.hi and not s.sure_hi
+    )
     return between(lo if to_left else m, hi if to_right else m)

@@ -3,50 +3,47 @@
 What is computed is there; here are arrays checked, memory, and the GIL.
 """
 
-from libc.math cimport NAN
 from libc.stdlib cimport free
 
 cimport numpy as cnp
 
-from location cimport SAMPLE, extent, locate, slope_and_curvature
+from bracket cimport smoothl1_extent
+from location cimport SPARE, locate, slope_and_curvature
 from plain cimport PyArray_ISCARRAY_RO
+from prediction cimport LARGEST_SAMPLE
 from team cimport allocate
 
 
-cdef inline tuple extent_of(cnp.ndarray a):
-    """The least and the greatest element of a contiguous array of float64; NaN if there is one."""
+cdef inline bint is_finite(cnp.ndarray a) except -1:
+    """Whether all elements of a contiguous array of float64 are finite."""
     cdef double smallest, largest
-    cdef bint nan
     cdef const double* data = <const double*>cnp.PyArray_DATA(a)
     cdef Py_ssize_t n = cnp.PyArray_SIZE(a)
+    cdef bint finite
     if cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT64 or not PyArray_ISCARRAY_RO(a):
         raise ValueError("a must be a contiguous array of float64")
     with nogil:
-        nan = extent(data, n, &smallest, &largest)
-    if nan:
-        smallest = largest = NAN
-    return smallest, largest
+        finite = smoothl1_extent(data, n, &smallest, &largest)
+    return finite
 
 
-cdef inline double location_of(
-    cnp.ndarray y, cnp.ndarray weight, double beta, double smallest, double largest
-) except? -1:
+cdef inline double location_of(cnp.ndarray y, cnp.ndarray weight, double beta) except? -1:
     """The location; ``weight`` may be None, else both arrays are overwritten."""
     cdef const double* data = <const double*>cnp.PyArray_DATA(y)
     cdef double* w = NULL
     cdef double* space = NULL
     cdef double* kept_y = NULL
     cdef double* kept_w = NULL
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(y)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(y), size = (n + SPARE) * sizeof(double)
     cdef double result
     try:
-        space = <double*>allocate(4 * SAMPLE * sizeof(double))
-        kept_y = <double*>allocate(n * sizeof(double))  # mostly little of it is touched
+        space = <double*>allocate(2 * LARGEST_SAMPLE * sizeof(double))
+        kept_y = <double*>allocate(size)  # mostly little of it is touched
         if weight is not None:
             w = <double*>cnp.PyArray_DATA(weight)
-            kept_w = <double*>allocate(n * sizeof(double))
+            kept_w = <double*>allocate(size)
         with nogil:
-            result = locate(data, w, n, beta, smallest, largest, kept_y, kept_w, space)
+            result = locate(data, w, n, beta, kept_y, kept_w, space)
     finally:
         free(kept_y)
         free(kept_w)

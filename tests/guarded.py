@@ -150,7 +150,7 @@ def locations(lengths):
             smoothl1.huber_location(y, 0.3, sample_weight=w)
             smoothl1.huber_location(y, 0.3)
             core = smoothl1._simd.core
-            core.location(y, w, 0.3, *core.extent(y))  # in place
+            core.location(y, w, 0.3)  # in place
         count += 1
     return count
 

@@ -32,18 +32,23 @@ def exact_location(y, beta, weights=None):
     weight_unit = max(w.denominator for _, w in pairs)
     limit, weight = int(beta * unit), int(total * weight_unit)
     points, counts = zip(*((int(v * unit), int(w * weight_unit)) for v, w in pairs), strict=True)
-    corners = sorted({v - limit for v in points} | {v + limit for v in points})
-    fits = weight * max(limit, -corners[0], corners[-1]) < 2**62
+    fits = weight * max(limit, abs(points[0]), abs(points[-1])) * 2 < 2**62
     points, counts = (np.array(a, np.int64 if fits else object) for a in (points, counts))
+    return location_of_integers(points, limit, counts) / unit
+
+
+def location_of_integers(points, limit, counts=1):
+    """The same of integers, in whose sums nothing overflows, for a limit above 0."""
+    corners = np.unique(np.concatenate([points - limit, points + limit])).tolist()
 
     def slope(m):
         return int((counts * np.minimum(limit, np.maximum(-limit, m - points))).sum())
 
     first, end = (bisect(corners, 0, key=slope) for bisect in (bisect_left, bisect_right))
     if first < end:
-        return Fraction(corners[first] + corners[end - 1], 2 * unit)
+        return Fraction(corners[first] + corners[end - 1], 2)
     low, high = corners[first - 1], corners[first]
-    return (low - Fraction(slope(low) * (high - low), slope(high) - slope(low))) / unit
+    return low - Fraction(slope(low) * (high - low), slope(high) - slope(low))
 
 
 def spacing(y):
@@ -210,6 +215,125 @@ def test_very_many_values(beta, rng):
     y = np.round(rng.standard_cauchy(40_000) * 64) / 64
     check(y, beta)
     check(y, beta, rng.integers(0, 4, len(y)))
+
+
+def drawn(n, random=0):
+    """Return the positions that the sample of n elements is drawn from, and the next state.
+
+    As ``prediction.pxd`` has it: one of each of 512 parts or more, by a generator that starts
+    from 0 in every call.
+    """
+    m = 512
+    while m < 8192 and 16 * m**3 < n**2:
+        m *= 2
+    positions = []
+    for i in range(m):
+        random = (random * 6364136223846793005 + 1442695040888963407) % 2**64
+        positions.append(i * (n // m) + (random >> 33) % (n // m))
+    return np.array(positions), random
+
+
+UNIT = 2.0**-6
+
+
+def check_integers(points, limit, counts=None):
+    """The same for y = UNIT points and beta = UNIT limit, of many elements."""
+    y = points * UNIT
+    if limit > 0:
+        exact = location_of_integers(points, limit, 1 if counts is None else counts)
+    else:
+        exact = Fraction(float(np.median(points if counts is None else points.repeat(counts))))
+    got = huber_location(y, limit * UNIT, sample_weight=counts)
+    error = Fraction(float(got)) - exact * Fraction(UNIT)
+    assert abs(error) <= spacing(y), (limit, counts, got, float(error))
+
+
+@pytest.mark.parametrize("far", [64, 1280, -(2**26)])
+def test_a_sample_that_lies_elsewhere(far, rng):
+    points = np.round(64 * rng.standard_normal(30_011)).astype(np.int64)
+    positions, _ = drawn(len(points))
+    points[positions] += far
+    counts = rng.integers(1, 4, len(points))
+    for limit in (0, 8, 64, 4096):
+        check_integers(points, limit)
+        check_integers(points, limit, counts)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("far", [0, 1280])
+def test_samples_that_say_nothing(far, samples, rng):
+    """All that is drawn is one value."""
+    points = np.round(64 * rng.standard_normal(30_011)).astype(np.int64)
+    random = 0
+    for _ in range(samples):
+        positions, random = drawn(len(points), random)
+        points[positions] = far
+    counts = rng.integers(1, 4, len(points))
+    for limit in (0, 8, 64, 4096):
+        check_integers(points, limit)
+        check_integers(points, limit, counts)
+
+
+@pytest.mark.parametrize("period", [29, 58, 512, 1024])
+def test_periods(period, rng):
+    """Of 30 000 elements one in 58 is drawn."""
+    i = np.arange(30_000)
+    wave = np.round(16 * rng.standard_cauchy(period)).astype(np.int64)
+    for points in (wave[i % period], np.where(i % period == 0, 65536, wave[i % 7])):
+        for limit in (0, 16, 1024):
+            check_integers(points, limit)
+
+
+LARGE = {
+    "normal": lambda rng, n: rng.standard_normal(n),
+    "t": lambda rng, n: rng.standard_t(2, n),
+    "lognormal": lambda rng, n: rng.lognormal(size=n),
+    "Cauchy": lambda rng, n: np.clip(rng.standard_cauchy(n), -(2**20), 2**20),
+    "uniform": lambda rng, n: rng.random(n),
+    "few integers": lambda rng, n: UNIT * rng.integers(-3, 4, n),
+    "mostly ties": lambda rng, n: np.where(rng.random(n) < 0.6, 0.0, rng.standard_normal(n)),
+    "all but ties": lambda rng, n: np.where(rng.random(n) < 0.49, 0.0, 1 + rng.random(n)),
+    "sorted": lambda rng, n: np.sort(rng.standard_t(2, n)),
+    "offset": lambda rng, n: 2.0**20 + rng.standard_normal(n),
+    "two blocks": lambda rng, n: np.where(np.arange(n) < n // 2, 0.0, 2.0**10) + rng.random(n),
+    "gap": lambda rng, n: np.where(np.arange(n) % 2 == 0, 0.0, 2.0**10) + rng.random(n),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_samples_of_every_kind(name, rng):
+    points = np.round(LARGE[name](rng, 140_000) / UNIT).astype(np.int64)
+    counts = rng.integers(0, 4, len(points))
+    for limit in (0, 2, 96, 2**15):
+        check_integers(points, limit)
+        check_integers(points, limit, counts)
+
+
+def test_equal_weights_give_the_same_bits_in_large_samples(rng):
+    for make in LARGE.values():
+        y = make(rng, 70_000)
+        for beta in (0, 0.25, 2.0, INF):
+            ones = huber_location(y, beta, sample_weight=np.ones(len(y)))
+            assert bits(ones) == bits(huber_location(y, beta))
+
+
+@pytest.mark.parametrize("bad", [np.nan, INF, -INF])
+@pytest.mark.parametrize("n", [1025, 30_011])
+def test_bad_values_anywhere_in_large_samples(n, bad, rng):
+    positions, _ = drawn(n)
+    for where in (0, int(positions[7]), int(positions[7]) + 1, n // 2, n - 1):
+        y = rng.standard_normal(n)
+        y[where] = bad
+        for beta in (0, 0.5, 100, INF):
+            for weights in (None, np.ones(n), np.arange(n) != where):
+                with pytest.raises(
+                    ValueError, match=f"y must be finite, got {bad} at index {where}"
+                ):
+                    huber_location(y, beta, sample_weight=weights)
+    y = rng.standard_normal(n)
+    y[5::7] = bad  # so many that the sample has them, too
+    with pytest.raises(ValueError, match=f"y must be finite, got {bad} at index 5"):
+        huber_location(y, 1)
 
 
 def test_median_and_mean(dtype, rng):
