@@ -28,7 +28,7 @@ cdef enum:
 
 
 cdef inline int limit_of_process(object policy, bint now) except -1:
-    """What was asked for, else OpenMP's own limit, capped by the processors, of now or just before."""
+    """What was asked for, else OpenMP's own limit, at most the processors, as of ``now``"""
     cdef int number, processors
     chosen = policy.chosen()
     if chosen is None:
