@@ -28,7 +28,10 @@ cdef enum:
 
 
 cdef inline int limit_of_process(object policy, bint now) except -1:
-    """What was asked for, else OpenMP's own limit, capped by the processors: those there are now."""
+    """What was asked for, else OpenMP's own limit, capped by the processors.
+
+    ``now``: by those of this very moment, not of a millisecond ago.
+    """
     cdef int number, processors
     chosen = policy.chosen()
     if chosen is None:
