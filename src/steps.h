@@ -23,7 +23,7 @@ typedef smoothl1_counts smoothl1_amount, smoothl1_amountf;
 
 /* Sizes |x - y| to terms, four vectors of each, as ``smoothl1_four_terms`` of abreast.h makes them;
    ``is_below`` is for PAIRS. */
-#define SMOOTHL1_DEFINE_TERMS(T, SUFFIX)                                                      \
+#define SMOOTHL1_DEFINE_TERMS_OF(T, SUFFIX)                                                   \
     SMOOTHL1_INLINE void smoothl1_terms_of##SUFFIX(                                           \
         const smoothl1_v##SUFFIX *z, const smoothl1_which##SUFFIX *is_below,                  \
         const smoothl1_numbers##SUFFIX *numbers, int shape, smoothl1_v##SUFFIX *terms         \
@@ -48,8 +48,8 @@ typedef smoothl1_counts smoothl1_amount, smoothl1_amountf;
         }                                                                                     \
         SMOOTHL1_HERE(terms, 4)                                                               \
     }
-SMOOTHL1_DEFINE_TERMS(float, f)
-SMOOTHL1_DEFINE_TERMS(double, )
+SMOOTHL1_DEFINE_TERMS_OF(float, f)
+SMOOTHL1_DEFINE_TERMS_OF(double, )
 
 /* The rows of four vectors to the sums of half a group, of which they are the ``first``. */
 #define SMOOTHL1_DEFINE_SUM_ROWS(SUFFIX)                                                      \
