@@ -194,9 +194,9 @@ cdef inline bint finishes_rows(const Job* job, const Sink* sink) noexcept nogil:
     """Whether ``run_rows`` writes results: of the working dtype, with a divisor it knows."""
     if job.params[0].unit != 1.0 or sink.itemsize != (4 if job.single else 8):
         return False
-    return sink.reduction == TOTAL or sink.reduction == MEAN and not (
-        divides_rows(job, sink) and not job.single
-    )
+    if divides_rows(job, sink):
+        return job.single
+    return sink.reduction == TOTAL or sink.reduction == MEAN
 
 
 cdef inline bint runs_rows(const Job* job, const Sink* sink) noexcept nogil:
@@ -207,7 +207,7 @@ cdef inline bint runs_rows(const Job* job, const Sink* sink) noexcept nogil:
     if job.n == 1 and not (job.single or selects) or job.n == 3 and not (job.single and selects):
         return False  # two loops take no longer
     return (
-        job.options.has_weight or job.options.has_where or job.params[0].form == ARRAY
+        selects or job.options.has_weight or job.params[0].form == ARRAY
         or finishes_rows(job, sink)
     )
 
