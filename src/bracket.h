@@ -279,6 +279,58 @@ static int smoothl1_extent(const double *a, ptrdiff_t n, double *smallest, doubl
     return all == 0;
 }
 
+/* The terms of ``smoothl1_pull`` to its lanes. */
+#ifdef SMOOTHL1_SIFTS_BY_VECTORS
+SMOOTHL1_INLINE void smoothl1_pull_lanes(
+    const double *y, const double *w, int n, double m, double scale, double limit, double *g,
+    double *q, int sloped
+) {
+    enum { PARTS = SMOOTHL1_LANES / SMOOTHL1_ITEMS };
+    const smoothl1_v at = smoothl1_all(m), by = smoothl1_all(scale);
+    const smoothl1_v most = smoothl1_all(limit), least = smoothl1_all(-limit);
+    smoothl1_v sum[PARTS], squares[PARTS];
+    for (int p = 0; p < PARTS; p++) { sum[p] = squares[p] = smoothl1_all(0); }
+    for (int i = 0; i < n; i += SMOOTHL1_LANES) {
+        for (int p = 0; p < PARTS; p++) {
+            const smoothl1_v v = smoothl1_get(y + i + p * SMOOTHL1_ITEMS);
+            const smoothl1_v weight = smoothl1_get(w + i + p * SMOOTHL1_ITEMS);
+            smoothl1_v d;
+            if (sloped) {
+                d = SMOOTHL1_V(min_pd)(most, (at - v) * by);
+                d = SMOOTHL1_V(max_pd)(least, d) * weight;
+            } else {
+                d = SMOOTHL1_ONLY(SMOOTHL1_LESS_THAN(v, at), weight)
+                    - SMOOTHL1_ONLY(SMOOTHL1_LESS_THAN(at, v), weight);
+            }
+            sum[p] += d;
+            squares[p] += d * d;
+        }
+    }
+    for (int p = 0; p < PARTS; p++) {
+        SMOOTHL1_V(storeu_pd)(g + p * SMOOTHL1_ITEMS, sum[p]);
+        SMOOTHL1_V(storeu_pd)(q + p * SMOOTHL1_ITEMS, squares[p]);
+    }
+}
+#else
+SMOOTHL1_INLINE void smoothl1_pull_lanes(
+    const double *y, const double *w, int n, double m, double scale, double limit, double *g,
+    double *q, int sloped
+) {
+    for (int l = 0; l < SMOOTHL1_LANES; l++) { g[l] = q[l] = 0; }
+    for (int i = 0; i < n; i += SMOOTHL1_LANES) {
+        for (int l = 0; l < SMOOTHL1_LANES; l++) {
+            const double v = y[i + l];
+            double d = (m - v) * scale;
+            d = d > limit ? limit : d;
+            d = d < -limit ? -limit : d;
+            d = (sloped ? d : (v < m) - (m < v)) * w[i + l];
+            g[l] += d;
+            q[l] += d * d;
+        }
+    }
+}
+#endif
+
 /* The sum of w clip((m - y) scale, ±limit) over a sample, and that of its squares; of the signs for a
    limit of 0. n is a multiple of LANES. In the same order everywhere, so that the points that follow
    from it are the same. */
@@ -287,27 +339,10 @@ static void smoothl1_pull(
     double *squares
 ) {
     double g[SMOOTHL1_LANES], q[SMOOTHL1_LANES];
-    for (int l = 0; l < SMOOTHL1_LANES; l++) { g[l] = q[l] = 0; }
     if (limit > 0) {
-        for (int i = 0; i < n; i += SMOOTHL1_LANES) {
-            for (int l = 0; l < SMOOTHL1_LANES; l++) {
-                double d = (m - y[i + l]) * scale;
-                d = d > limit ? limit : d;
-                d = d < -limit ? -limit : d;
-                d *= w[i + l];
-                g[l] += d;
-                q[l] += d * d;
-            }
-        }
+        smoothl1_pull_lanes(y, w, n, m, scale, limit, g, q, 1);
     } else {
-        for (int i = 0; i < n; i += SMOOTHL1_LANES) {
-            for (int l = 0; l < SMOOTHL1_LANES; l++) {
-                const double above = m > y[i + l] ? w[i + l] : 0, below = m < y[i + l] ? w[i + l] : 0;
-                const double d = above - below;
-                g[l] += d;
-                q[l] += d * d;
-            }
-        }
+        smoothl1_pull_lanes(y, w, n, m, scale, limit, g, q, 0);
     }
     for (int half = SMOOTHL1_LANES / 2; half > 0; half /= 2) {
         for (int l = 0; l < half; l++) {
