@@ -229,7 +229,8 @@ typedef struct {
         for (ptrdiff_t l = 0; l < leaves; l++) {                                              \
             double hi[SMOOTHL1_LANES] = {0}, lo[SMOOTHL1_LANES] = {0};                        \
             sums[l].below = smoothl1_groups##SUFFIX(                                          \
-                x, y, out, SMOOTHL1_LEAF, ahead, p, shape, slopes, 1, hi, lo                  \
+                x, y, SMOOTHL1_AS_IS, SMOOTHL1_AS_IS, out, SMOOTHL1_LEAF, ahead, p, shape,    \
+                slopes, 1, hi, lo                                                             \
             );                                                                                \
             sums[l].hi = hi[0];                                                               \
             sums[l].lo = lo[0];                                                               \
