@@ -87,20 +87,13 @@ SMOOTHL1_DEFINE_CHOSEN_ELEMENT(double, , int64_t)
 #define SMOOTHL1_LINEARf (SMOOTHL1_FOUR_LINEAR(0) + SMOOTHL1_FOUR_LINEAR(4))
 #define SMOOTHL1_LINEAR SMOOTHL1_FOUR_LINEAR(0)
 
-#ifdef SMOOTHL1_ABREAST_H
-/* A group of which a selection says what takes part, as in abreast.h. Without one GCC's loops over
-   lanes are as quick. ``keep`` and ``drop`` clear what is not in a mask, and what is. */
-#ifdef __AVX512F__
-#define SMOOTHL1_KEEP(which, v) _mm512_maskz_mov_pd(which, v)
-#define SMOOTHL1_KEEPf(which, v) _mm512_maskz_mov_ps(which, v)
-#define SMOOTHL1_DROP(which, v) _mm512_maskz_mov_pd((__mmask8)~(which), v)
-#define SMOOTHL1_DROPf(which, v) _mm512_maskz_mov_ps((__mmask16)~(which), v)
-#else
+#if defined(SMOOTHL1_ABREAST_H) && !defined(__AVX512F__)
+/* A group of which a selection says what takes part, as in abreast.h. With AVX-512 GCC's loops over
+   lanes are quicker from memory, and without a selection as quick. */
 #define SMOOTHL1_KEEP(which, v) _mm256_and_pd(which, v)
 #define SMOOTHL1_KEEPf(which, v) _mm256_and_ps(which, v)
 #define SMOOTHL1_DROP(which, v) _mm256_andnot_pd(which, v)
 #define SMOOTHL1_DROPf(which, v) _mm256_andnot_ps(which, v)
-#endif
 #define SMOOTHL1_DEFINE_SELECTED(T, SUFFIX, COUNTER)                                          \
     SMOOTHL1_INLINE void smoothl1_four_selected##SUFFIX(                                      \
         const T *x, const T *y, const T *w, const uint8_t *mask,                              \
