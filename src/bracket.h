@@ -155,7 +155,7 @@ SMOOTHL1_INLINE void smoothl1_sift_pairs(
         greatest[p] = smoothl1_get(s->greatest + p * SMOOTHL1_ITEMS);
     }
     for (ptrdiff_t i = 0; i < n; i += SMOOTHL1_ROWS_SIFTED) {
-        uint32_t belows = 0, aboves = 0, linears = 0;
+        uint32_t below_bits = 0, above_bits = 0, linear_bits = 0;
         for (int p = 0; p < PARTS; p++) {
             smoothl1_v terms[2];
             for (int row = 0; row < 2; row++) {
@@ -168,14 +168,14 @@ SMOOTHL1_INLINE void smoothl1_sift_pairs(
                 }
                 const smoothl1_which is_below = SMOOTHL1_AT_MOST(last, left);
                 const smoothl1_which is_above = SMOOTHL1_AT_LEAST(first, right);
-                belows |= (uint32_t)smoothl1_lanes_of(is_below) << at;
-                aboves |= (uint32_t)smoothl1_lanes_of(is_above) << at;
+                below_bits |= (uint32_t)smoothl1_lanes_of(is_below) << at;
+                above_bits |= (uint32_t)smoothl1_lanes_of(is_above) << at;
                 if (sloped) {
                     const smoothl1_which is_linear = smoothl1_both(
                         point ? SMOOTHL1_LESS_THAN(first, left) : SMOOTHL1_AT_MOST(first, left),
                         point ? SMOOTHL1_LESS_THAN(right, last) : SMOOTHL1_AT_LEAST(last, right)
                     );
-                    linears |= (uint32_t)smoothl1_lanes_of(is_linear) << at;
+                    linear_bits |= (uint32_t)smoothl1_lanes_of(is_linear) << at;
                     terms[row] = SMOOTHL1_ONLY(is_linear, v);
                 }
                 if (extremes) {
@@ -190,10 +190,10 @@ SMOOTHL1_INLINE void smoothl1_sift_pairs(
                 sum[p] = total;
             }
         }
-        const uint32_t stays = ~(belows | aboves | linears);
-        below += __builtin_popcount(belows);
-        linear += __builtin_popcount(linears);
-        if (point) { above += __builtin_popcount(aboves); }
+        const uint32_t stays = ~(below_bits | above_bits | linear_bits);
+        below += __builtin_popcount(below_bits);
+        linear += __builtin_popcount(linear_bits);
+        if (point) { above += __builtin_popcount(above_bits); }
         for (int part = 0; part < 2 * PARTS && !point; part++) {
             const unsigned chosen = stays >> part * SMOOTHL1_ITEMS & ((1u << SMOOTHL1_ITEMS) - 1);
             smoothl1_store_chosen(kept + k, smoothl1_get(y + i + part * SMOOTHL1_ITEMS), chosen);

@@ -217,7 +217,7 @@ cdef inline Pair total(Lanes* sums, Py_ssize_t n, Pair constant) noexcept nogil:
 
 
 cdef inline bint sifts(const Search* s, const double* w) noexcept nogil:
-    """Whether the loops for weights of 1 do: what is scaled afterwards neither overflows nor differs."""
+    """Whether the loops for weights of 1 do: scaled afterwards, no sum overflows or differs."""
     return w is NULL and (s.unit >= 1.0 or s.beta == 0.0)
 
 

@@ -108,8 +108,8 @@ cdef inline double search(
 ) except? -1.0 nogil:
     """The root of G. ``kept_y``, and with weights ``kept_w``, are memory for n + SPARE numbers.
 
-    What has a corner between two points that a sample predicts is kept, in one pass, and searched in
-    the same way, on the assumption that the root is there: what is left in the end can tell.
+    What has a corner between two points that a sample predicts is kept, in one pass, and searched
+    in the same way, on the assumption that the root is there: what is left in the end can tell.
     """
     cdef Search found
     cdef double result, low, high
