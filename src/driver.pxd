@@ -5,7 +5,8 @@ from libc.stdlib cimport free
 
 from columns cimport run_columns
 from jobs cimport ALONE, Job, Sink, deliver
-from leaves cimport leaf_of_any_type, leaves_of_any_type, scratch_size
+from leaf_blocks cimport scratch_size
+from leaves cimport leaf_of_any_type, leaves_of_any_type
 from sizes cimport GROUP, LEAF, TILE
 from team cimport allocate, run_tasks
 from tiles cimport columns_scratch, outputs_of_task

@@ -8,7 +8,7 @@ terms (``few.h``). Each output gets the bits that ``leaves.pxd`` would give it.
 from libc.stdint cimport uint8_t
 
 from jobs cimport Job, MEAN, Sink, TOTAL, note_results
-from leaves cimport at as part_of
+from leaf_blocks cimport at as part_of
 from operands cimport is_matrix
 from packing cimport load, load_mask, load_run
 from pairs cimport Pair, pair_of, pair_times, two_sum
