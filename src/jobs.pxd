@@ -168,9 +168,11 @@ cdef inline void make_plan(Job* job) noexcept nogil:
         # Lines of memory run across rows: the more rows at a time, the fewer are read again.
         plan.room = plan.block = LEAF
     plan.ahead = 0
+    # Paths of float64 gain by it on AMD's processors, too: 0.9 to 0.96 of the time.
     if (
         job.n * job.outputs > PREFETCHED and (job.n_params == 1 or plan.together)
-        and (plan.reads or not plan.packs) and smoothl1_prefetches()
+        and (plan.reads or not plan.packs)
+        and (smoothl1_prefetches() or plan.together and not job.single)
     ):
         plan.ahead = AHEAD
 
