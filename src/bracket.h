@@ -15,8 +15,7 @@
 #include "groups.h"
 #include "inline.h"
 #include "sizes.h"
-#if (defined(__GNUC__) || defined(__clang__)) && defined(__AVX2__)                            \
-    && (defined(__FMA__) || defined(__AVX512F__) && defined(__AVX512DQ__))
+#if SMOOTHL1_BY_VECTORS
   #include "vectors.h"
   #define SMOOTHL1_SIFTS_BY_VECTORS
 #elif (defined(__GNUC__) || defined(__clang__)) && defined(__SSE2__)

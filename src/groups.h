@@ -79,7 +79,7 @@ SMOOTHL1_DEFINE_ELEMENT(float, f, int32_t)
 SMOOTHL1_DEFINE_ELEMENT(double, , int64_t)
 
 /* A group to the lanes: by vectors, or by loops over the lanes, of which the compiler makes some. */
-#if SMOOTHL1_READS
+#if SMOOTHL1_BY_VECTORS
   #include "abreast.h"
 #else
 #define SMOOTHL1_ROW(SUFFIX, j)                                                               \

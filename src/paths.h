@@ -6,6 +6,7 @@
 
 #include <string.h>
 #include "groups.h"
+#include "inline.h"
 #include "steps.h"
 
 #define SMOOTHL1_DEFINE_THRESHOLD(SUFFIX)                                                     \
@@ -18,7 +19,7 @@
 SMOOTHL1_DEFINE_THRESHOLD(f)
 SMOOTHL1_DEFINE_THRESHOLD()
 
-#ifdef SMOOTHL1_ABREAST_H
+#if SMOOTHL1_BY_VECTORS
 #ifdef __AVX512F__
 #define SMOOTHL1_HERE_SIZES(z) /* they are */
 #else

@@ -3,8 +3,9 @@
 #define SMOOTHL1_STEPS_H
 
 #include "groups.h"
+#include "inline.h"
 
-#ifdef SMOOTHL1_ABREAST_H
+#if SMOOTHL1_BY_VECTORS
 /* What is counted: with AVX-512 by units of integers, which have nothing else to do. */
 #ifdef __AVX512F__
 typedef int32_t smoothl1_amountf;

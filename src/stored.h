@@ -18,14 +18,6 @@ enum {
     SMOOTHL1_SINGLES,   /* float32, for float64 */
 };
 
-#if (defined(__GNUC__) || defined(__clang__))                                                 \
-    && (defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__)                \
-        || defined(__AVX2__) && defined(__FMA__) && defined(__F16C__))
-  #define SMOOTHL1_READS 1
-#else
-  #define SMOOTHL1_READS 0
-#endif
-
 /* Elements that are read at once are a multiple of this. */
 #define SMOOTHL1_STEP 64
 
@@ -51,7 +43,7 @@ SMOOTHL1_INLINE smoothl1_operands smoothl1_further(
     return of;
 }
 
-#if SMOOTHL1_READS
+#if SMOOTHL1_BY_VECTORS
   #include <string.h>
   #include "vectors.h"
 

@@ -4,7 +4,7 @@ from smoothl1._smoothl1 cimport floating
 
 
 cdef extern from "stored.h":
-    const bint READS "SMOOTHL1_READS"
+    const bint READS "SMOOTHL1_BY_VECTORS"
     enum:
         OTHERWISE "SMOOTHL1_OTHERWISE"
         AS_IS "SMOOTHL1_AS_IS"
