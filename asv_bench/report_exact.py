@@ -36,7 +36,7 @@ def measure_mean():
                     for _ in range(inner):
                         smooth_l1_loss(x, y, "mean", beta, exact=exact, n_threads=threads)
 
-                plain, ours = turns([lambda: call(False), lambda: call(True)], 15)
+                plain, ours = turns([lambda: call(False), lambda: call(True)], 60)
                 what = f"mean, 2^{n.bit_length() - 1}, {threads} threads, {dtype}, beta {beta}"
                 yield what, "plain mean", limit, ours / plain
 
