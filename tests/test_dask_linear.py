@@ -71,7 +71,7 @@ def test_small_thresholds(seed):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("beta", [1e-4, 1e-6, 1e-9])
+@pytest.mark.parametrize("beta", [1e-5, 1e-9])
 def test_thresholds_below_which_few_rows_are_left(beta, weighted, rng):
     X, y = data(rng, 100_000, 8)
     weight = rng.uniform(0, 2, len(X)) * (rng.random(len(X)) > 0.1) if weighted else None
