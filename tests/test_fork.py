@@ -216,9 +216,18 @@ class UnixConnection(http.client.HTTPConnection):
         self.path = path
 
     def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self.path))
+        """Connect once the server listens: its socket is there a moment before."""
+        for attempt in range(600):
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(self.timeout)
+            try:
+                self.sock.connect(str(self.path))
+                break
+            except (FileNotFoundError, ConnectionRefusedError):
+                self.sock.close()
+                if attempt == 599:
+                    raise
+                time.sleep(0.1)
 
 
 def get(path):
@@ -239,10 +248,6 @@ def test_gunicorn(tmp_path):
     command += ["--timeout", "30", "--bind", f"unix:{path}", "app_of_a_test:app"]
     answers = []
     with session(command, {"HOME": str(tmp_path)}, cwd=tmp_path):  # where it leaves files
-        for _ in range(600):
-            if path.exists():
-                break
-            time.sleep(0.1)
         for _ in range(8):
             status, body = get(path)
             assert status == 200
