@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from smoothl1._linear import solvers
 from smoothl1.linear_model import SmoothL1Regressor
 
 SOLVERS = ["newton", "lbfgs"]
@@ -219,6 +220,24 @@ def test_least_absolute_deviations_end_in_a_corner(n, p, seed):
     model = SmoothL1Regressor(scale=None, beta=0.0).fit(X, y)
     passed = np.abs(y - X @ model.coef_ - model.intercept_) < 1e-13 * np.abs(y).max()
     assert np.count_nonzero(passed) == p + 1
+
+
+def test_interior_points_go_on_until_the_corner_is_the_minimum(monkeypatch):
+    X, y = sample(2000, 5)
+    best = SmoothL1Regressor(scale=None, beta=0.0).fit(X, y)
+    monkeypatch.setattr(solvers, "_GAP", 0.03)  # of the first interior points: corners far off
+    found = []
+    inside = solvers._interior_points
+
+    def counted(problem, point, enough):
+        found.append(enough)
+        return inside(problem, point, enough)
+
+    monkeypatch.setattr(solvers, "_interior_points", counted)
+    model = SmoothL1Regressor(scale=None, beta=0.0).fit(X, y)
+    assert len(found) > 1
+    assert found == sorted(found, reverse=True)
+    np.testing.assert_allclose(model.coef_, best.coef_, rtol=1e-10)
 
 
 @pytest.mark.parametrize("fit_intercept", [False, True])
